@@ -1,0 +1,66 @@
+import OrderedCollections
+
+extension JSON {
+    /// The compact text, UTF-8, without any line break (so it fits one SSE `data:` line). Numbers that JSON cannot hold
+    /// (`NaN` from Python) become `null`.
+    package func encoded() -> [UInt8] {
+        var output: [UInt8] = []
+        output.reserveCapacity(256)
+        append(to: &output)
+        return output
+    }
+
+    /// `encoded()` as a string.
+    package var text: String { String(decoding: encoded(), as: UTF8.self) }
+
+    package func append(to output: inout [UInt8]) {
+        switch self {
+        case .null: output.append(contentsOf: "null".utf8)
+        case .bool(let value): output.append(contentsOf: (value ? "true" : "false").utf8)
+        case .number(let number):
+            let last = number.literal.utf8.last ?? 0
+            let isJSON = (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(last)  // else NaN, Infinity, nan, inf
+            output.append(contentsOf: isJSON ? number.literal.utf8 : "null".utf8)
+        case .string(let text): JSON.append(text, to: &output)
+        case .array(let elements):
+            output.append(UInt8(ascii: "["))
+            var separator = false
+            for element in elements {
+                if separator { output.append(UInt8(ascii: ",")) }
+                separator = true
+                element.append(to: &output)
+            }
+            output.append(UInt8(ascii: "]"))
+        case .object(let members):
+            output.append(UInt8(ascii: "{"))
+            var separator = false
+            for (name, value) in members {
+                if separator { output.append(UInt8(ascii: ",")) }
+                separator = true
+                JSON.append(name, to: &output)
+                output.append(UInt8(ascii: ":"))
+                value.append(to: &output)
+            }
+            output.append(UInt8(ascii: "}"))
+        }
+    }
+
+    private static func append(_ text: String, to output: inout [UInt8]) {
+        output.append(UInt8(ascii: "\""))
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""): output.append(contentsOf: #"\""#.utf8)
+            case UInt8(ascii: "\\"): output.append(contentsOf: #"\\"#.utf8)
+            case 0x0A: output.append(contentsOf: #"\n"#.utf8)
+            case 0x0D: output.append(contentsOf: #"\r"#.utf8)
+            case 0x09: output.append(contentsOf: #"\t"#.utf8)
+            case 0..<0x20:
+                let digits = String(byte, radix: 16)
+                output.append(contentsOf: (digits.count == 1 ? #"\u000"# : #"\u00"#).utf8)
+                output.append(contentsOf: digits.utf8)
+            default: output.append(byte)
+            }
+        }
+        output.append(UInt8(ascii: "\""))
+    }
+}
