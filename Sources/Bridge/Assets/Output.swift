@@ -1,0 +1,63 @@
+package import ComfyUI
+import Foundation
+
+/// Something a job made that is worth keeping; an asset with its own id.
+package struct Output: Sendable {
+    /// Normalised kind; part of the Comfy API v2.
+    package enum Kind: String, Sendable { case image, video, audio, text, file, latent }
+
+    /// Where the bytes are.
+    package enum Source: Sendable {
+        /// In the output, temp or input folder of a ComfyUI.
+        case comfyUI(ComfyUIClient, FileReference)
+        /// On this machine's disk, written by the bridge (results that came over the socket).
+        case file(path: String)
+        case text(String)
+    }
+
+    /// Asset id, UUIDv4 in lower case.
+    package let id: String
+    package let job: JobID
+    package let node: String
+    package let name: String
+    package let kind: Kind
+    package let contentType: String
+    package let size: Int
+    /// ComfyUI deletes it at its next start (`type: temp`).
+    package let isTemporary: Bool
+    package let source: Source
+    package let createdAt: Date
+
+    package init(
+        job: JobID, node: String, name: String, kind: Kind, contentType: String, size: Int, isTemporary: Bool = false, source: Source, createdAt: Date = Date()
+    ) {
+        id = JobID.makeUUID()
+        self.job = job
+        self.node = node
+        self.name = name
+        self.kind = kind
+        self.contentType = contentType
+        self.size = size
+        self.isTemporary = isTemporary
+        self.source = source
+        self.createdAt = createdAt
+    }
+}
+
+extension Output.Kind {
+    /// The kind of a file by the content type ComfyUI serves it with, else by its name and the key it was listed under.
+    package init(contentType: String, name: String, listedUnder key: String) {
+        let fileExtension = name.split(separator: ".").last.map { $0.lowercased() } ?? ""
+        switch contentType.split(separator: "/").first {
+        case "image": self = .image
+        case "video": self = .video
+        case "audio": self = .audio
+        case _ where key == "latents" || fileExtension == "latent": self = .latent
+        case _ where ["mp4", "webm", "mov", "mkv", "avi", "m4v"].contains(fileExtension): self = .video
+        case _ where ["flac", "mp3", "opus", "wav", "ogg", "m4a", "aac"].contains(fileExtension): self = .audio
+        case _ where ["png", "jpg", "jpeg", "webp", "gif", "avif", "bmp", "tiff", "exr"].contains(fileExtension): self = .image
+        case "text": self = .text
+        default: self = .file
+        }
+    }
+}

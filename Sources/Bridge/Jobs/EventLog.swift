@@ -1,0 +1,121 @@
+import Collections
+import Synchronization
+
+/// One event of a job with its place in the order of all events, shared by every viewer.
+package final class LoggedEvent: Sendable {
+    /// Counts from 1 over all events of the job; a viewer's cursor.
+    package let sequence: UInt64
+    /// Counts from 1 over the replayable events; the SSE `id`. Nil for the others.
+    package let id: UInt64?
+    package let event: JobEvent
+    private let encodings = Mutex<[PreviewMode: [UInt8]]>([:])
+
+    init(sequence: UInt64, id: UInt64?, event: JobEvent) {
+        self.sequence = sequence
+        self.id = id
+        self.event = event
+    }
+
+    /// The bytes of the event for viewers of one mode, made by the first of them and shared by all.
+    package func encoding(for mode: PreviewMode, make: (LoggedEvent) -> [UInt8]) -> [UInt8] {
+        encodings.withLock { encodings in
+            if let known = encodings[mode] { return known }
+            let made = make(self)
+            encodings[mode] = made
+            return made
+        }
+    }
+}
+
+/// How a viewer wants previews.
+package enum PreviewMode: String, Sendable, Hashable, CaseIterable {
+    case base64, url, none
+}
+
+/// The events of one job. Viewers hold no mailbox but a cursor into it, so a slow viewer costs nothing, slows nobody
+/// and still gets every replayable event in order: it only misses what was superseded meanwhile.
+///
+/// Bounds: of progress and queue position only the newest is kept, of previews and native messages the newest
+/// `previewLimit` and `nativeLimit`, of replayable events the newest `replayLimit` (a viewer that asks for older ones is
+/// told so).
+struct EventLog: Sendable {
+    static let replayLimit = 20_000
+    static let nativeLimit = 256
+
+    private let previewLimit: Int
+    private var sequence: UInt64 = 0
+    private(set) var lastID: UInt64 = 0
+    private var replayable: Deque<LoggedEvent> = []
+    private(set) var previews: Deque<LoggedEvent> = []
+    private var natives: Deque<LoggedEvent> = []
+    private var progress: LoggedEvent?
+    private var queuePosition: LoggedEvent?
+
+    init(previewLimit: Int) {
+        self.previewLimit = previewLimit
+    }
+
+    /// The cursor of a viewer that has seen everything.
+    var end: UInt64 { sequence }
+    /// The id before the oldest event that can be replayed.
+    var firstReplayableID: UInt64 { replayable.first?.id ?? lastID + 1 }
+    var latestProgress: LoggedEvent? { progress }
+    var latestPreview: LoggedEvent? { previews.last }
+
+    mutating func append(_ event: JobEvent) {
+        sequence += 1
+        if event.isReplayable { lastID += 1 }
+        let logged = LoggedEvent(sequence: sequence, id: event.isReplayable ? lastID : nil, event: event)
+        switch event {
+        case .status, .node, .output, .log:
+            replayable.append(logged)
+            if replayable.count > Self.replayLimit { replayable.removeFirst() }
+        case .preview:
+            previews.append(logged)
+            if previews.count > previewLimit { previews.removeFirst() }
+        case .comfyui:
+            natives.append(logged)
+            if natives.count > Self.nativeLimit { natives.removeFirst() }
+        case .progress: progress = logged
+        case .queuePosition: queuePosition = logged
+        }
+    }
+
+    /// The cursor of a viewer that has seen the replayable events up to `id`; nil when a later one is no longer kept.
+    func cursor(afterID id: UInt64) -> UInt64? {
+        guard id >= firstReplayableID - 1 else { return nil }
+        guard id > 0, id >= firstReplayableID else { return id == 0 ? 0 : (replayable.first?.sequence ?? sequence + 1) - 1 }
+        return replayable[Int(id - firstReplayableID)].sequence
+    }
+
+    /// The next events after a cursor, in order, at most `limit`.
+    func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
+        guard cursor < sequence else { return [] }
+        var found: [LoggedEvent] = []
+        for kept in [replayable, previews, natives] {
+            found += kept[kept.partitioningIndex { $0.sequence > cursor }...].prefix(limit)
+        }
+        found += [progress, queuePosition].compactMap(\.self).filter { $0.sequence > cursor }
+        found.sort { $0.sequence < $1.sequence }
+        return Array(found.prefix(limit))
+    }
+
+    /// Forgets the bytes that weigh most, once the job is over.
+    mutating func dropPreviews() {
+        previews.removeAll()
+        natives.removeAll()
+    }
+}
+
+extension Deque {
+    /// The first index whose element, and every later one, satisfies the predicate.
+    fileprivate func partitioningIndex(_ predicate: (Element) -> Bool) -> Int {
+        var low = startIndex
+        var high = endIndex
+        while low < high {
+            let middle = (low + high) / 2
+            if predicate(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}

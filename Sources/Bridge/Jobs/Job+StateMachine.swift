@@ -1,0 +1,205 @@
+package import ComfyUI
+import NIOCore
+import OrderedCollections
+package import OrderedJSON
+
+/// One run of a workflow inside a ComfyUI as a value: messages in, actions out, no IO.
+///
+/// It knows what ComfyUI says and when a run is over; the worker performs the actions. Messages of other prompts must
+/// not be passed in (except those without a prompt id, which it judges itself).
+package struct Run: Sendable {
+    /// What the owner has to do, in this order.
+    package enum Action: Sendable {
+        /// ComfyUI took the prompt; deadlines count from here.
+        case started
+        case publish(JobEvent)
+        case preview(node: String, contentType: String, image: ByteBuffer)
+        /// A node's `ui` result: look up its files and publish them as outputs.
+        case collect(NodeOutput)
+        /// A result that came over the socket (SaveImageWebsocket) and is kept nowhere else.
+        case capture(node: String, contentType: String, image: ByteBuffer)
+        /// The run is over as said.
+        case end(Ending)
+        /// The run is over, or may be, but the messages do not tell how: look into `/queue`, then `/history`.
+        case reconcile
+    }
+
+    package enum Ending: Sendable, Equatable {
+        case succeeded
+        case failed(JobError)
+        case interrupted
+    }
+
+    package struct NodeOutput: Sendable {
+        /// The node of the submitted graph.
+        package let node: String
+        package let output: JSONObject
+    }
+
+    private enum Phase {
+        case waiting, running
+        /// ComfyUI said how it went, and has yet to say that the prompt is over (`executing null`).
+        case ending(Ending)
+        case over
+    }
+
+    private let workflow: Workflow
+    private let outputNodes: Set<String>
+    private var phase = Phase.waiting
+    /// The socket was away for some time since the submit: messages may be missing, only history knows the outputs.
+    private var hasGap = false
+    /// Whether this ComfyUI marks previews with their prompt, once it was told to (protocol section 7).
+    private let marksPreviews: Bool
+    private var tracker: ProgressTracker
+
+    package init(workflow: Workflow, outputNodes: Set<String>, marksPreviews: Bool) {
+        self.workflow = workflow
+        self.outputNodes = outputNodes
+        self.marksPreviews = marksPreviews
+        tracker = ProgressTracker(workflow: workflow, needed: outputNodes.isEmpty ? Set(workflow.nodes.keys) : workflow.reachable(from: outputNodes))
+    }
+
+    package var isRunning: Bool {
+        switch phase {
+        case .running, .ending: true
+        case .waiting, .over: false
+        }
+    }
+    package var progress: Progress { tracker.progress }
+
+    // MARK: Inputs
+
+    package mutating func received(_ message: ComfyMessage) -> [Action] {
+        if case .over = phase { return [] }
+        switch message {
+        case .executionStart:
+            return start()
+        case .executionCached(_, let nodes, _):
+            return start() + events(of: tracker.cached(nodes))
+        case .executing(_, let node, let displayNode):
+            return start() + events(of: tracker.started(node, displayNode: displayNode ?? node))
+        case .executingBare(let node):
+            guard let node, isRunning else { return [] }
+            return events(of: tracker.started(node, displayNode: node))
+        case .progress(_, let node, let value, let maximum):
+            guard let node else { return [] }
+            return start() + events(of: tracker.progressed(node, value: value, maximum: maximum))
+        case .progressState(_, let nodes):
+            return start() + events(of: tracker.state(nodes))
+        case .executed(_, let node, let displayNode, let output):
+            guard let output, !output.isEmpty else { return [] }
+            return start() + [.collect(NodeOutput(node: displayNode ?? node, output: output))]
+        case .executionError(let error) where error.isBlocked:
+            return [.publish(.log(LogEntry(.warning, withoutPaths(error.message), node: error.nodeID)))]
+        case .executionError(let error):
+            phase = .ending(.failed(JobError(error)))
+            return []
+        case .executionInterrupted:
+            phase = .ending(.interrupted)
+            return []
+        case .executionSuccess:
+            phase = .ending(.succeeded)
+            return []
+        case .executionEnded:
+            return ended()
+        case .unknown(_, let raw), .other(let raw):
+            return [.publish(.comfyui(raw: raw))]
+        case .status, .featureFlags, .logs:
+            return []
+        }
+    }
+
+    package mutating func received(_ message: ComfyBinaryMessage) -> [Action] {
+        guard isRunning else { return [] }
+        switch message {
+        case .preview(let frame):
+            // Once previews are marked, an unmarked one belongs to a prompt without client id (protocol section 8.4).
+            guard frame.metadata != nil || !marksPreviews, let node = frame.metadata?.displayNodeID ?? frame.metadata?.nodeID ?? tracker.currentNode
+            else { return [] }
+            if frame.contentType == "image/png", isSentOverSocket(node) {
+                return [.capture(node: node, contentType: frame.contentType, image: frame.image)]
+            }
+            return [.preview(node: node, contentType: frame.contentType, image: frame.image)]
+        case .progressText(let node, let text, _):
+            // Sent to all sockets, without a prompt id: ours only if the node is.
+            guard workflow.nodes[node] != nil else { return [] }
+            return [.publish(.log(LogEntry(.info, text, node: node)))]
+        case .unknown:
+            return []
+        }
+    }
+
+    /// The socket broke, or was silent for too long: what was missed can only be read from history.
+    package mutating func lostTouch() {
+        hasGap = true
+    }
+
+    /// What `/queue` and `/history` said about the prompt.
+    package mutating func reconciled(_ verdict: Reconciliation) -> [Action] {
+        if case .over = phase { return [] }
+        switch verdict {
+        case .waiting: return []
+        case .running: return start()
+        case .finished(let outputs, let ending):
+            let actions = start() + outputs.map(Action.collect)
+            phase = .over
+            return actions + completion(ending) + [.end(ending)]
+        case .absent:
+            // Neither waiting, running nor done: a restart, or somebody deleted it. The owner decides.
+            return []
+        }
+    }
+
+    // MARK: Transitions
+
+    private mutating func start() -> [Action] {
+        guard case .waiting = phase else { return [] }
+        phase = .running
+        return [.started]
+    }
+
+    private mutating func ended() -> [Action] {
+        guard case .ending(let ending) = phase, !hasGap else { return [.reconcile] }
+        phase = .over
+        return completion(ending) + [.end(ending)]
+    }
+
+    private mutating func completion(_ ending: Ending) -> [Action] {
+        ending == .succeeded ? events(of: tracker.completed()) : []
+    }
+
+    private mutating func events(of changes: [NodeEvent]) -> [Action] {
+        var actions = changes.map { Action.publish(.node($0)) }
+        if let progress = tracker.takeChangedProgress() { actions.append(.publish(.progress(progress))) }
+        return actions
+    }
+
+    private func isSentOverSocket(_ node: String) -> Bool {
+        workflow.nodes[node]?.classType == "SaveImageWebsocket" || outputNodes.contains(node)
+    }
+}
+
+extension JobError {
+    init(_ error: ExecutionError) {
+        let message = error.message.trimmingSuffix(while: \.isWhitespace)
+        self.init(
+            code: .nodeExecutionError,
+            message: "\(error.nodeType) (node '\(error.nodeID)') failed: \(error.exceptionType.isEmpty ? "" : "\(error.exceptionType): ")\(withoutPaths(String(message)))",
+            node: error.nodeID, classType: error.nodeType)
+    }
+}
+
+/// The text with every absolute path (`/srv/comfy/nodes.py`, `C:\comfy\nodes.py`) cut down to its last part: error texts
+/// of Python carry the server's folders.
+func withoutPaths(_ text: String) -> String {
+    let path = /(?:(?<![\w.:\/])\/|\b[A-Za-z]:\\)(?:[^\/\\\s"':]+[\/\\])+([^\/\\\s"':]+)/
+    return text.replacing(path) { $0.output.1 }
+}
+
+extension StringProtocol {
+    fileprivate func trimmingSuffix(while predicate: (Character) -> Bool) -> SubSequence {
+        var end = endIndex
+        while end > startIndex, predicate(self[index(before: end)]) { end = index(before: end) }
+        return self[startIndex..<end]
+    }
+}

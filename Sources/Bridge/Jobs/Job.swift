@@ -1,0 +1,292 @@
+package import Foundation
+import OrderedCollections
+package import OrderedJSON
+import Synchronization
+
+/// One execution of a workflow, from submission to expiry: what is known of it, and who watches.
+///
+/// Owned by the `JobService`; changed by it and by the worker that has the job. Every method may be called from any
+/// thread. Everything that changes is behind one lock, so that a snapshot and a subscription fit together exactly.
+package final class Job: Sendable {
+    package let id: JobID
+    package let submission: Submission
+    package let createdAt: Date
+
+    private let state: Mutex<State>
+
+    private struct State {
+        var status = JobStatus.queued
+        var startedAt: Date?
+        var completedAt: Date?
+        var queuePosition: Int?
+        var outputs: [Output] = []
+        var otherOutputs: OrderedDictionary<String, JSON> = [:]
+        var error: JobError?
+        var previewCount = 0
+        var log: EventLog
+        var viewers: [UInt64: @Sendable () -> Void] = [:]
+        var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var nextToken: UInt64 = 0
+        /// Takes cancel requests while a worker has the job.
+        var cancelHandler: (@Sendable () -> Void)?
+        var lostRuns = 0
+        var failedDeliveries = 0
+    }
+
+    package init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date()) {
+        self.id = id
+        self.submission = submission
+        self.createdAt = createdAt
+        var log = EventLog(previewLimit: previewLimit)
+        log.append(.status(.queued, error: nil))
+        state = Mutex(State(log: log))
+    }
+
+    // MARK: What is known
+
+    /// A consistent copy of everything a caller may ask for.
+    package struct Snapshot: Sendable {
+        package let status: JobStatus
+        package let startedAt: Date?
+        package let completedAt: Date?
+        package let queuePosition: Int?
+        package let progress: Progress?
+        package let outputs: [Output]
+        /// Results that are neither files nor text, by node id, as ComfyUI gave them.
+        package let otherOutputs: OrderedDictionary<String, JSON>
+        package let error: JobError?
+    }
+
+    package var snapshot: Snapshot { state.withLock { $0.snapshot } }
+    package var status: JobStatus { state.withLock { $0.status } }
+    package var error: JobError? { state.withLock { $0.error } }
+
+    package var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
+    /// The preview with this number; nil when there was none or it is no longer kept.
+    package func preview(_ number: Int) -> Preview? {
+        state.withLock { state in state.log.previews.lazy.compactMap(\.preview).first { $0.number == number } }
+    }
+    var previewBytes: Int { state.withLock { state in state.log.previews.reduce(0) { $0 + ($1.preview?.bytes.count ?? 0) } } }
+    func dropPreviews() { state.withLock { $0.log.dropPreviews() } }
+
+    // MARK: Waiting and watching
+
+    /// Returns once the job is over, or when the task is cancelled, whichever is first.
+    package func waitUntilOver() async {
+        let token = state.withLock { $0.makeToken() }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    guard !state.status.isTerminal, !Task.isCancelled else { return true }
+                    state.waiters[token] = continuation
+                    return false
+                }
+                if isOver { continuation.resume() }
+            }
+        } onCancel: {
+            let waiter = state.withLock { $0.waiters.removeValue(forKey: token) }
+            waiter?.resume()
+        }
+    }
+
+    /// Where a viewer begins.
+    package enum Start: Sendable {
+        /// With a picture of the present.
+        case snapshot
+        /// After the replayable event with this id.
+        case after(id: UInt64)
+    }
+
+    /// What a new viewer is sent before the live events.
+    package struct Opening: Sendable {
+        /// Set when events that the viewer asked for are gone, or never were; a snapshot follows then.
+        package let reset: Bool
+        package let snapshot: [JobEvent]
+        /// The newest id that the snapshot covers; nil when the viewer continues after its own id.
+        package let coveredID: UInt64?
+        package let cursor: UInt64
+        package let token: UInt64
+    }
+
+    /// Registers a viewer; nil when it has seen all of a finished job. Snapshot and registration are one step: no event
+    /// falls between them, none comes twice.
+    ///
+    /// - Parameter wake: called, from any thread and without the lock of the job, whenever there may be more events. It must
+    ///   not call back into the job or the queue.
+    package func watch(from start: Start, wake: @escaping @Sendable () -> Void) -> Opening? {
+        state.withLock { state in
+            let opening: Opening
+            switch start {
+            case .after(let id) where id <= state.log.lastID && state.log.cursor(afterID: id) != nil:
+                if state.status.isTerminal, id == state.log.lastID { return nil }
+                opening = Opening(
+                    reset: false, snapshot: [], coveredID: nil, cursor: state.log.cursor(afterID: id)!, token: state.makeToken())
+            case .after, .snapshot:
+                var isReset = false
+                if case .after = start { isReset = true }
+                opening = Opening(
+                    reset: isReset, snapshot: state.openingEvents, coveredID: state.log.lastID, cursor: state.log.end, token: state.makeToken())
+            }
+            state.viewers[opening.token] = wake
+            return opening
+        }
+    }
+
+    package func unwatch(_ token: UInt64) {
+        _ = state.withLock { $0.viewers.removeValue(forKey: token) }
+    }
+
+    package func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
+        state.withLock { $0.log.events(after: cursor, limit: limit) }
+    }
+
+    // MARK: Changes
+
+    /// Adds an event for viewers. After the end of the job nothing is added any more.
+    func publish(_ event: JobEvent) {
+        change { $0.log.append(event) }
+    }
+
+    func publish(preview bytes: [UInt8], node: String, contentType: String) -> Preview? {
+        change { state in
+            state.previewCount += 1
+            let preview = Preview(number: state.previewCount, node: node, contentType: contentType, bytes: bytes)
+            state.log.append(.preview(preview))
+            return preview
+        }
+    }
+
+    func add(_ output: Output) {
+        change { state in
+            state.outputs.append(output)
+            state.log.append(.output(output))
+        }
+    }
+
+    func addOther(_ value: JSON, node: String) {
+        change { state in
+            var members = state.otherOutputs[node]?.object ?? [:]
+            members.merge(value.object ?? [:]) { _, newer in newer }
+            state.otherOutputs[node] = .object(members)
+        }
+    }
+
+    func moved(toQueuePosition position: Int) {
+        change { state in
+            guard state.queuePosition != position else { return }
+            state.queuePosition = position
+            state.log.append(.queuePosition(position))
+        }
+    }
+
+    /// A worker has the job. Returns false when it was canceled meanwhile and must not be run.
+    func taken(cancelHandler: @escaping @Sendable () -> Void) -> Bool {
+        state.withLock { state in
+            guard state.status == .queued || state.status == .running else { return false }
+            state.cancelHandler = cancelHandler
+            return true
+        }
+    }
+
+    /// A run was lost inside ComfyUI: what it made so far does not count, since it will be made again. Returns how many
+    /// were lost, this one included.
+    func countLostRun() -> Int {
+        state.withLock { state in
+            state.lostRuns += 1
+            state.outputs.removeAll()
+            state.otherOutputs.removeAll()
+            state.cancelHandler = nil
+            return state.lostRuns
+        }
+    }
+
+    /// ComfyUI could not be given the job. Returns how often that happened, this time included.
+    func countFailedDelivery() -> Int {
+        state.withLock { state in
+            state.failedDeliveries += 1
+            state.cancelHandler = nil
+            return state.failedDeliveries
+        }
+    }
+
+    func started() {
+        change { state in
+            guard state.status == .queued else { return }
+            state.status = .running
+            state.startedAt = Date()
+            state.queuePosition = nil
+            state.log.append(.status(.running, error: nil))
+        }
+    }
+
+    /// Asks for cancellation of a job that is not in the queue any more. A job without a worker yet is noticed by it in
+    /// `taken`.
+    func requestCancel() {
+        let handler: (@Sendable () -> Void)?? = change { state in
+            guard state.status == .queued || state.status == .running else { return nil }
+            state.status = .canceling
+            state.queuePosition = nil
+            state.log.append(.status(.canceling, error: nil))
+            return state.cancelHandler
+        }
+        (handler ?? nil)?()
+    }
+
+    /// The end. Only the first call counts; returns whether this was it.
+    @discardableResult
+    func finish(_ status: JobStatus, error: JobError? = nil) -> Bool {
+        let waiters = change { state in
+            state.status = status
+            state.error = error
+            state.completedAt = Date()
+            state.queuePosition = nil
+            state.cancelHandler = nil
+            state.log.append(.status(status, error: error))
+            defer { state.waiters.removeAll() }
+            return Array(state.waiters.values)
+        }
+        guard let waiters else { return false }
+        for waiter in waiters { waiter.resume() }
+        return true
+    }
+
+    /// Changes the state of a job that is not over, and wakes the viewers afterwards, outside the lock.
+    @discardableResult
+    private func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result? {
+        let (result, viewers) = state.withLock { state -> (Result?, [UInt64: @Sendable () -> Void]) in
+            guard !state.status.isTerminal else { return (nil, [:]) }
+            let before = state.log.end
+            let result = body(&state)
+            return (result, state.log.end == before ? [:] : state.viewers)
+        }
+        for wake in viewers.values { wake() }
+        return result
+    }
+}
+
+extension Job.State {
+    fileprivate var snapshot: Job.Snapshot {
+        Job.Snapshot(
+            status: status, startedAt: startedAt, completedAt: completedAt, queuePosition: queuePosition, progress: log.latestProgress?.progress,
+            outputs: outputs, otherOutputs: otherOutputs, error: error)
+    }
+
+    /// The present as events. The terminal status of a finished job comes last, after its outputs.
+    fileprivate var openingEvents: [JobEvent] {
+        let status = JobEvent.status(status, error: error)
+        let outputs = outputs.map(JobEvent.output)
+        if self.status.isTerminal { return [log.latestProgress?.event].compactMap(\.self) + outputs + [status] }
+        let latest = [queuePosition.map(JobEvent.queuePosition), log.latestProgress?.event, log.latestPreview?.event]
+        return [status] + outputs + latest.compactMap(\.self)
+    }
+
+    fileprivate mutating func makeToken() -> UInt64 {
+        nextToken += 1
+        return nextToken
+    }
+}
+
+extension LoggedEvent {
+    fileprivate var preview: Preview? { if case .preview(let preview) = event { preview } else { nil } }
+    fileprivate var progress: Progress? { if case .progress(let progress) = event { progress } else { nil } }
+}

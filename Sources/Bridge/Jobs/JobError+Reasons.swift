@@ -1,0 +1,62 @@
+import ComfyUI
+import OrderedJSON
+
+/// The wording of everything that can end a job early.
+extension JobError {
+    static let canceledByCaller = JobError(code: .canceled, message: "The job was canceled.")
+    static let interruptedInComfyUI = JobError(code: .canceled, message: "The run was interrupted in ComfyUI, not through the bridge.")
+    static let lost = JobError(code: .upstreamLost, message: "ComfyUI lost the job, most likely by a restart, and running it again failed too. Submit it again.")
+    static let tooLarge = JobError(
+        code: .payloadTooLarge, message: "ComfyUI refuses a workflow of this size; raise its --max-upload-size or upload large inputs as files.")
+
+    static func timedOut(after timeout: Duration?) -> JobError {
+        JobError(code: .timedOut, message: "The job ran longer than its time limit of \(timeout?.seconds ?? 0) s and was interrupted; raise ?timeout= or --job-timeout.")
+    }
+
+    static func unreachable(reason: String) -> JobError {
+        JobError(code: .upstreamUnreachable, message: "ComfyUI cannot be reached (\(withoutPaths(reason))). Try again later.")
+    }
+
+    static func badAnswer(status: Int, start: String) -> JobError {
+        JobError(
+            code: .upstreamError,
+            message: "ComfyUI answered the workflow with status \(status) instead of a reason: \(withoutPaths(String(start.prefix(200)))) "
+                + "Usually a value in the workflow has a type that a node cannot take; ComfyUI's own log says which.")
+    }
+
+    static func missingOutput(_ name: String) -> JobError {
+        JobError(
+            code: .invalidOutput,
+            message: "ComfyUI says that it made \(name), but does not have the file (a cached result whose file was deleted?). Change an input, such as the seed, to make it anew.")
+    }
+
+    static func partiallyInvalid(_ faults: [WorkflowFault]) -> JobError {
+        JobError(
+            code: .invalidWorkflow,
+            message: "Some outputs of the workflow are invalid: \(faults.first?.message ?? "") Correct them, or send ?partial=allow to run the others.", faults: faults)
+    }
+
+    /// A 400 of ComfyUI in the caller's terms.
+    init(_ rejection: PromptRejection) {
+        var faults = rejection.nodeErrors.flatMap { WorkflowFault.faults(of: $0, $1) }
+        if faults.isEmpty {
+            faults = [
+                WorkflowFault(
+                    node: rejection.extraInfo["node_id"]?.string, reason: rejection.type, classType: rejection.extraInfo["class_type"]?.string,
+                    message: withoutPaths([rejection.message, rejection.details].filter { !$0.isEmpty }.joined(separator: " ")))
+            ]
+        }
+        self.init(code: .invalidWorkflow, message: "ComfyUI rejects the workflow: \(faults[0].message)", faults: faults)
+    }
+}
+
+extension WorkflowFault {
+    static func faults(of node: String, _ errors: NodeErrors) -> [WorkflowFault] {
+        errors.errors.map { error in
+            let text = [error.message, error.details].filter { !$0.isEmpty }.joined(separator: ": ")
+            return WorkflowFault(
+                node: node, field: error.extraInfo["input_name"]?.string, reason: error.type, classType: errors.classType,
+                message: "Node '\(node)' (\(errors.classType)): \(withoutPaths(text))")
+        }
+    }
+}

@@ -1,0 +1,98 @@
+import Collections
+import Synchronization
+
+/// The jobs that wait for a ComfyUI, first come first served.
+///
+/// Positions are told to the jobs under the queue's lock, so that they never arrive out of order (lock order: queue, job).
+package final class JobQueue: Sendable {
+    /// The queue holds as many jobs as it may.
+    struct Full: Error {
+        let limit: Int
+    }
+
+    private struct State {
+        var waiting: Deque<Job> = []
+        /// Called when a job may be there to be taken; one for each worker.
+        var workers: [@Sendable () -> Void] = []
+        /// Workers whose ComfyUI is connected and has nothing to do.
+        var idleWorkers: Set<ObjectIdentifier> = []
+    }
+
+    private let limit: Int
+    private let state = Mutex(State())
+
+    package init(limit: Int) {
+        self.limit = limit
+    }
+
+    package var count: Int { state.withLock { $0.waiting.count } }
+
+    func add(_ job: Job) throws(Full) {
+        let workers = state.withLock { state -> [@Sendable () -> Void]? in
+            guard state.waiting.count < limit else { return nil }
+            job.moved(toQueuePosition: state.waiting.count)
+            state.waiting.append(job)
+            return state.workers
+        }
+        guard let workers else { throw Full(limit: limit) }
+        for notify in workers { notify() }
+    }
+
+    /// Puts a job back that a worker could not hand over; it is next, whatever the limit.
+    func putBack(_ job: Job) {
+        let workers = state.withLock { state in
+            state.waiting.prepend(job)
+            state.renumber()
+            return state.workers
+        }
+        for notify in workers { notify() }
+    }
+
+    /// Takes the next job, if there is one.
+    ///
+    /// - Parameter isSecond: the worker's ComfyUI is busy already; then a job is left to an idle worker, if there is one.
+    func take(isSecond: Bool) -> Job? {
+        state.withLock { state in
+            guard !isSecond || state.idleWorkers.isEmpty, let job = state.waiting.popFirst() else { return nil }
+            state.renumber()
+            return job
+        }
+    }
+
+    /// Takes a job out, wherever it stands; false when it is not waiting (any more).
+    func remove(_ job: Job) -> Bool {
+        state.withLock { state in
+            guard let index = state.waiting.firstIndex(where: { $0 === job }) else { return false }
+            state.waiting.remove(at: index)
+            state.renumber()
+            return true
+        }
+    }
+
+    /// Takes out all jobs that satisfy the predicate.
+    func removeAll(where predicate: (Job) -> Bool) -> [Job] {
+        state.withLock { state in
+            let removed = state.waiting.filter(predicate)
+            guard !removed.isEmpty else { return [] }
+            state.waiting.removeAll(where: predicate)
+            state.renumber()
+            return Array(removed)
+        }
+    }
+
+    func addWorker(notify: @escaping @Sendable () -> Void) {
+        state.withLock { $0.workers.append(notify) }
+    }
+
+    func setIdle(_ isIdle: Bool, worker: ObjectIdentifier) {
+        state.withLock { state in
+            if isIdle { state.idleWorkers.insert(worker) } else { state.idleWorkers.remove(worker) }
+        }
+    }
+}
+
+extension JobQueue.State {
+    fileprivate func renumber() {
+        for (position, job) in waiting.enumerated() { job.moved(toQueuePosition: position) }
+    }
+}

@@ -1,0 +1,129 @@
+import ComfyUI
+import OrderedCollections
+
+/// Turns ComfyUI's three overlapping reports (`executing`, `progress`, `progress_state`) into node events, once each, and
+/// one progress value that never falls.
+struct ProgressTracker: Sendable {
+    private struct Node {
+        var fraction = 0.0
+        var isDone = false
+    }
+
+    private let workflow: Workflow
+    private let needed: Set<String>
+    private let totalWeight: Double
+    /// Nodes of the submitted graph that began.
+    private var nodes: [String: Node] = [:]
+    /// Last event of every node, generated ones too.
+    private var states: OrderedDictionary<String, NodeEvent.State> = [:]
+    private var displayNodes: [String: String] = [:]
+    private(set) var currentNode: String?
+    private var current: (value: Double, maximum: Double)?
+    private(set) var progress: Progress
+    private var published: Progress?
+
+    init(workflow: Workflow, needed: Set<String>) {
+        self.workflow = workflow
+        self.needed = needed
+        totalWeight = max(1, needed.reduce(0) { $0 + (workflow.nodes[$1]?.weight ?? 0) })
+        progress = Progress(value: 0, nodesDone: 0, nodesTotal: needed.count)
+    }
+
+    mutating func cached(_ ids: [String]) -> [NodeEvent] {
+        let changes = ids.compactMap { id -> NodeEvent? in
+            guard workflow.nodes[id] != nil else { return nil }
+            nodes[id] = Node(fraction: 1, isDone: true)
+            return transition(id, displayNode: id, to: .cached)
+        }
+        update()
+        return changes
+    }
+
+    mutating func started(_ id: String, displayNode: String) -> [NodeEvent] {
+        let change = transition(id, displayNode: displayNode, to: .running)
+        if currentNode != displayNode {
+            currentNode = displayNode
+            current = nil
+        }
+        update()
+        return change.map { [$0] } ?? []
+    }
+
+    mutating func progressed(_ id: String, value: Double, maximum: Double) -> [NodeEvent] {
+        let displayNode = displayNodes[id] ?? id
+        advance(id, displayNode: displayNode, value: value, maximum: maximum)
+        update()
+        return []
+    }
+
+    mutating func state(_ reports: [NodeProgress]) -> [NodeEvent] {
+        var changes: [NodeEvent] = []
+        for report in reports {
+            let displayNode = report.displayNodeID ?? report.nodeID
+            switch report.state {
+            case .finished:
+                changes += [transition(report.nodeID, displayNode: displayNode, to: .finished)].compactMap(\.self)
+                if report.nodeID == displayNode { nodes[displayNode] = Node(fraction: 1, isDone: true) }
+            case .running:
+                changes += [transition(report.nodeID, displayNode: displayNode, to: .running)].compactMap(\.self)
+                advance(report.nodeID, displayNode: displayNode, value: report.value, maximum: report.maximum)
+            case .other:
+                break
+            }
+        }
+        update()
+        return changes
+    }
+
+    /// The run succeeded: whatever is still open is done (the parents of expanded subgraphs get no message of their own).
+    mutating func completed() -> [NodeEvent] {
+        let open = states.filter { $0.value == .running }.keys
+        let changes = open.compactMap { transition($0, displayNode: displayNodes[$0] ?? $0, to: .finished) }
+        progress = Progress(value: 1, nodesDone: needed.count, nodesTotal: needed.count)
+        return changes
+    }
+
+    /// The progress if it differs from the one handed out before.
+    mutating func takeChangedProgress() -> Progress? {
+        guard progress != published else { return nil }
+        published = progress
+        return progress
+    }
+
+    private mutating func transition(_ id: String, displayNode: String, to state: NodeEvent.State) -> NodeEvent? {
+        // A node that finished may run again (lazy inputs); a report of what is known is none.
+        guard states[id] != state, !(state == .running && states[id] == .finished) else { return nil }
+        states[id] = state
+        displayNodes[id] = displayNode
+        let node = workflow.nodes[id]
+        return NodeEvent(node: id, displayNode: displayNode, classType: node?.classType, title: node?.title, state: state)
+    }
+
+    private mutating func advance(_ id: String, displayNode: String, value: Double, maximum: Double) {
+        guard maximum > 0, value.isFinite, nodes[displayNode]?.isDone != true else { return }
+        // Children of an expanded node share their parent's place, and none of them completes it.
+        let fraction = min(1, max(0, value / maximum)) * (id == displayNode ? 1 : 0.99)
+        nodes[displayNode, default: Node()].fraction = max(nodes[displayNode]?.fraction ?? 0, fraction)
+        if maximum > 1 {
+            currentNode = displayNode
+            current = (value, maximum)
+        }
+    }
+
+    private mutating func update() {
+        var weight = 0.0
+        var done = 0
+        for (id, node) in nodes where needed.contains(id) {
+            weight += node.fraction * (workflow.nodes[id]?.weight ?? 0)
+            if node.isDone { done += 1 }
+        }
+        let node = currentNode.flatMap { workflow.nodes[$0] }
+        let step = current.map { Int($0.value) }
+        let steps = current.map { Int($0.maximum) }
+        var message = node.map { $0.title ?? $0.classType }
+        if let step, let steps, let name = message { message = "\(name) \(step)/\(steps)" }
+        progress = Progress(
+            value: max(progress.value, min(1, weight / totalWeight)), nodesDone: max(progress.nodesDone, done), nodesTotal: needed.count,
+            currentNode: currentNode, currentClass: node?.classType, step: step, steps: steps, message: message)
+    }
+}

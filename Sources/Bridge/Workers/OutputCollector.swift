@@ -1,0 +1,131 @@
+import ComfyUI
+import Foundation
+import Logging
+import NIOCore
+import OrderedCollections
+import OrderedJSON
+
+/// Turns what a run left behind into outputs of its job: looks up the true size and type of files, writes to disk what
+/// exists nowhere else, and publishes each as soon as it is known. One per run; used from one task.
+struct OutputCollector: Sendable {
+    enum Item: Sendable {
+        case node(Run.NodeOutput)
+        case captured(node: String, contentType: String, image: ByteBuffer)
+        case preview(Preview)
+    }
+
+    let job: Job
+    let client: ComfyUIClient
+    let store: any JobStore
+    let files: OutputFiles
+    let logger: Logger
+
+    private var seen: Set<String> = []
+    private var capturedCount = 0
+    private(set) var publishedCount = 0
+    /// Files that ComfyUI named and does not have.
+    private(set) var missing: [FileReference] = []
+
+    init(job: Job, client: ComfyUIClient, store: any JobStore, files: OutputFiles, logger: Logger) {
+        self.job = job
+        self.client = client
+        self.store = store
+        self.files = files
+        self.logger = logger
+    }
+
+    mutating func collect(_ item: Item) async {
+        switch item {
+        case .node(let output): await collect(output)
+        case .captured(let node, let contentType, let image): await capture(node: node, contentType: contentType, image: image)
+        case .preview(let preview): await files.writePreview(preview, job: job.id)
+        }
+    }
+
+    /// Protocol section 12: an object of lists, in which objects with a `filename` are files. Nothing is dropped: what is
+    /// neither a file nor a text is kept as it came.
+    private mutating func collect(_ result: Run.NodeOutput) async {
+        var others: JSONObject = [:]
+        for (key, value) in result.output {
+            guard let items = value.array else {
+                others[key] = value
+                continue
+            }
+            var rest: [JSON] = []
+            for (index, item) in items.enumerated() {
+                if let file = FileReference(item) {
+                    guard seen.insert("\(result.node)/\(file.type)/\(file.subfolder)/\(file.filename)").inserted else { continue }
+                    await publish(file, node: result.node, key: key)
+                } else if key == "text", let text = item.string {
+                    guard seen.insert("\(result.node)/text/\(index)/\(text)").inserted else { continue }
+                    await publish(
+                        Output(
+                            job: job.id, node: result.node, name: "\(result.node)-\(index + 1).txt", kind: .text, contentType: "text/plain; charset=utf-8",
+                            size: text.utf8.count, source: .text(text)))
+                } else if key != "animated" {  // a flag beside `images`
+                    rest.append(item)
+                }
+            }
+            if !rest.isEmpty { others[key] = .array(rest) }
+        }
+        if !others.isEmpty { job.addOther(.object(others), node: result.node) }
+    }
+
+    private mutating func publish(_ file: FileReference, node: String, key: String) async {
+        let info: FileInfo?
+        do {
+            info = try await lookUp(file)
+        } catch {
+            logger.warning(
+                "the size of an output could not be read", metadata: ["job.id": "\(job.id)", "file": "\(file.filename)", "error": "\(error)"])
+            info = FileInfo(size: 0, contentType: "application/octet-stream", etag: nil, lastModified: nil)
+        }
+        guard let info else {
+            missing.append(file)
+            let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."
+            job.publish(.log(LogEntry(.warning, message, node: node)))
+            return
+        }
+        await publish(
+            Output(
+                job: job.id, node: node, name: file.filename, kind: Output.Kind(contentType: info.contentType, name: file.filename, listedUnder: key),
+                contentType: info.contentType, size: info.size, isTemporary: file.type == "temp", source: .comfyUI(client, file)))
+    }
+
+    /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy.
+    private func lookUp(_ file: FileReference) async throws(ComfyUIError) -> FileInfo? {
+        for _ in 0..<2 {
+            do { return try await client.info(of: file) } catch { logger.debug("asking again for a file", metadata: ["error": "\(error)"]) }
+        }
+        return try await client.info(of: file)
+    }
+
+    private mutating func capture(node: String, contentType: String, image: ByteBuffer) async {
+        capturedCount += 1
+        let suffix = contentType == "image/png" ? "png" : "jpg"
+        let safeNode = String(node.map { $0.isLetter || $0.isNumber || "-_".contains($0) ? $0 : "_" })
+        let name = "\(safeNode)_\(String(capturedCount).leftPadded(to: 5))_.\(suffix)"
+        do {
+            let path = try await files.writeOutput(Array(image.readableBytesView), job: job.id, name: name)
+            await publish(
+                Output(job: job.id, node: node, name: name, kind: .image, contentType: contentType, size: image.readableBytes, source: .file(path: path)))
+        } catch {
+            logger.error("a result could not be written", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            job.publish(.log(LogEntry(.error, "A picture of node '\(node)' could not be written to the bridge's disk.", node: node)))
+        }
+    }
+
+    private mutating func publish(_ output: Output) async {
+        do { try await store.record(output) } catch {
+            logger.error("an output could not be stored", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+        }
+        publishedCount += 1
+        job.add(output)
+    }
+}
+
+extension String {
+    fileprivate func leftPadded(to length: Int) -> String {
+        String(repeating: "0", count: max(0, length - count)) + self
+    }
+}

@@ -1,0 +1,133 @@
+import ComfyUI
+import NIOCore
+import Synchronization
+
+/// Sorts what comes over one ComfyUI's socket into the prompts it belongs to, and knows whether the socket is there.
+///
+/// `receive` runs on the socket's event loop and never waits: the socket is always drained. Each open prompt has an
+/// unbounded stream; its reader does nothing but sort messages, everything slow happens in other tasks.
+final class PromptInbox: Sendable {
+    /// What happens to a prompt, in one order.
+    enum Input: Sendable {
+        case message(ComfyMessage)
+        case binary(ComfyBinaryMessage)
+        /// The socket broke; messages may be missing from here on.
+        case lostTouch
+        /// The socket is back.
+        case reconnected
+        case submitted(SubmitResult)
+        case verdict(Reconciliation)
+        /// ComfyUI could not be asked.
+        case noVerdict
+        case silent
+        case deadline
+        case cancel
+    }
+
+    enum SubmitResult: Sendable {
+        case accepted(partialFaults: [WorkflowFault])
+        case refused(JobError)
+        /// It is certain that ComfyUI does not have the prompt.
+        case notDelivered(reason: String)
+        /// ComfyUI may or may not have it.
+        case unknown
+    }
+
+    enum Connection: Sendable {
+        case connected
+        case disconnected(since: ContinuousClock.Instant, reason: String)
+    }
+
+    private struct Prompt {
+        let continuation: AsyncStream<Input>.Continuation
+        var lastHeard: ContinuousClock.Instant
+    }
+
+    private struct State {
+        var prompts: [String: Prompt] = [:]
+        var connection = Connection.disconnected(since: .now, reason: "not connected yet")
+        var serverFeatures: Set<String> = []
+    }
+
+    private let state = Mutex(State())
+    private let onConnectionChange: @Sendable (Connection) -> Void
+
+    init(onConnectionChange: @escaping @Sendable (Connection) -> Void) {
+        self.onConnectionChange = onConnectionChange
+    }
+
+    var connection: Connection { state.withLock { $0.connection } }
+    var isConnected: Bool { if case .connected = connection { true } else { false } }
+    var openCount: Int { state.withLock { $0.prompts.count } }
+    /// Whether ComfyUI said that it marks previews with their prompt.
+    var marksPreviews: Bool { state.withLock { $0.serverFeatures.contains("supports_preview_metadata") } }
+
+    /// What is read of one open prompt, and the way for timers and requests to add to it.
+    struct Channel: Sendable {
+        let inputs: AsyncStream<Input>
+        fileprivate let continuation: AsyncStream<Input>.Continuation
+
+        func send(_ input: Input) { continuation.yield(input) }
+    }
+
+    /// Opens a prompt: from here on its messages are kept. Before the submit, so that none is missed.
+    func open(_ job: JobID) -> Channel {
+        let (inputs, continuation) = AsyncStream.makeStream(of: Input.self)
+        state.withLock { $0.prompts[job.description] = Prompt(continuation: continuation, lastHeard: .now) }
+        return Channel(inputs: inputs, continuation: continuation)
+    }
+
+    func close(_ job: JobID) {
+        let prompt = state.withLock { $0.prompts.removeValue(forKey: job.description) }
+        prompt?.continuation.finish()
+    }
+
+    /// How long nothing was heard of a prompt; zero for one that is not open.
+    func silence(of job: JobID) -> Duration {
+        state.withLock { $0.prompts[job.description].map { .now - $0.lastHeard } ?? .zero }
+    }
+
+    func receive(_ event: EventSocketEvent) {
+        switch event {
+        case .message(.featureFlags(let flags), _):
+            let supported = flags.object?.filter { $0.value == true }.map(\.key) ?? []
+            state.withLock { $0.serverFeatures = Set(supported) }
+        case .message(let message, _):
+            deliver(.message(message), promptID: message.promptID)
+        case .binary(.preview(let frame)):
+            deliver(.binary(.preview(frame)), promptID: frame.metadata?.promptID)
+        case .binary(let message):
+            deliver(.binary(message), promptID: nil)
+        case .undecodable:
+            break  // logged by the socket
+        case .connected:
+            changeConnection(.connected, input: .reconnected)
+        case .disconnected(let reason):
+            changeConnection(.disconnected(since: .now, reason: reason), input: .lostTouch)
+        }
+    }
+
+    /// A message that names no prompt goes to all open ones: they judge it themselves.
+    private func deliver(_ input: Input, promptID: String?) {
+        let receivers = state.withLock { state -> [Prompt] in
+            guard let promptID else { return Array(state.prompts.values) }
+            state.prompts[promptID]?.lastHeard = .now
+            return [state.prompts[promptID]].compactMap(\.self)
+        }
+        for receiver in receivers { receiver.continuation.yield(input) }
+    }
+
+    private func changeConnection(_ connection: Connection, input: Input) {
+        let receivers = state.withLock { state in
+            switch (state.connection, connection) {
+            case (.disconnected(let since, _), .disconnected(_, let reason)):
+                state.connection = .disconnected(since: since, reason: reason)  // still; keep the beginning
+            default:
+                state.connection = connection
+            }
+            return Array(state.prompts.values)
+        }
+        for receiver in receivers { receiver.continuation.yield(input) }
+        onConnectionChange(connection)
+    }
+}

@@ -1,0 +1,33 @@
+package import ComfyUI
+
+/// What ComfyUI's books say about a prompt, whatever its events said or failed to say (protocol section 10).
+package enum Reconciliation: Sendable {
+    case waiting
+    case running
+    case finished(outputs: [Run.NodeOutput], Run.Ending)
+    /// In neither: deleted by somebody, or lost with a restart.
+    case absent
+
+    /// - Parameters:
+    ///   - queue: read *before* `history`; the other way round a prompt that finishes in between looks lost.
+    ///   - history: the prompt's entry; nil when there is none.
+    package init(of promptID: String, queue: QueueSnapshot, history: HistoryEntry?) {
+        if let history {
+            let outputs = history.outputs.compactMap { node, output -> Run.NodeOutput? in
+                guard let output = output.object, !output.isEmpty else { return nil }
+                return Run.NodeOutput(node: history.displayNode(of: node), output: output)
+            }
+            switch history.outcome {
+            case .succeeded: self = .finished(outputs: outputs, .succeeded)
+            case .failed(let error): self = .finished(outputs: outputs, .failed(JobError(error)))
+            case .interrupted: self = .finished(outputs: outputs, .interrupted)
+            }
+        } else if queue.running.contains(where: { $0.promptID == promptID }) {
+            self = .running
+        } else if queue.pending.contains(where: { $0.promptID == promptID }) {
+            self = .waiting
+        } else {
+            self = .absent
+        }
+    }
+}

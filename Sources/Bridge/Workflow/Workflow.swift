@@ -1,0 +1,108 @@
+import OrderedCollections
+package import OrderedJSON
+
+/// An API-format graph that is safe to hand to ComfyUI: every node has a string `class_type` and object `inputs`
+/// (protocol section 13: a node without `inputs` kills ComfyUI's worker thread).
+package struct Workflow: Sendable {
+    package struct Node: Sendable {
+        package let classType: String
+        /// `_meta.title`, which the editor writes.
+        package let title: String?
+        package let inputs: JSONObject
+        /// Inputs that are links (`["<node id>", <output index>]`).
+        package let links: [Link]
+
+        /// What the node counts for in a job's progress: 1, and 1 more per sampling step.
+        var weight: Double { 1 + Double(max(0, min(inputs["steps"]?.int ?? 0, 10_000))) }
+    }
+
+    package struct Link: Sendable, Equatable {
+        package let input: String
+        package let source: String
+        package let output: Int
+    }
+
+    /// The graph as it came, key order and digits kept.
+    package let graph: JSONObject
+    package let nodes: OrderedDictionary<String, Node>
+
+    /// Checks the structure; what only ComfyUI's node list can tell is `NodeCatalog.faults(in:)`.
+    package init(checking value: JSON) throws(WorkflowError) {
+        guard let graph = value.object else { throw .notAGraph(found: value.kindInWords) }
+        if graph["nodes"]?.array != nil, graph["links"] != nil || graph["version"] != nil || graph["last_node_id"] != nil {
+            throw .editorFormat
+        }
+        guard !graph.isEmpty else { throw .invalid([.init(reason: "prompt_no_outputs", message: "The workflow has no nodes.")]) }
+        var nodes: OrderedDictionary<String, Node> = [:]
+        var faults: [WorkflowFault] = []
+        for (id, value) in graph {
+            do { nodes[id] = try Node(id: id, value) } catch { faults.append(error) }
+        }
+        guard faults.isEmpty else { throw .invalid(faults) }
+        self.graph = graph
+        self.nodes = nodes
+    }
+
+    /// The nodes that the given ones need, themselves included.
+    func reachable(from targets: some Sequence<String>) -> Set<String> {
+        var reached: Set<String> = []
+        var open = Array(targets)
+        while let id = open.popLast() {
+            guard let node = nodes[id], reached.insert(id).inserted else { continue }
+            open.append(contentsOf: node.links.map(\.source))
+        }
+        return reached
+    }
+}
+
+extension Workflow.Node {
+    fileprivate init(id: String, _ value: JSON) throws(WorkflowFault) {
+        guard let members = value.object else {
+            throw WorkflowFault(node: id, reason: "invalid_node", message: "Node '\(id)' is \(value.kindInWords); write an object with class_type and inputs.")
+        }
+        title = members["_meta"]?["title"]?.string
+        guard let classType = members["class_type"]?.string, !classType.isEmpty else {
+            throw WorkflowFault(
+                node: id, field: "class_type", reason: "missing_class_type",
+                message: "Node '\(id)' has no class_type; write the name of the node's class, for example \"KSampler\".")
+        }
+        self.classType = classType
+        guard let inputs = members["inputs"]?.object else {
+            throw WorkflowFault(
+                node: id, field: "inputs", reason: "missing_inputs", classType: classType,
+                message: "Node '\(id)' (\(classType)) has no inputs object; write \"inputs\": {} for a node without inputs.")
+        }
+        self.inputs = inputs
+        links = inputs.compactMap { name, value in
+            guard let pair = value.array, pair.count == 2, let source = pair[0].string, let output = pair[1].int else { return nil }
+            return Workflow.Link(input: name, source: source, output: output)
+        }
+    }
+}
+
+/// One thing that is wrong with a workflow.
+package struct WorkflowFault: Error, Sendable, Equatable {
+    /// Nil for a fault of the workflow as a whole.
+    package let node: String?
+    package let field: String?
+    /// ComfyUI's error type where it has one (protocol section 2.4), such as `required_input_missing`.
+    package let reason: String
+    package let classType: String?
+    /// A sentence for the caller, without paths of the server.
+    package let message: String
+
+    package init(node: String? = nil, field: String? = nil, reason: String, classType: String? = nil, message: String) {
+        self.node = node
+        self.field = field
+        self.reason = reason
+        self.classType = classType
+        self.message = message
+    }
+}
+
+package enum WorkflowError: Error, Sendable, Equatable {
+    case notAGraph(found: String)
+    /// The editor's own format (`nodes` and `links`), which ComfyUI's API answers with a plain 500.
+    case editorFormat
+    case invalid([WorkflowFault])
+}
