@@ -1,0 +1,68 @@
+import AsyncHTTPClient
+import NIOCore
+import NIOPosix
+import NIOSSL
+import OrderedJSON
+
+extension ComfyUIError {
+    /// The error for an answer with a status that the route does not succeed with.
+    init(_ answer: ComfyUIClient.Answer) {
+        switch answer.status {
+        case 404: self = .notFound
+        case 413: self = .tooLarge(limit: Self.limit(in: answer.body))
+        default: self = .badAnswer(answer)
+        }
+    }
+
+    static func badAnswer(_ answer: ComfyUIClient.Answer) -> ComfyUIError {
+        .badAnswer(status: answer.status, bodyStart: String(decoding: answer.body.readableBytesView.prefix(512), as: UTF8.self))
+    }
+
+    /// The error for what the HTTP client throws.
+    init(transport error: any Error) {
+        switch error {
+        case let error as ComfyUIError: self = error
+        case let error as HTTPClientError: self.init(httpClient: error)
+        case is CancellationError: self = .cancelled
+        case is TimeLimitExceeded: self = .timedOut
+        case is NIOConnectionError, is NIOSSLError, is BoringSSLError: self = .unreachable(reason: Self.words(error))
+        default: self = .connectionLost(reason: Self.words(error))
+        }
+    }
+
+    private init(httpClient error: HTTPClientError) {
+        switch error {
+        case .cancelled: self = .cancelled
+        case .deadlineExceeded, .readTimeout, .writeTimeout: self = .timedOut
+        case .connectTimeout, .tlsHandshakeTimeout, .getConnectionFromPoolTimeout, .alreadyShutdown:
+            self = .unreachable(reason: Self.words(error))
+        default: self = .connectionLost(reason: Self.words(error))
+        }
+    }
+
+    /// What a person can make something of.
+    static func words(_ error: any Error) -> String {
+        switch error {
+        case let error as HTTPClientError: return error.shortDescription.lowercased()
+        case let error as NIOConnectionError:
+            if let failure = error.connectionErrors.first { return words(failure.error) }
+            if error.dnsAError != nil || error.dnsAAAAError != nil { return "the name \(error.host) cannot be resolved" }
+            return "no connection to \(error.host) port \(error.port)"
+        case let error as IOError:
+            // "connection reset (error set): Connection refused (errno: 111)" without the part that names the call
+            let text = "\(error)"
+            return text.firstRange(of: ": ").map { String(text[$0.upperBound...]) } ?? text
+        case let error as ChannelError:
+            if case .connectTimeout = error { return "no connection within the time limit" }
+            return "\(error)"
+        default: return "\(error)"
+        }
+    }
+
+    /// `Maximum request body size 104857600 exceeded.`
+    private static func limit(in body: ByteBuffer) -> Int? {
+        let text = String(decoding: body.readableBytesView.prefix(512), as: UTF8.self)
+        guard let start = text.firstRange(of: "size ") else { return nil }
+        return Int(text[start.upperBound...].prefix(while: \.isNumber))
+    }
+}

@@ -1,0 +1,42 @@
+import Synchronization
+
+struct TimeLimitExceeded: Error {}
+
+/// Runs `operation`; once `limit` has passed it is cancelled, waited for, and `TimeLimitExceeded` is thrown.
+func withTimeLimit<Value: Sendable>(_ limit: Duration, _ operation: @escaping @Sendable () async throws -> Value) async throws -> Value {
+    try await withThrowingTaskGroup(of: Value.self) { group in
+        group.addTask { try await operation() }
+        group.addTask {
+            try await Task.sleep(for: limit)
+            throw TimeLimitExceeded()
+        }
+        defer { group.cancelAll() }
+        return try await group.next()!
+    }
+}
+
+/// When something last happened.
+final class Activity: Sendable {
+    private let last = Mutex(ContinuousClock.now)
+
+    func note() { last.withLock { $0 = .now } }
+    var instant: ContinuousClock.Instant { last.withLock { $0 } }
+}
+
+/// Runs `operation`; once nothing was noted in `activity` for `limit` it is cancelled, waited for, and `TimeLimitExceeded` is thrown.
+func withIdleLimit<Value: Sendable>(
+    _ limit: Duration, _ activity: Activity, _ operation: @escaping @Sendable () async throws -> Value
+) async throws -> Value {
+    try await withThrowingTaskGroup(of: Value.self) { group in
+        group.addTask { try await operation() }
+        group.addTask {
+            while true {
+                let deadline = activity.instant + limit
+                guard deadline > .now else { throw TimeLimitExceeded() }
+                try await Task.sleep(until: deadline)
+            }
+        }
+        defer { group.cancelAll() }
+        return try await group.next()!
+    }
+}
