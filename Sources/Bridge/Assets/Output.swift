@@ -1,13 +1,13 @@
-package import ComfyUI
+import ComfyUI
 import Foundation
 
 /// Something a job made that is worth keeping; an asset with its own id.
-package struct Output: Sendable {
+struct Output: Sendable {
     /// Normalised kind; part of the Comfy API v2.
-    package enum Kind: String, Sendable { case image, video, audio, text, file, latent }
+    enum Kind: String, Sendable { case image, video, audio, text, file, latent }
 
     /// Where the bytes are.
-    package enum Source: Sendable {
+    enum Source: Sendable {
         /// In the output, temp or input folder of a ComfyUI.
         case comfyUI(ComfyUIClient, FileReference)
         /// On this machine's disk, written by the bridge (results that came over the socket).
@@ -16,20 +16,21 @@ package struct Output: Sendable {
     }
 
     /// Asset id, UUIDv4 in lower case.
-    package let id: String
-    package let job: JobID
-    package let node: String
-    package let name: String
-    package let kind: Kind
-    package let contentType: String
-    package let size: Int
+    let id: String
+    let job: JobID
+    let node: String
+    let name: String
+    let kind: Kind
+    let contentType: String
+    /// Bytes; nil when ComfyUI could not say.
+    let size: Int?
     /// ComfyUI deletes it at its next start (`type: temp`).
-    package let isTemporary: Bool
-    package let source: Source
-    package let createdAt: Date
+    let isTemporary: Bool
+    let source: Source
+    let createdAt: Date
 
-    package init(
-        job: JobID, node: String, name: String, kind: Kind, contentType: String, size: Int, isTemporary: Bool = false, source: Source, createdAt: Date = Date()
+    init(
+        job: JobID, node: String, name: String, kind: Kind, contentType: String, size: Int?, isTemporary: Bool = false, source: Source, createdAt: Date = Date()
     ) {
         id = JobID.makeUUID()
         self.job = job
@@ -46,7 +47,7 @@ package struct Output: Sendable {
 
 extension Output.Kind {
     /// The kind of a file by the content type ComfyUI serves it with, else by its name and the key it was listed under.
-    package init(contentType: String, name: String, listedUnder key: String) {
+    init(contentType: String, name: String, listedUnder key: String) {
         let fileExtension = name.split(separator: ".").last.map { $0.lowercased() } ?? ""
         switch contentType.split(separator: "/").first {
         case "image": self = .image

@@ -1,10 +1,10 @@
-package import Foundation
-package import Logging
+import Foundation
+import Logging
 import NIOPosix
 
 /// The files that the bridge itself writes: results that came over the socket and are nowhere else, and previews for
 /// people who like them on disk.
-package final class OutputFiles: Sendable {
+final class OutputFiles: Sendable {
     private let directory: URL
     private let isTemporary: Bool
     private let previewDirectory: URL?
@@ -13,7 +13,7 @@ package final class OutputFiles: Sendable {
     /// - Parameters:
     ///   - directory: where results are kept; nil makes a temporary one, which `removeTemporaryDirectory` removes.
     ///   - previewDirectory: where every preview is written as `{job}/{node}-{n}.jpg`; nil writes none.
-    package init(directory: String?, previewDirectory: String?, logger: Logger) throws {
+    init(directory: String?, previewDirectory: String?, logger: Logger) throws {
         if let directory {
             self.directory = URL(fileURLWithPath: directory, isDirectory: true).appendingPathComponent("outputs", isDirectory: true)
         } else {
@@ -66,7 +66,7 @@ package final class OutputFiles: Sendable {
         }
     }
 
-    package func removeTemporaryDirectory() {
+    func removeTemporaryDirectory() {
         guard isTemporary else { return }
         do { try FileManager.default.removeItem(at: directory) } catch {
             logger.warning("the temporary folder could not be removed", metadata: ["path": "\(directory.path)", "error": "\(error)"])

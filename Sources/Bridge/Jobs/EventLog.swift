@@ -1,13 +1,13 @@
-import Collections
+import DequeModule
 import Synchronization
 
 /// One event of a job with its place in the order of all events, shared by every viewer.
-package final class LoggedEvent: Sendable {
+final class LoggedEvent: Sendable {
     /// Counts from 1 over all events of the job; a viewer's cursor.
-    package let sequence: UInt64
+    let sequence: UInt64
     /// Counts from 1 over the replayable events; the SSE `id`. Nil for the others.
-    package let id: UInt64?
-    package let event: JobEvent
+    let id: UInt64?
+    let event: JobEvent
     private let encodings = Mutex<[PreviewMode: [UInt8]]>([:])
 
     init(sequence: UInt64, id: UInt64?, event: JobEvent) {
@@ -17,7 +17,7 @@ package final class LoggedEvent: Sendable {
     }
 
     /// The bytes of the event for viewers of one mode, made by the first of them and shared by all.
-    package func encoding(for mode: PreviewMode, make: (LoggedEvent) -> [UInt8]) -> [UInt8] {
+    func encoding(for mode: PreviewMode, make: (LoggedEvent) -> [UInt8]) -> [UInt8] {
         encodings.withLock { encodings in
             if let known = encodings[mode] { return known }
             let made = make(self)
@@ -28,7 +28,7 @@ package final class LoggedEvent: Sendable {
 }
 
 /// How a viewer wants previews.
-package enum PreviewMode: String, Sendable, Hashable, CaseIterable {
+enum PreviewMode: String, Sendable, Hashable, CaseIterable {
     case base64, url, none
 }
 

@@ -1,20 +1,20 @@
-package import Foundation
+import Foundation
 import OrderedCollections
-package import OrderedJSON
+import OrderedJSON
 import Synchronization
 
 /// One execution of a workflow, from submission to expiry: what is known of it, and who watches.
 ///
 /// Owned by the `JobService`; changed by it and by the worker that has the job. Every method may be called from any
 /// thread. Everything that changes is behind one lock, so that a snapshot and a subscription fit together exactly.
-package final class Job: Sendable {
-    package let id: JobID
-    package let submission: Submission
-    package let createdAt: Date
+final class Job: Sendable {
+    let id: JobID
+    let submission: Submission
+    let createdAt: Date
 
     private let state: Mutex<State>
 
-    private struct State {
+    fileprivate struct State {
         var status = JobStatus.queued
         var startedAt: Date?
         var completedAt: Date?
@@ -33,7 +33,7 @@ package final class Job: Sendable {
         var failedDeliveries = 0
     }
 
-    package init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date()) {
+    init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date()) {
         self.id = id
         self.submission = submission
         self.createdAt = createdAt
@@ -45,25 +45,25 @@ package final class Job: Sendable {
     // MARK: What is known
 
     /// A consistent copy of everything a caller may ask for.
-    package struct Snapshot: Sendable {
-        package let status: JobStatus
-        package let startedAt: Date?
-        package let completedAt: Date?
-        package let queuePosition: Int?
-        package let progress: Progress?
-        package let outputs: [Output]
+    struct Snapshot: Sendable {
+        let status: JobStatus
+        let startedAt: Date?
+        let completedAt: Date?
+        let queuePosition: Int?
+        let progress: Progress?
+        let outputs: [Output]
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
-        package let otherOutputs: OrderedDictionary<String, JSON>
-        package let error: JobError?
+        let otherOutputs: OrderedDictionary<String, JSON>
+        let error: JobError?
     }
 
-    package var snapshot: Snapshot { state.withLock { $0.snapshot } }
-    package var status: JobStatus { state.withLock { $0.status } }
-    package var error: JobError? { state.withLock { $0.error } }
+    var snapshot: Snapshot { state.withLock { $0.snapshot } }
+    var status: JobStatus { state.withLock { $0.status } }
+    var error: JobError? { state.withLock { $0.error } }
 
-    package var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
+    var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
     /// The preview with this number; nil when there was none or it is no longer kept.
-    package func preview(_ number: Int) -> Preview? {
+    func preview(_ number: Int) -> Preview? {
         state.withLock { state in state.log.previews.lazy.compactMap(\.preview).first { $0.number == number } }
     }
     var previewBytes: Int { state.withLock { state in state.log.previews.reduce(0) { $0 + ($1.preview?.bytes.count ?? 0) } } }
@@ -72,7 +72,7 @@ package final class Job: Sendable {
     // MARK: Waiting and watching
 
     /// Returns once the job is over, or when the task is cancelled, whichever is first.
-    package func waitUntilOver() async {
+    func waitUntilOver() async {
         let token = state.withLock { $0.makeToken() }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -90,7 +90,7 @@ package final class Job: Sendable {
     }
 
     /// Where a viewer begins.
-    package enum Start: Sendable {
+    enum Start: Sendable {
         /// With a picture of the present.
         case snapshot
         /// After the replayable event with this id.
@@ -98,14 +98,14 @@ package final class Job: Sendable {
     }
 
     /// What a new viewer is sent before the live events.
-    package struct Opening: Sendable {
+    struct Opening: Sendable {
         /// Set when events that the viewer asked for are gone, or never were; a snapshot follows then.
-        package let reset: Bool
-        package let snapshot: [JobEvent]
+        let reset: Bool
+        let snapshot: [JobEvent]
         /// The newest id that the snapshot covers; nil when the viewer continues after its own id.
-        package let coveredID: UInt64?
-        package let cursor: UInt64
-        package let token: UInt64
+        let coveredID: UInt64?
+        let cursor: UInt64
+        let token: UInt64
     }
 
     /// Registers a viewer; nil when it has seen all of a finished job. Snapshot and registration are one step: no event
@@ -113,8 +113,8 @@ package final class Job: Sendable {
     ///
     /// - Parameter wake: called, from any thread and without the lock of the job, whenever there may be more events. It must
     ///   not call back into the job or the queue.
-    package func watch(from start: Start, wake: @escaping @Sendable () -> Void) -> Opening? {
-        state.withLock { state in
+    func watch(from start: Start, wake: @escaping @Sendable () -> Void) -> Opening? {
+        state.withLock { state -> Opening? in
             let opening: Opening
             switch start {
             case .after(let id) where id <= state.log.lastID && state.log.cursor(afterID: id) != nil:
@@ -132,11 +132,11 @@ package final class Job: Sendable {
         }
     }
 
-    package func unwatch(_ token: UInt64) {
+    func unwatch(_ token: UInt64) {
         _ = state.withLock { $0.viewers.removeValue(forKey: token) }
     }
 
-    package func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
+    func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
         state.withLock { $0.log.events(after: cursor, limit: limit) }
     }
 

@@ -55,8 +55,8 @@ extension WorkflowFault {
         errors.errors.map { error in
             let text = [error.message, error.details].filter { !$0.isEmpty }.joined(separator: ": ")
             return WorkflowFault(
-                node: node, field: error.extraInfo["input_name"]?.string, reason: error.type, classType: errors.classType,
-                message: "Node '\(node)' (\(errors.classType)): \(withoutPaths(text))")
+                node: node, field: error.inputName, reason: error.type, classType: errors.classType,
+                message: "Node '\(node)' (\(errors.classType ?? "unknown class")): \(withoutPaths(text))")
         }
     }
 }

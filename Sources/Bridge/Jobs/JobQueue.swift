@@ -1,16 +1,16 @@
-import Collections
+import DequeModule
 import Synchronization
 
 /// The jobs that wait for a ComfyUI, first come first served.
 ///
 /// Positions are told to the jobs under the queue's lock, so that they never arrive out of order (lock order: queue, job).
-package final class JobQueue: Sendable {
+final class JobQueue: Sendable {
     /// The queue holds as many jobs as it may.
     struct Full: Error {
         let limit: Int
     }
 
-    private struct State {
+    fileprivate struct State {
         var waiting: Deque<Job> = []
         /// Called when a job may be there to be taken; one for each worker.
         var workers: [@Sendable () -> Void] = []
@@ -21,11 +21,11 @@ package final class JobQueue: Sendable {
     private let limit: Int
     private let state = Mutex(State())
 
-    package init(limit: Int) {
+    init(limit: Int) {
         self.limit = limit
     }
 
-    package var count: Int { state.withLock { $0.waiting.count } }
+    var count: Int { state.withLock { $0.waiting.count } }
 
     func add(_ job: Job) throws(Full) {
         let workers = state.withLock { state -> [@Sendable () -> Void]? in
@@ -52,7 +52,7 @@ package final class JobQueue: Sendable {
     ///
     /// - Parameter isSecond: the worker's ComfyUI is busy already; then a job is left to an idle worker, if there is one.
     func take(isSecond: Bool) -> Job? {
-        state.withLock { state in
+        state.withLock { state -> Job? in
             guard !isSecond || state.idleWorkers.isEmpty, let job = state.waiting.popFirst() else { return nil }
             state.renumber()
             return job

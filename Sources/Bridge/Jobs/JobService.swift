@@ -1,38 +1,38 @@
-package import Foundation
-package import Logging
-import Collections
-package import ServiceLifecycle
+import Foundation
+import Logging
+import DequeModule
+import ServiceLifecycle
 import Synchronization
 
 /// The front door to jobs: submit, find, cancel; and the clean-up behind them.
-package final class JobService: Service {
-    package struct Configuration: Sendable {
-        package var queueLimit = 256
+final class JobService: Service {
+    struct Configuration: Sendable {
+        var queueLimit = 256
         /// How long an ended job can be asked for.
-        package var retention = Duration.seconds(24 * 60 * 60)
+        var retention = Duration.seconds(24 * 60 * 60)
         /// How many ended jobs can be asked for at most.
-        package var retainedJobs = 10_000
+        var retainedJobs = 10_000
         /// Previews of ended jobs that are kept, in bytes over all jobs; the oldest go first.
-        package var retainedPreviewBytes = 64 << 20
+        var retainedPreviewBytes = 64 << 20
         /// Newest previews that a running job keeps.
-        package var previewHistory = 16
+        var previewHistory = 16
 
-        package init() {}
+        init() {}
     }
 
-    package enum SubmitError: Error {
+    enum SubmitError: Error {
         case queueFull(limit: Int)
         case shuttingDown
     }
 
-    package let queue: JobQueue
-    package let store: any JobStore
+    let queue: JobQueue
+    let store: any JobStore
     private let configuration: Configuration
     private let files: OutputFiles
     private let logger: Logger
     private let previewsOfEnded = Mutex<(jobs: Deque<(job: Job, bytes: Int)>, total: Int)>(([], 0))
 
-    package init(configuration: Configuration, store: any JobStore, files: OutputFiles, logger: Logger) {
+    init(configuration: Configuration, store: any JobStore, files: OutputFiles, logger: Logger) {
         self.configuration = configuration
         self.store = store
         self.files = files
@@ -41,10 +41,10 @@ package final class JobService: Service {
     }
 
     /// How long jobs are kept after their end, for `expires_at`.
-    package var retention: Duration { configuration.retention }
+    var retention: Duration { configuration.retention }
 
     /// Stores a job and puts it into the queue.
-    package func submit(_ submission: Submission) async throws -> Job {
+    func submit(_ submission: Submission) async throws -> Job {
         let job = Job(submission: submission, previewLimit: configuration.previewHistory)
         try await store.insert(job)
         do {
@@ -57,11 +57,11 @@ package final class JobService: Service {
         return job
     }
 
-    package func job(_ id: JobID) async throws -> Job? { try await store.job(id) }
-    package func output(_ id: String) async throws -> Output? { try await store.output(id) }
+    func job(_ id: JobID) async throws -> Job? { try await store.job(id) }
+    func output(_ id: String) async throws -> Output? { try await store.output(id) }
 
     /// Cancels a job wherever it is: at once in the queue, through its worker inside ComfyUI. Does nothing to an ended one.
-    package func cancel(_ job: Job) async {
+    func cancel(_ job: Job) async {
         if queue.remove(job) {
             await end(job, .canceled, error: JobError(code: .canceled, message: "The job was canceled before it ran."))
         } else {
@@ -70,7 +70,7 @@ package final class JobService: Service {
     }
 
     /// Ends a job. All ends come through here.
-    package func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
+    func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
         guard job.finish(status, error: error) else { return }
         logger.debug("job ended", metadata: ["job.id": "\(job.id)", "job.status": "\(status.rawValue)", "error.code": "\(error?.code.rawValue ?? "none")"])
         do { try await store.recordEnd(of: job) } catch {
@@ -80,12 +80,12 @@ package final class JobService: Service {
     }
 
     /// Ends the queued jobs that somebody blocks for, because no ComfyUI can be reached; the others wait on.
-    package func failBlockedJobs(_ error: JobError) async {
+    func failBlockedJobs(_ error: JobError) async {
         for job in queue.removeAll(where: \.submission.options.failsWhenUnreachable) { await end(job, .failed, error: error) }
     }
 
     /// Removes expired jobs until shut down.
-    package func run() async throws {
+    func run() async throws {
         try await cancelWhenGracefulShutdown {
             while true {
                 try await Task.sleep(for: .seconds(30))
@@ -115,7 +115,7 @@ package final class JobService: Service {
 
 extension Duration {
     /// The duration in seconds, for Foundation's interfaces.
-    package var seconds: TimeInterval {
+    var seconds: TimeInterval {
         TimeInterval(components.seconds) + TimeInterval(components.attoseconds) * 1e-18
     }
 }

@@ -67,7 +67,7 @@ struct ProgressTracker: Sendable {
             case .running:
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .running)].compactMap(\.self)
                 advance(report.nodeID, displayNode: displayNode, value: report.value, maximum: report.maximum)
-            case .other:
+            case .pending, .error, .other:
                 break
             }
         }

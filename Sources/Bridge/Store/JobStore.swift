@@ -1,10 +1,10 @@
-package import Foundation
+import Foundation
 
 /// Where jobs and their outputs are found again.
 ///
 /// `insert` and `record` return when the store can answer for what they were given, which is before any caller hears of
 /// it. The implementation here is memory; a durable one keeps the same promises across restarts.
-package protocol JobStore: Sendable {
+protocol JobStore: Sendable {
     /// Keeps a new job.
     func insert(_ job: Job) async throws
     /// Keeps an output of a job, so that its asset id resolves.

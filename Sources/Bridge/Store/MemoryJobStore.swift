@@ -1,10 +1,10 @@
-import Collections
-package import Foundation
+import DequeModule
+import Foundation
 import Synchronization
 
 /// Jobs in memory, gone with the process.
-package final class MemoryJobStore: JobStore {
-    private struct State {
+final class MemoryJobStore: JobStore {
+    fileprivate struct State {
         var jobs: [JobID: Job] = [:]
         var outputs: [String: Output] = [:]
         /// In the order of their ends.
@@ -13,19 +13,19 @@ package final class MemoryJobStore: JobStore {
 
     private let state = Mutex(State())
 
-    package init() {}
+    init() {}
 
-    package func insert(_ job: Job) { state.withLock { $0.jobs[job.id] = job } }
-    package func record(_ output: Output) { state.withLock { $0.outputs[output.id] = output } }
-    package func recordEnd(of job: Job) { state.withLock { $0.ended.append((job, Date())) } }
-    package func job(_ id: JobID) -> Job? { state.withLock { $0.jobs[id] } }
-    package func output(_ id: String) -> Output? { state.withLock { $0.outputs[id] } }
+    func insert(_ job: Job) { state.withLock { $0.jobs[job.id] = job } }
+    func record(_ output: Output) { state.withLock { $0.outputs[output.id] = output } }
+    func recordEnd(of job: Job) { state.withLock { $0.ended.append((job, Date())) } }
+    func job(_ id: JobID) -> Job? { state.withLock { $0.jobs[id] } }
+    func output(_ id: String) -> Output? { state.withLock { $0.outputs[id] } }
 
-    package func remove(_ job: Job) {
+    func remove(_ job: Job) {
         state.withLock { $0.forget(job) }
     }
 
-    package func removeEnded(before date: Date, keeping limit: Int) -> [Job] {
+    func removeEnded(before date: Date, keeping limit: Int) -> [Job] {
         state.withLock { state in
             var removed: [Job] = []
             while let oldest = state.ended.first, oldest.at < date || state.ended.count > limit {

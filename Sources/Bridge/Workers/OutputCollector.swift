@@ -72,24 +72,24 @@ struct OutputCollector: Sendable {
     }
 
     private mutating func publish(_ file: FileReference, node: String, key: String) async {
-        let info: FileInfo?
+        var info: FileInfo?
         do {
             info = try await lookUp(file)
+            if info == nil { missing.append(file) }
         } catch {
             logger.warning(
                 "the size of an output could not be read", metadata: ["job.id": "\(job.id)", "file": "\(file.filename)", "error": "\(error)"])
-            info = FileInfo(size: 0, contentType: "application/octet-stream", etag: nil, lastModified: nil)
         }
-        guard let info else {
-            missing.append(file)
+        guard missing.last != file else {
             let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."
             job.publish(.log(LogEntry(.warning, message, node: node)))
             return
         }
+        let contentType = info?.contentType ?? "application/octet-stream"
         await publish(
             Output(
-                job: job.id, node: node, name: file.filename, kind: Output.Kind(contentType: info.contentType, name: file.filename, listedUnder: key),
-                contentType: info.contentType, size: info.size, isTemporary: file.type == "temp", source: .comfyUI(client, file)))
+                job: job.id, node: node, name: file.filename, kind: Output.Kind(contentType: contentType, name: file.filename, listedUnder: key),
+                contentType: contentType, size: info?.size.map { Int($0) }, isTemporary: file.type == "temp", source: .comfyUI(client, file)))
     }
 
     /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy.

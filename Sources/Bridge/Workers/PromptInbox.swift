@@ -1,3 +1,4 @@
+import OrderedJSON
 import ComfyUI
 import NIOCore
 import Synchronization
@@ -38,12 +39,12 @@ final class PromptInbox: Sendable {
         case disconnected(since: ContinuousClock.Instant, reason: String)
     }
 
-    private struct Prompt {
+    fileprivate struct Prompt {
         let continuation: AsyncStream<Input>.Continuation
         var lastHeard: ContinuousClock.Instant
     }
 
-    private struct State {
+    fileprivate struct State {
         var prompts: [String: Prompt] = [:]
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         var serverFeatures: Set<String> = []

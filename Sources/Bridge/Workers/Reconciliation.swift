@@ -1,7 +1,9 @@
-package import ComfyUI
+import OrderedCollections
+import OrderedJSON
+import ComfyUI
 
 /// What ComfyUI's books say about a prompt, whatever its events said or failed to say (protocol section 10).
-package enum Reconciliation: Sendable {
+enum Reconciliation: Sendable {
     case waiting
     case running
     case finished(outputs: [Run.NodeOutput], Run.Ending)
@@ -11,11 +13,11 @@ package enum Reconciliation: Sendable {
     /// - Parameters:
     ///   - queue: read *before* `history`; the other way round a prompt that finishes in between looks lost.
     ///   - history: the prompt's entry; nil when there is none.
-    package init(of promptID: String, queue: QueueSnapshot, history: HistoryEntry?) {
+    init(of promptID: String, queue: QueueSnapshot, history: HistoryEntry?) {
         if let history {
             let outputs = history.outputs.compactMap { node, output -> Run.NodeOutput? in
                 guard let output = output.object, !output.isEmpty else { return nil }
-                return Run.NodeOutput(node: history.displayNode(of: node), output: output)
+                return Run.NodeOutput(node: history.displayNodes[node] ?? node, output: output)
             }
             switch history.outcome {
             case .succeeded: self = .finished(outputs: outputs, .succeeded)

@@ -1,3 +1,4 @@
+import NIOCore
 import ComfyUI
 import Logging
 import OrderedCollections
@@ -131,7 +132,9 @@ extension Worker {
     private func settle(_ job: Job, _ end: RunEnd, _ collected: OutputCollector) async {
         let isCanceling = job.status == .canceling
         switch end {
-        case .ended(.succeeded) where isCanceling, .ended(.failed) where isCanceling, .takenBack:
+        case .takenBack,
+            .ended(.succeeded) where isCanceling,
+            .ended(.failed) where isCanceling:
             await service.end(job, .canceled, error: .canceledByCaller)
         case .ended(.succeeded):
             if let missing = collected.missing.first, collected.publishedCount == 0 {
@@ -159,7 +162,9 @@ extension Worker {
     private func again(_ job: Job, mayRunAgain: Bool, error: JobError) async {
         switch job.status {
         case .canceling: await service.end(job, .canceled, error: .canceledByCaller)
-        case .queued, .running where mayRunAgain: service.queue.putBack(job)
+        case .queued where mayRunAgain,
+            .running where mayRunAgain:
+            service.queue.putBack(job)
         default: await service.end(job, .failed, error: error)
         }
     }
@@ -182,8 +187,14 @@ extension Worker {
                 return await whereabouts(of: job, ifAbsent: .refused(.badAnswer(status: status, start: start)))
             case .notFound:
                 return .refused(.badAnswer(status: 404, start: ""))
-            case .unreachable, .timedOut:
+            case .answerTooLarge:
+                return await whereabouts(of: job, ifAbsent: .refused(.badAnswer(status: 200, start: "\(error)")))
+            case .unreachable:
+                return .notDelivered(reason: "\(error)")
+            case .connectionLost, .timedOut:
                 return await whereabouts(of: job, ifAbsent: .notDelivered(reason: "\(error)"))
+            case .cancelled:
+                return .unknown
             }
         }
     }

@@ -1,43 +1,43 @@
-package import AsyncHTTPClient
-package import ComfyUI
+import AsyncHTTPClient
+import ComfyUI
 import Foundation
-package import Logging
-package import NIOCore
+import Logging
+import NIOCore
 import OrderedCollections
 import OrderedJSON
-package import ServiceLifecycle
+import ServiceLifecycle
 import Synchronization
 
 /// Owns one ComfyUI: keeps its socket, takes jobs from the queue, runs each to its end.
-package final class Worker: Service {
-    package struct Configuration: Sendable {
-        package let endpoint: ComfyEndpoint
+final class Worker: Service {
+    struct Configuration: Sendable {
+        let endpoint: ComfyEndpoint
         /// How often a job whose run was lost is run again.
-        package var retries = 1
+        var retries = 1
         /// From the start of execution, for jobs that name none; nil is unlimited.
-        package var jobTimeout: Duration? = nil
+        var jobTimeout: Duration? = nil
         /// Prompts inside ComfyUI at the same time: one runs, one waits, so that ComfyUI is never idle between jobs and order
         /// and cancellation stay the bridge's.
-        package var slots = 2
+        var slots = 2
         /// After this time without a message about an open prompt ComfyUI's books are asked.
-        package var silence = Duration.seconds(10)
+        var silence = Duration.seconds(10)
         /// After this time without a connection an open run counts as lost.
-        package var patience = Duration.seconds(60)
+        var patience = Duration.seconds(60)
         /// `extra_data.preview_method`: asks for previews also where ComfyUI was started without.
-        package var previewMethod = "auto"
+        var previewMethod = "auto"
 
-        package init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
+        init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
     }
 
-    package struct Status: Sendable {
-        package let endpoint: ComfyEndpoint
-        package let isConnected: Bool
+    struct Status: Sendable {
+        let endpoint: ComfyEndpoint
+        let isConnected: Bool
         /// Nil while connected.
-        package let disconnectedFor: Duration?
-        package let reason: String?
-        package let version: String?
-        package let hasCatalog: Bool
-        package let openPrompts: Int
+        let disconnectedFor: Duration?
+        let reason: String?
+        let version: String?
+        let hasCatalog: Bool
+        let openPrompts: Int
     }
 
     let configuration: Configuration
@@ -57,7 +57,7 @@ package final class Worker: Service {
     /// Something that may let a job be taken, or a reason to read ComfyUI's node list.
     private enum Signal { case look, connected }
 
-    package init(configuration: Configuration, service: JobService, files: OutputFiles, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) {
+    init(configuration: Configuration, service: JobService, files: OutputFiles, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) {
         var logger = logger
         logger[metadataKey: "comfy.url"] = "\(configuration.endpoint)"
         self.logger = logger
@@ -85,7 +85,7 @@ package final class Worker: Service {
         service.queue.addWorker { signal.yield(.look) }
     }
 
-    package var status: Status {
+    var status: Status {
         let node = node.withLock { $0 }
         switch inbox.connection {
         case .connected:
@@ -100,9 +100,9 @@ package final class Worker: Service {
     }
 
     /// ComfyUI's node classes; nil until they were read for the first time.
-    package var catalog: NodeCatalog? { node.withLock { $0.catalog } }
+    var catalog: NodeCatalog? { node.withLock { $0.catalog } }
 
-    package func run() async throws {
+    func run() async throws {
         await withTaskCancellationOrGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.socket.run() }
@@ -147,7 +147,7 @@ package final class Worker: Service {
     }
 
     /// Reads one class that is not in the catalog yet, as after the installation of a node pack.
-    package func readClass(_ name: String) async -> NodeCatalog? {
+    func readClass(_ name: String) async -> NodeCatalog? {
         do {
             guard let info = try await client.objectInfo(class: name) else { return nil }
             return node.withLock { node in

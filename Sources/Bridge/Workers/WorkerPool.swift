@@ -1,27 +1,28 @@
-package import ServiceLifecycle
+import OrderedJSON
+import ServiceLifecycle
 
 /// All ComfyUIs together: what they can run, and whether any can be reached.
-package final class WorkerPool: Service {
-    package let workers: [Worker]
+final class WorkerPool: Service {
+    let workers: [Worker]
     private let service: JobService
     /// How long ComfyUI may be away before blocked callers are told so; a restart stays invisible.
-    package let grace: Duration
+    let grace: Duration
 
-    package init(workers: [Worker], service: JobService, grace: Duration) {
+    init(workers: [Worker], service: JobService, grace: Duration) {
         self.workers = workers
         self.service = service
         self.grace = grace
     }
 
     /// The node classes of all ComfyUIs; nil while none was read.
-    package var catalog: NodeCatalog? {
+    var catalog: NodeCatalog? {
         workers.compactMap(\.catalog).reduce(into: nil) { union, catalog in
             if union == nil { union = catalog } else { union?.formUnion(catalog) }
         }
     }
 
     /// Looks on every reachable ComfyUI for classes that are not in the catalog, and returns the catalog after that.
-    package func catalog(including classes: Set<String>) async -> NodeCatalog? {
+    func catalog(including classes: Set<String>) async -> NodeCatalog? {
         for worker in workers where worker.status.isConnected {
             for name in classes { _ = await worker.readClass(name) }
         }
@@ -29,13 +30,13 @@ package final class WorkerPool: Service {
     }
 
     /// Set when no ComfyUI could be reached for longer than the grace period.
-    package var unreachable: JobError? {
+    var unreachable: JobError? {
         let states = workers.map(\.status)
         guard states.allSatisfy({ ($0.disconnectedFor ?? .zero) > grace }) else { return nil }
         return .unreachable(reason: states.first?.reason ?? "no ComfyUI is configured")
     }
 
-    package func run() async throws {
+    func run() async throws {
         try await cancelWhenGracefulShutdown {
             while true {
                 try await Task.sleep(for: .milliseconds(500))

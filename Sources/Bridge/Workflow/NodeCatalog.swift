@@ -1,12 +1,12 @@
 import OrderedCollections
-package import OrderedJSON
+import OrderedJSON
 
 /// What ComfyUI's `/object_info` says about its node classes, reduced to what a check before the submit needs.
 ///
 /// ComfyUI checks again and knows more (types, ranges, choices); this one keeps the common mistakes from ever reaching
 /// it, and answers a submission at once, while the job would wait in the queue.
-package struct NodeCatalog: Sendable {
-    package struct NodeClass: Sendable {
+struct NodeCatalog: Sendable {
+    struct NodeClass: Sendable {
         let isOutput: Bool
         let outputCount: Int
         let requiredInputs: [String]
@@ -14,14 +14,14 @@ package struct NodeCatalog: Sendable {
         let fileInputs: [String]
     }
 
-    package private(set) var classes: [String: NodeClass] = [:]
+    private(set) var classes: [String: NodeClass] = [:]
 
-    package init(objectInfo: JSONObject) {
+    init(objectInfo: JSONObject) {
         for (name, info) in objectInfo { add(name, info) }
     }
 
     /// Adds one class, for example one that was installed since the catalog was read.
-    package mutating func add(_ name: String, _ info: JSON) {
+    mutating func add(_ name: String, _ info: JSON) {
         var required: [String] = []
         var files: [String] = []
         for group in ["required", "optional"] {
@@ -37,23 +37,23 @@ package struct NodeCatalog: Sendable {
             isOutput: info["output_node"]?.bool ?? false, outputCount: info["output"]?.array?.count ?? 0, requiredInputs: required, fileInputs: files)
     }
 
-    package mutating func formUnion(_ other: NodeCatalog) {
+    mutating func formUnion(_ other: NodeCatalog) {
         classes.merge(other.classes) { _, newer in newer }
     }
 
     /// The classes of the workflow that are not in the catalog.
-    package func unknownClasses(in workflow: Workflow) -> Set<String> {
+    func unknownClasses(in workflow: Workflow) -> Set<String> {
         Set(workflow.nodes.values.map(\.classType)).filter { classes[$0] == nil }
     }
 
     /// The nodes that produce something to keep; ComfyUI runs these and what they need.
-    package func outputNodes(of workflow: Workflow) -> Set<String> {
+    func outputNodes(of workflow: Workflow) -> Set<String> {
         Set(workflow.nodes.filter { classes[$0.value.classType]?.isOutput ?? false }.keys)
     }
 
     /// Everything wrong with the workflow that can be told without running ComfyUI's own validation. As there, nodes that
     /// no output needs are only checked for their class.
-    package func faults(in workflow: Workflow) -> [WorkflowFault] {
+    func faults(in workflow: Workflow) -> [WorkflowFault] {
         var faults: [WorkflowFault] = []
         for (id, node) in workflow.nodes where classes[node.classType] == nil {
             faults.append(

@@ -1,33 +1,33 @@
 import OrderedCollections
-package import OrderedJSON
+import OrderedJSON
 
 /// An API-format graph that is safe to hand to ComfyUI: every node has a string `class_type` and object `inputs`
 /// (protocol section 13: a node without `inputs` kills ComfyUI's worker thread).
-package struct Workflow: Sendable {
-    package struct Node: Sendable {
-        package let classType: String
+struct Workflow: Sendable {
+    struct Node: Sendable {
+        let classType: String
         /// `_meta.title`, which the editor writes.
-        package let title: String?
-        package let inputs: JSONObject
+        let title: String?
+        let inputs: JSONObject
         /// Inputs that are links (`["<node id>", <output index>]`).
-        package let links: [Link]
+        let links: [Link]
 
         /// What the node counts for in a job's progress: 1, and 1 more per sampling step.
         var weight: Double { 1 + Double(max(0, min(inputs["steps"]?.int ?? 0, 10_000))) }
     }
 
-    package struct Link: Sendable, Equatable {
-        package let input: String
-        package let source: String
-        package let output: Int
+    struct Link: Sendable, Equatable {
+        let input: String
+        let source: String
+        let output: Int
     }
 
     /// The graph as it came, key order and digits kept.
-    package let graph: JSONObject
-    package let nodes: OrderedDictionary<String, Node>
+    let graph: JSONObject
+    let nodes: OrderedDictionary<String, Node>
 
     /// Checks the structure; what only ComfyUI's node list can tell is `NodeCatalog.faults(in:)`.
-    package init(checking value: JSON) throws(WorkflowError) {
+    init(checking value: JSON) throws(WorkflowError) {
         guard let graph = value.object else { throw .notAGraph(found: value.kindInWords) }
         if graph["nodes"]?.array != nil, graph["links"] != nil || graph["version"] != nil || graph["last_node_id"] != nil {
             throw .editorFormat
@@ -81,17 +81,17 @@ extension Workflow.Node {
 }
 
 /// One thing that is wrong with a workflow.
-package struct WorkflowFault: Error, Sendable, Equatable {
+struct WorkflowFault: Error, Sendable, Equatable {
     /// Nil for a fault of the workflow as a whole.
-    package let node: String?
-    package let field: String?
+    let node: String?
+    let field: String?
     /// ComfyUI's error type where it has one (protocol section 2.4), such as `required_input_missing`.
-    package let reason: String
-    package let classType: String?
+    let reason: String
+    let classType: String?
     /// A sentence for the caller, without paths of the server.
-    package let message: String
+    let message: String
 
-    package init(node: String? = nil, field: String? = nil, reason: String, classType: String? = nil, message: String) {
+    init(node: String? = nil, field: String? = nil, reason: String, classType: String? = nil, message: String) {
         self.node = node
         self.field = field
         self.reason = reason
@@ -100,7 +100,7 @@ package struct WorkflowFault: Error, Sendable, Equatable {
     }
 }
 
-package enum WorkflowError: Error, Sendable, Equatable {
+enum WorkflowError: Error, Sendable, Equatable {
     case notAGraph(found: String)
     /// The editor's own format (`nodes` and `links`), which ComfyUI's API answers with a plain 500.
     case editorFormat

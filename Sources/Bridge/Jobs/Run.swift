@@ -1,15 +1,15 @@
-package import ComfyUI
+import ComfyUI
 import NIOCore
 import OrderedCollections
-package import OrderedJSON
+import OrderedJSON
 
 /// One run of a workflow inside a ComfyUI as a value: messages in, actions out, no IO.
 ///
 /// It knows what ComfyUI says and when a run is over; the worker performs the actions. Messages of other prompts must
 /// not be passed in (except those without a prompt id, which it judges itself).
-package struct Run: Sendable {
+struct Run: Sendable {
     /// What the owner has to do, in this order.
-    package enum Action: Sendable {
+    enum Action: Sendable {
         /// ComfyUI took the prompt; deadlines count from here.
         case started
         case publish(JobEvent)
@@ -24,16 +24,16 @@ package struct Run: Sendable {
         case reconcile
     }
 
-    package enum Ending: Sendable, Equatable {
+    enum Ending: Sendable, Equatable {
         case succeeded
         case failed(JobError)
         case interrupted
     }
 
-    package struct NodeOutput: Sendable {
+    struct NodeOutput: Sendable {
         /// The node of the submitted graph.
-        package let node: String
-        package let output: JSONObject
+        let node: String
+        let output: JSONObject
     }
 
     private enum Phase {
@@ -52,24 +52,24 @@ package struct Run: Sendable {
     private let marksPreviews: Bool
     private var tracker: ProgressTracker
 
-    package init(workflow: Workflow, outputNodes: Set<String>, marksPreviews: Bool) {
+    init(workflow: Workflow, outputNodes: Set<String>, marksPreviews: Bool) {
         self.workflow = workflow
         self.outputNodes = outputNodes
         self.marksPreviews = marksPreviews
         tracker = ProgressTracker(workflow: workflow, needed: outputNodes.isEmpty ? Set(workflow.nodes.keys) : workflow.reachable(from: outputNodes))
     }
 
-    package var isRunning: Bool {
+    var isRunning: Bool {
         switch phase {
         case .running, .ending: true
         case .waiting, .over: false
         }
     }
-    package var progress: Progress { tracker.progress }
+    var progress: Progress { tracker.progress }
 
     // MARK: Inputs
 
-    package mutating func received(_ message: ComfyMessage) -> [Action] {
+    mutating func received(_ message: ComfyMessage) -> [Action] {
         if case .over = phase { return [] }
         switch message {
         case .executionStart:
@@ -86,11 +86,11 @@ package struct Run: Sendable {
             return start() + events(of: tracker.progressed(node, value: value, maximum: maximum))
         case .progressState(_, let nodes):
             return start() + events(of: tracker.state(nodes))
-        case .executed(_, let node, let displayNode, let output):
+        case .executed(_, _, let displayNode, let output):
             guard let output, !output.isEmpty else { return [] }
-            return start() + [.collect(NodeOutput(node: displayNode ?? node, output: output))]
+            return start() + [.collect(NodeOutput(node: displayNode, output: output))]
         case .executionError(let error) where error.isBlocked:
-            return [.publish(.log(LogEntry(.warning, withoutPaths(error.message), node: error.nodeID)))]
+            return [.publish(.log(LogEntry(.warning, withoutPaths(error.exceptionMessage), node: error.nodeID)))]
         case .executionError(let error):
             phase = .ending(.failed(JobError(error)))
             return []
@@ -102,20 +102,20 @@ package struct Run: Sendable {
             return []
         case .executionEnded:
             return ended()
-        case .unknown(_, let raw), .other(let raw):
+        case .unknown(_, let raw):
             return [.publish(.comfyui(raw: raw))]
         case .status, .featureFlags, .logs:
             return []
         }
     }
 
-    package mutating func received(_ message: ComfyBinaryMessage) -> [Action] {
+    mutating func received(_ message: ComfyBinaryMessage) -> [Action] {
         guard isRunning else { return [] }
         switch message {
         case .preview(let frame):
             // Once previews are marked, an unmarked one belongs to a prompt without client id (protocol section 8.4).
-            guard frame.metadata != nil || !marksPreviews, let node = frame.metadata?.displayNodeID ?? frame.metadata?.nodeID ?? tracker.currentNode
-            else { return [] }
+            guard frame.metadata != nil || !marksPreviews else { return [] }
+            guard let node = frame.metadata?.displayNodeID ?? frame.metadata?.nodeID ?? tracker.currentNode else { return [] }
             if frame.contentType == "image/png", isSentOverSocket(node) {
                 return [.capture(node: node, contentType: frame.contentType, image: frame.image)]
             }
@@ -130,12 +130,12 @@ package struct Run: Sendable {
     }
 
     /// The socket broke, or was silent for too long: what was missed can only be read from history.
-    package mutating func lostTouch() {
+    mutating func lostTouch() {
         hasGap = true
     }
 
     /// What `/queue` and `/history` said about the prompt.
-    package mutating func reconciled(_ verdict: Reconciliation) -> [Action] {
+    mutating func reconciled(_ verdict: Reconciliation) -> [Action] {
         if case .over = phase { return [] }
         switch verdict {
         case .waiting: return []
@@ -181,19 +181,18 @@ package struct Run: Sendable {
 
 extension JobError {
     init(_ error: ExecutionError) {
-        let message = error.message.trimmingSuffix(while: \.isWhitespace)
-        self.init(
-            code: .nodeExecutionError,
-            message: "\(error.nodeType) (node '\(error.nodeID)') failed: \(error.exceptionType.isEmpty ? "" : "\(error.exceptionType): ")\(withoutPaths(String(message)))",
-            node: error.nodeID, classType: error.nodeType)
+        let message = withoutPaths(String(error.exceptionMessage.trimmingSuffix(while: \.isWhitespace)))
+        let cause = error.exceptionType.isEmpty ? message : "\(error.exceptionType): \(message)"
+        let place = error.nodeID.map { "\(error.nodeType ?? "A node") (node '\($0)') failed: " } ?? ""
+        self.init(code: .nodeExecutionError, message: place + cause, node: error.nodeID, classType: error.nodeType)
     }
 }
 
 /// The text with every absolute path (`/srv/comfy/nodes.py`, `C:\comfy\nodes.py`) cut down to its last part: error texts
 /// of Python carry the server's folders.
 func withoutPaths(_ text: String) -> String {
-    let path = /(?:(?<![\w.:\/])\/|\b[A-Za-z]:\\)(?:[^\/\\\s"':]+[\/\\])+([^\/\\\s"':]+)/
-    return text.replacing(path) { $0.output.1 }
+    let path = /(^|[\s"'`(\[=,<])(?:[A-Za-z]:)?[\/\\](?:[^\/\\\s"'`:]+[\/\\])+([^\/\\\s"'`:]+)/
+    return text.replacing(path) { "\($0.output.1)\($0.output.2)" }
 }
 
 extension StringProtocol {

@@ -1,0 +1,161 @@
+import Foundation
+import MicroHTTP
+import OrderedJSON
+
+/// An answer that says what is wrong and what to do, in the one envelope `{"error": {"code", "message", "details"}}`.
+///
+/// All error replies of the bridge are made here; nothing below this folder knows a status code.
+struct APIError: Error {
+    let status: Int
+    let code: String
+    let message: String
+    var details: JSON = .null
+    var headers: HTTPHeaders = [:]
+
+    var response: Response {
+        let envelope: JSON = ["error": ["code": .string(code), "message": .string(message), "details": details]]
+        return .json(envelope, status: status, headers: headers)
+    }
+}
+
+extension APIError {
+    static func invalidJSON(_ error: JSONSyntaxError) -> APIError {
+        APIError(status: 400, code: "invalid_json", message: "The body is not JSON: \(error). Send the workflow as exported with Workflow > Export (API).")
+    }
+
+    static let emptyBody = APIError(
+        status: 400, code: "invalid_json", message: "The body is empty. Send the workflow, for example with curl --data-binary @workflow_api.json.")
+
+    /// A query parameter or a header with a value that cannot be used.
+    static func invalidParameter(_ name: String, _ message: String) -> APIError {
+        APIError(status: 400, code: "invalid_parameter", message: message, details: ["parameter": .string(name)])
+    }
+
+    /// A member of the request's JSON object.
+    static func invalidRequest(_ field: String, _ message: String) -> APIError {
+        APIError(status: 422, code: "invalid_request", message: message, details: ["field": .string(field)])
+    }
+
+    static func notFound(_ what: String) -> APIError {
+        APIError(status: 404, code: "not_found", message: what)
+    }
+
+    static func methodNotAllowed(_ method: String, allowed: [String]) -> APIError {
+        APIError(
+            status: 405, code: "method_not_allowed", message: "\(method) is not possible here; use \(allowed.joined(separator: " or ")).",
+            headers: ["Allow": allowed.joined(separator: ", ")])
+    }
+
+    static func notAcceptable(_ message: String, details: JSON = .null) -> APIError {
+        APIError(status: 406, code: "not_acceptable", message: message, details: details)
+    }
+
+    static func rangeNotSatisfiable(size: Int) -> APIError {
+        APIError(
+            status: 416, code: "range_not_satisfiable", message: "The range lies beyond the end; the content has \(size) bytes.",
+            headers: ["Content-Range": "bytes */\(size)"])
+    }
+
+    static let idempotencyKeyReuse = APIError(
+        status: 422, code: "idempotency_key_reuse",
+        message: "This Idempotency-Key was already used. Use a new key for a new job; the existing job is found under its own id.")
+
+    static let idempotencyKeyBusy = APIError(
+        status: 409, code: "idempotency_key_busy", message: "Another request with this Idempotency-Key is being accepted right now. Try again.",
+        headers: ["Retry-After": "1"])
+
+    static func queueFull(limit: Int) -> APIError {
+        APIError(
+            status: 429, code: "queue_full", message: "\(limit) jobs are waiting already. Try again later, or raise --queue-limit.", headers: ["Retry-After": "5"])
+    }
+
+    static let shuttingDown = APIError(
+        status: 503, code: "shutting_down", message: "The bridge is shutting down. Try again shortly.", headers: ["Retry-After": "5"])
+
+    static let overloaded = APIError(
+        status: 503, code: "overloaded", message: "Too many requests are being accepted at the same time. Try again shortly.", headers: ["Retry-After": "1"])
+
+    static let internalError = APIError(status: 500, code: "internal_error", message: "Something went wrong inside the bridge; its log says what.")
+
+    static func payloadTooLarge(limit: Int) -> APIError {
+        APIError(
+            status: 413, code: "payload_too_large",
+            message: "The body has more than \(limit) bytes. Send large inputs as files instead of inside the workflow, or raise --max-body-size.")
+    }
+
+    init(_ failure: HTTPServerFailure) {
+        switch failure {
+        case .bodyTooLarge(let limit): self = .payloadTooLarge(limit: limit)
+        case .overloaded: self = .overloaded
+        case .shuttingDown: self = .shuttingDown
+        case .malformed(let reason): self = APIError(status: 400, code: "invalid_request", message: "The request is not valid HTTP: \(reason)")
+        }
+    }
+
+    init(_ error: WorkflowError) {
+        switch error {
+        case .notAGraph(let found):
+            self.init(
+                status: 422, code: "invalid_workflow",
+                message: "The workflow must be an object of nodes, not \(found). Send what Workflow > Export (API) wrote.")
+        case .editorFormat:
+            self.init(
+                status: 422, code: "workflow_format_ui",
+                message: "This is the editor's format (nodes and links), which cannot be run. Export it with Workflow > Export (API) and send that file.")
+        case .invalid(let faults):
+            self.init(
+                status: 422, code: "invalid_workflow",
+                message: (faults.first?.message ?? "The workflow is invalid.") + (faults.count > 1 ? " (\(faults.count) faults in all)" : ""),
+                details: APIError.details(of: faults))
+        }
+    }
+
+    /// How a job that ended early answers its blocked caller.
+    init(_ error: JobError, job: Job) {
+        var details: JSONObject = ["job_id": .string(job.id.description)]
+        if let node = error.node { details["node_id"] = .string(node) }
+        if let classType = error.classType { details["class_type"] = .string(classType) }
+        details.merge(APIError.details(of: error.faults).object ?? [:]) { own, _ in own }
+        var headers: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Location": Links.path(of: job.id)]
+        let status: Int
+        switch error.code {
+        case .nodeExecutionError: status = 500
+        case .invalidWorkflow: status = 422
+        case .payloadTooLarge: status = 413
+        case .canceled: status = 409
+        case .timedOut: status = 504
+        case .upstreamLost, .upstreamError, .invalidOutput: status = 502
+        case .upstreamUnreachable:
+            status = 503
+            headers["Retry-After"] = "5"
+        }
+        self.init(status: status, code: error.code.rawValue, message: error.message, details: .object(details), headers: headers)
+    }
+
+    /// No ComfyUI can be reached, known before there is a job.
+    init(unreachable error: JobError) {
+        self.init(status: 503, code: error.code.rawValue, message: error.message, headers: ["Retry-After": "5"])
+    }
+
+    /// `node_errors` as the Comfy API v2 shows them, by node id; faults of the whole workflow under `""`.
+    private static func details(of faults: [WorkflowFault]) -> JSON {
+        guard !faults.isEmpty else { return [:] }
+        var nodes: JSONObject = [:]
+        for fault in faults {
+            let entry: JSON = [
+                "field": .optional(fault.field), "reason": .string(fault.reason), "message": .string(fault.message), "class_type": .optional(fault.classType),
+            ]
+            nodes[fault.node ?? ""] = .array((nodes[fault.node ?? ""]?.array ?? []) + [entry])
+        }
+        return ["node_errors": .object(nodes)]
+    }
+}
+
+extension Response {
+    static func json(_ value: JSON, status: Int = 200, headers: HTTPHeaders = [:]) -> Response {
+        var headers = headers
+        headers["Content-Type"] = "application/json"
+        if headers["Cache-Control"] == nil { headers["Cache-Control"] = "no-store" }
+        return Response(status: status, headers: headers, body: .bytes(value.encoded()))
+    }
+}

@@ -1,0 +1,31 @@
+import ServiceLifecycle
+import Synchronization
+
+/// Wakes every open event stream from time to time, so that neither proxies nor idle limits close it; one timer for all.
+final class Heartbeats: Service {
+    private let interval: Duration
+    private let beats = Mutex<[ObjectIdentifier: @Sendable () -> Void]>([:])
+
+    init(interval: Duration) {
+        self.interval = interval
+    }
+
+    func add(_ stream: AnyObject, beat: @escaping @Sendable () -> Void) {
+        beats.withLock { $0[ObjectIdentifier(stream)] = beat }
+    }
+
+    func remove(_ stream: AnyObject) {
+        _ = beats.withLock { $0.removeValue(forKey: ObjectIdentifier(stream)) }
+    }
+
+    var count: Int { beats.withLock { $0.count } }
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown {
+            while true {
+                try await Task.sleep(for: self.interval)
+                for beat in self.beats.withLock({ $0 }).values { beat() }
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+import MicroHTTP
+import OrderedJSON
+
+/// `/api/v2/jobs`: the resource API.
+struct JobEndpoints: Sendable {
+    let api: API
+
+    func submit(_ request: Request, _: PathParameters) async throws -> Response {
+        let job = try await api.submit(request, acceptsBareGraph: false, attachesToSame: false, failsWhenUnreachable: false)
+        return answer(job, request, status: 201, headers: ["Location": Links.path(of: job.id)])
+    }
+
+    func get(_ request: Request, _ path: PathParameters) async throws -> Response {
+        answer(try await api.job(path["id"]), request)
+    }
+
+    func workflow(_: Request, _ path: PathParameters) async throws -> Response {
+        let job = try await api.job(path["id"])
+        return .json(["workflow": .object(job.submission.workflow.graph), "format": "api"])
+    }
+
+    /// Asks for the end of a job. Of a finished one it changes nothing.
+    func cancel(_ request: Request, _ path: PathParameters) async throws -> Response {
+        let job = try await api.job(path["id"])
+        await api.service.cancel(job)
+        return answer(job, request)
+    }
+
+    func events(_ request: Request, _ path: PathParameters) async throws -> Response {
+        let job = try await api.job(path["id"])
+        let start = try request.lastEventID().map(Job.Start.after) ?? .snapshot
+        return api.stream(job, from: start, api.representation(for: request), try EventStream.Options(request))
+    }
+
+    /// The newest preview.
+    func latestPreview(_ request: Request, _ path: PathParameters) async throws -> Response {
+        let job = try await api.job(path["id"])
+        guard let preview = job.latestPreview else {
+            throw APIError.notFound("The job has no preview (yet, or any more). Not every workflow sends previews; samplers do.")
+        }
+        return answer(preview, request, cacheControl: "no-cache")
+    }
+
+    func preview(_ request: Request, _ path: PathParameters) async throws -> Response {
+        let job = try await api.job(path["id"])
+        guard let number = Int(path["n"]), number > 0 else {
+            throw APIError.notFound("'\(path["n"].prefix(100))' is no preview; the url in a preview event says the number.")
+        }
+        guard let preview = job.preview(number) else {
+            throw APIError.notFound("Preview \(number) is not kept; only the newest are (--preview-history).")
+        }
+        return answer(preview, request, cacheControl: "private, max-age=86400, immutable")
+    }
+
+    private func answer(_ job: Job, _ request: Request, status: Int = 200, headers: HTTPHeaders = [:]) -> Response {
+        var headers = headers
+        headers["Comfy-Job-Id"] = job.id.description
+        return .json(.object(api.representation(for: request).job(job)), status: status, headers: headers)
+    }
+
+    private func answer(_ preview: Preview, _ request: Request, cacheControl: String) -> Response {
+        let headers: HTTPHeaders = [
+            "Content-Type": preview.contentType, "ETag": "\"\(preview.number)\"", "Cache-Control": cacheControl, "X-Content-Type-Options": "nosniff",
+        ]
+        if request.matches(etag: "\"\(preview.number)\"") { return Response(status: 304, headers: headers, body: .empty) }
+        return Response(status: 200, headers: headers, body: .bytes(preview.bytes))
+    }
+}
+
+extension Request {
+    /// Whether the caller has the content already (RFC 9110 section 13.1.2).
+    func matches(etag: String) -> Bool {
+        headers.values("If-None-Match").flatMap { $0.split(separator: ",") }.map(\.trimmed)
+            .contains { $0 == "*" || $0 == etag || $0 == "W/\(etag)" }
+    }
+}

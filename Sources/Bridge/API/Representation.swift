@@ -1,0 +1,137 @@
+import Foundation
+import OrderedCollections
+import OrderedJSON
+
+/// The JSON shapes of the Comfy API v2 and what the bridge adds to them; openapi.yaml describes each.
+struct Representation: Sendable {
+    let links: Links
+    /// How long a job is kept after its end.
+    let retention: Duration
+
+    func job(_ job: Job) -> JSONObject {
+        let snapshot = job.snapshot
+        let expires = (snapshot.completedAt ?? Date()).addingTimeInterval(retention.seconds)
+        return [
+            "id": .string(job.id.description),
+            "status": .string(snapshot.status.rawValue),
+            "created_at": date(job.createdAt),
+            "started_at": snapshot.startedAt.map(date) ?? .null,
+            "completed_at": snapshot.completedAt.map(date) ?? .null,
+            "expires_at": date(expires),
+            "queue_position": .optional(snapshot.queuePosition),
+            "progress": snapshot.progress.map(progress) ?? .null,
+            "outputs": .array(snapshot.outputs.map { .object(output($0)) }),
+            "other_outputs": .object(snapshot.otherOutputs),
+            "error": snapshot.error.map(error) ?? .null,
+            "metrics": [
+                "queue_ms": milliseconds(from: job.createdAt, to: snapshot.startedAt),
+                "execution_ms": milliseconds(from: snapshot.startedAt, to: snapshot.completedAt),
+            ],
+            "metadata": job.submission.metadata.map(JSON.object) ?? .null,
+            "urls": ["self": .string(links.job(job.id)), "events": .string(links.events(job.id)), "cancel": .string(links.cancel(job.id))],
+        ]
+    }
+
+    func output(_ output: Output) -> JSONObject {
+        var members: JSONObject = [
+            "id": .string(output.id),
+            "job_id": .string(output.job.description),
+            "node_id": .string(output.node),
+            "name": .string(output.name),
+            "type": .string(output.kind.rawValue),
+            "content_type": .string(output.contentType),
+            "size_bytes": JSON(output.size ?? 0),
+            "hash": .null,
+            "url": .string(links.content(output)),
+            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
+            "temporary": .bool(output.isTemporary),
+        ]
+        if case .text(let text) = output.source { members["text"] = .string(text) }
+        return members
+    }
+
+    func asset(_ output: Output) -> JSON {
+        [
+            "id": .string(output.id), "hash": .null, "size_bytes": JSON(output.size ?? 0), "content_type": .string(output.contentType),
+            "file_path": .string(output.name), "created_at": date(output.createdAt), "url": .string(links.content(output)),
+            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
+            "expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)), "job_id": .string(output.job.description),
+        ]
+    }
+
+    func progress(_ progress: Progress) -> JSON {
+        [
+            "value": JSON(progress.value), "nodes_done": JSON(progress.nodesDone), "nodes_total": JSON(progress.nodesTotal),
+            "current_node": .optional(progress.currentNode), "current_node_class": .optional(progress.currentClass), "step": .optional(progress.step),
+            "steps": .optional(progress.steps), "message": .optional(progress.message),
+        ]
+    }
+
+    func error(_ error: JobError) -> JSON {
+        [
+            "code": .string(error.code.rawValue), "message": .string(error.message), "node_id": .optional(error.node),
+            "class_type": .optional(error.classType), "traceback": .null,
+        ]
+    }
+
+    /// The data of an event, on one line.
+    func event(_ event: JobEvent, of job: JobID, previews: PreviewMode) -> (name: String, data: [UInt8])? {
+        switch event {
+        case .status(let status, let jobError):
+            var data: JSONObject = ["status": .string(status.rawValue)]
+            if let jobError { data["error"] = error(jobError) }
+            return ("status", JSON.object(data).encoded())
+        case .queuePosition(let position):
+            return ("status", (["status": "queued", "queue_position": JSON(position)] as JSON).encoded())
+        case .progress(let snapshot):
+            return ("progress", progress(snapshot).encoded())
+        case .preview(let preview):
+            return preview.data(previews, links: links, job: job).map { ("preview", $0) }
+        case .node(let node):
+            return ("node", self.node(node).encoded())
+        case .output(let output):
+            return ("output", JSON.object(self.output(output)).encoded())
+        case .log(let entry):
+            return ("log", (["level": .string(entry.level.rawValue), "message": .string(entry.message), "node_id": .optional(entry.node)] as JSON).encoded())
+        case .comfyui(let raw):
+            return ("comfyui", Array(raw.utf8.filter { $0 != 0x0A && $0 != 0x0D }))
+        }
+    }
+
+    private func node(_ node: NodeEvent) -> JSON {
+        var members: JSONObject = ["node_id": .string(node.node), "class_type": .optional(node.classType), "state": .string(node.state.rawValue)]
+        if let title = node.title { members["title"] = .string(title) }
+        if node.displayNode != node.node { members["display_node_id"] = .string(node.displayNode) }
+        return .object(members)
+    }
+
+    private func milliseconds(from start: Date?, to end: Date?) -> JSON {
+        guard let start, let end else { return .null }
+        return JSON(Int((end.timeIntervalSince(start) * 1000).rounded()))
+    }
+
+    private func date(_ date: Date) -> JSON {
+        .string(date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
+    }
+}
+
+extension Preview {
+    /// The event's data; base64 is appended to bytes directly, since it is most of what the bridge ever sends.
+    fileprivate func data(_ mode: PreviewMode, links: Links, job: JobID) -> [UInt8]? {
+        let head: JSON = ["node_id": .string(node), "content_type": .string(contentType), "number": JSON(number)]
+        switch mode {
+        case .none: return nil
+        case .url:
+            var members = head.object ?? [:]
+            members["url"] = .string(links.preview(job, number))
+            return JSON.object(members).encoded()
+        case .base64:
+            var data = head.encoded()
+            data.removeLast()
+            data.append(contentsOf: #","data_base64":""#.utf8)
+            data.append(contentsOf: Data(bytes).base64EncodedData())
+            data.append(contentsOf: #""}"#.utf8)
+            return data
+        }
+    }
+}

@@ -1,0 +1,174 @@
+import MicroHTTP
+
+/// Reading of headers and query parameters. A value that cannot be used is an error that says what to write, never ignored.
+extension Request {
+    /// A query parameter with one of a few values.
+    func choice<Choice: RawRepresentable & CaseIterable>(_ name: String, default fallback: Choice) throws -> Choice where Choice.RawValue == String {
+        guard let text = queryValue(name) else { return fallback }
+        guard let choice = Choice(rawValue: text) else {
+            let possible = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+            throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.prefix(100))'; it must be one of: \(possible).")
+        }
+        return choice
+    }
+
+    /// A query parameter that is 1 or 0.
+    func flag(_ name: String) throws -> Bool {
+        switch queryValue(name) {
+        case nil, "0", "false": return false
+        case "1", "true", "": return true
+        case let text?: throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.prefix(100))'; it must be 1 or 0.")
+        }
+    }
+
+    /// A duration in seconds, greater than zero.
+    func seconds(_ name: String) throws -> Duration? {
+        guard let text = queryValue(name) else { return nil }
+        guard let value = Double(text), value > 0, value <= 1e9 else {
+            throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.prefix(100))'; it must be a number of seconds greater than 0.")
+        }
+        return .seconds(value)
+    }
+
+    /// Where a viewer of the event stream wants to go on: header `Last-Event-ID`, else the query parameter.
+    func lastEventID() throws -> UInt64? {
+        let (name, value) = headers["Last-Event-ID"].map { ("Last-Event-ID", $0) } ?? ("last_event_id", queryValue("last_event_id") ?? "")
+        guard !value.isEmpty else { return nil }
+        guard let id = UInt64(value) else {
+            throw APIError.invalidParameter(name, "\(name) is '\(value.prefix(100))'; it must be the id of an event of this job, a whole number.")
+        }
+        return id
+    }
+}
+
+/// RFC 7240.
+struct Prefer: Sendable, Equatable {
+    /// How long to block; nil is until the end.
+    var wait: Duration?
+
+    init(_ request: Request) throws {
+        var isAsync = false
+        for preference in request.headers.values("Prefer").flatMap({ $0.split(separator: ",") }) {
+            let parts = preference.split(separator: ";")[0].split(separator: "=", maxSplits: 1).map { $0.trimmed }
+            switch parts[0].lowercased() {
+            case "respond-async": isAsync = true
+            case "wait":
+                let text = parts.count > 1 ? parts[1].filter { $0 != "\"" } : ""
+                guard let seconds = Int(text), (0...86_400).contains(seconds) else {
+                    throw APIError.invalidParameter("Prefer", "Prefer: wait=\(text.prefix(100)) is not possible; write whole seconds, as in Prefer: wait=30.")
+                }
+                wait = .seconds(seconds)
+            default: break  // RFC 7240 section 2: what is not known is ignored
+            }
+        }
+        if isAsync, wait == nil { wait = .zero }
+    }
+}
+
+/// RFC 9110 section 12.5.1: what the caller of `/run` wants to have.
+struct Accept: Sendable, Equatable {
+    enum Answer: Sendable, Equatable { case json, events, content }
+
+    struct MediaRange: Sendable, Equatable {
+        let type: String
+        let subtype: String
+
+        func matches(_ contentType: String) -> Bool {
+            let parts = contentType.split(separator: ";")[0].trimmed.lowercased().split(separator: "/", maxSplits: 1)
+            return parts.count == 2 && (type == "*" || type == parts[0]) && (subtype == "*" || subtype == parts[1])
+        }
+    }
+
+    let answer: Answer
+    /// The content types wanted, best first, when the answer is the bytes of an output.
+    var ranges: [MediaRange] = []
+    /// Whether JSON would do as well.
+    var allowsJSON = false
+
+    private static let contentTypes: Set<String> = ["image", "video", "audio", "model", "text"]
+
+    init(_ request: Request) throws {
+        let wanted = request.headers.values("Accept").flatMap { $0.split(separator: ",") }.compactMap(Accept.range)
+            .filter { $0.quality > 0 }.enumerated()
+            .sorted { ($1.element.quality, $0.offset) < ($0.element.quality, $1.offset) }.map(\.element.range)
+        allowsJSON = wanted.isEmpty
+        for range in wanted {
+            switch (range.type, range.subtype) {
+            case ("*", "*"), ("application", "*"), ("application", "json"), ("application", "problem+json"): allowsJSON = true
+            case ("text", "event-stream"):
+                if ranges.isEmpty, !allowsJSON {
+                    answer = .events
+                    return
+                }
+            case ("text", "html"): break
+            case ("application", _): ranges.append(range)
+            case (let type, _) where Accept.contentTypes.contains(type):
+                // What is wanted less than JSON is not wanted.
+                if !allowsJSON { ranges.append(range) }
+            default: break
+            }
+        }
+        if allowsJSON, ranges.isEmpty {
+            answer = .json
+        } else if !ranges.isEmpty {
+            answer = .content
+        } else {
+            throw APIError.notAcceptable(
+                "Accept names nothing that a job can answer with. Use application/json, text/event-stream, or the type of an output such as image/png or video/*.")
+        }
+    }
+
+    private static func range(_ text: Substring) -> (range: MediaRange, quality: Double)? {
+        let parts = text.split(separator: ";").map { $0.trimmed.lowercased() }
+        guard let name = parts.first?.split(separator: "/", maxSplits: 1), name.count == 2 else { return nil }
+        let quality = parts.dropFirst().first { $0.hasPrefix("q=") }.flatMap { Double($0.dropFirst(2)) } ?? 1
+        return (MediaRange(type: String(name[0]), subtype: String(name[1])), quality)
+    }
+}
+
+/// RFC 9110 section 14.2, one range of bytes.
+enum ByteRange: Equatable {
+    case whole
+    case part(Range<Int>)
+
+    /// - Throws: 400 for what is no range, 416 for one beyond the end. Several ranges are answered with the whole (RFC 9110 section 14.2
+    ///   lets a server ignore the header).
+    init(_ header: String?, size: Int) throws {
+        guard let header else {
+            self = .whole
+            return
+        }
+        let invalid = APIError.invalidParameter("Range", "Range is '\(header.prefix(100))'; write bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT.")
+        guard header.hasPrefix("bytes=") else { throw invalid }
+        let specifiers = header.dropFirst(6).split(separator: ",", omittingEmptySubsequences: false)
+        guard specifiers.count == 1 else {
+            self = .whole
+            return
+        }
+        let bounds = specifiers[0].split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map { $0.trimmed }
+        guard bounds.count == 2 else { throw invalid }
+        switch (Int(bounds[0]), Int(bounds[1])) {
+        case (nil, let count?) where bounds[0].isEmpty && count >= 0:
+            guard count > 0, size > 0 else { throw APIError.rangeNotSatisfiable(size: size) }
+            self = .part(max(0, size - count)..<size)
+        case (let first?, nil) where bounds[1].isEmpty && first >= 0:
+            guard first < size else { throw APIError.rangeNotSatisfiable(size: size) }
+            self = .part(first..<size)
+        case (let first?, let last?) where first >= 0 && last >= first:
+            guard first < size else { throw APIError.rangeNotSatisfiable(size: size) }
+            self = .part(first..<min(last, size - 1) + 1)
+        default:
+            throw invalid
+        }
+    }
+}
+
+extension StringProtocol {
+    /// Without the white space around it.
+    var trimmed: String {
+        var text = self[...]
+        while text.first?.isWhitespace == true { text = text.dropFirst() }
+        while text.last?.isWhitespace == true { text = text.dropLast() }
+        return String(text)
+    }
+}

@@ -1,0 +1,115 @@
+import Logging
+import MicroHTTP
+import NIOCore
+import OrderedCollections
+import OrderedJSON
+
+/// `POST /run`: a workflow in, its result out, in the form that the caller asks for.
+struct RunEndpoint: Sendable {
+    let api: API
+
+    private enum OutputForm: String, CaseIterable { case url, base64 }
+    private enum OnDisconnect: String, CaseIterable { case cancel, `continue` }
+
+    func callAsFunction(_ request: Request, _: PathParameters) async throws -> Response {
+        let accept = try Accept(request)
+        let prefer = try Prefer(request)
+        let form = try request.choice("outputs", default: OutputForm.url)
+        let isBound = try request.choice("on_disconnect", default: OnDisconnect.cancel) == .cancel && prefer.wait != .zero
+        var streamOptions = try EventStream.Options(request)
+        let job = try await api.submit(request, acceptsBareGraph: true, attachesToSame: true, failsWhenUnreachable: isBound)
+        let representation = api.representation(for: request)
+        let handle: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Location": Links.path(of: job.id)]
+
+        if accept.answer == .events, prefer.wait == nil {
+            streamOptions.preamble = ServerSentEvent.encode("job", data: JSON.object(representation.job(job)).encoded())
+            if isBound {
+                job.attachCaller()
+                streamOptions.onDisconnect = { [api] in api.tasks.start { await api.leave(job) } }
+            }
+            return api.stream(job, from: .snapshot, representation, streamOptions, headers: handle)
+        }
+
+        if isBound { job.attachCaller() }
+        let isOver = await wait(for: job, atMost: prefer.wait)
+        if Task.isCancelled {
+            // Nobody reads the answer any more, or the server stops.
+            if isBound { await api.leave(job) }
+            throw APIError.shuttingDown
+        }
+        if isBound { job.detachCaller() }
+        guard isOver else {
+            var headers = handle
+            headers["Preference-Applied"] = request.headers["Prefer"]
+            return .json(.object(representation.job(job)), status: 202, headers: headers)
+        }
+        let snapshot = job.snapshot
+        guard snapshot.status == .succeeded else {
+            throw APIError(snapshot.error ?? .lost, job: job)
+        }
+        switch accept.answer {
+        case .content: return try await content(of: job, snapshot, accept, request, representation, handle)
+        case .json, .events: return try await json(job, form, representation, handle)
+        }
+    }
+
+    /// Waits for the end of the job; false when the time is up before.
+    private func wait(for job: Job, atMost limit: Duration?) async -> Bool {
+        guard let limit else {
+            await job.waitUntilOver()
+            return job.status.isTerminal
+        }
+        guard limit > .zero else { return false }
+        return await withTaskGroup(of: Void.self) { group in
+            group.addTask { await job.waitUntilOver() }
+            group.addTask { do { try await Task.sleep(for: limit) } catch {} }  // cancelled: the job was first
+            await group.next()
+            group.cancelAll()
+            return job.status.isTerminal
+        }
+    }
+
+    /// The bytes of the first output that the caller can use; one that stays before one that ComfyUI will delete.
+    private func content(
+        of job: Job, _ snapshot: Job.Snapshot, _ accept: Accept, _ request: Request, _ representation: Representation, _ headers: HTTPHeaders
+    ) async throws -> Response {
+        let outputs = snapshot.outputs.filter { !$0.isTemporary } + snapshot.outputs.filter(\.isTemporary)
+        for range in accept.ranges {
+            guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
+            return try await api.content.response(for: output, request: nil, headers: headers)
+        }
+        if accept.allowsJSON { return try await json(job, .url, representation, headers) }
+        var error = APIError.notAcceptable(
+            "The job succeeded, but has no output of the type asked for. It has: "
+                + (snapshot.outputs.isEmpty ? "none" : Set(snapshot.outputs.map(\.contentType)).sorted().joined(separator: ", ")) + ".",
+            details: .object(representation.job(job)))
+        error.headers = headers
+        throw error
+    }
+
+    private func json(_ job: Job, _ form: OutputForm, _ representation: Representation, _ headers: HTTPHeaders) async throws -> Response {
+        var members = representation.job(job)
+        if form == .base64 {
+            var outputs: [JSON] = []
+            var budget = AssetContent.inlineLimit
+            for output in job.snapshot.outputs {
+                var entry = representation.output(output)
+                if let data = try await api.content.base64(of: output, budget: &budget) {
+                    entry["data_base64"] = .string(data)
+                } else {
+                    entry["data_base64"] = .null
+                    entry["data_omitted"] = "The outputs are too large to be sent inside JSON; fetch this one from its url."
+                }
+                outputs.append(.object(entry))
+            }
+            members["outputs"] = .array(outputs)
+        }
+        return .json(.object(members), headers: headers)
+    }
+}
+
+extension EventStream.Options {
+    init(_ request: Request) throws {
+        self.init(previews: try request.choice("previews", default: .base64), includesNative: try request.flag("native"))
+    }
+}

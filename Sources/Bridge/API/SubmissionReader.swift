@@ -1,0 +1,96 @@
+import Crypto
+import MicroHTTP
+import OrderedCollections
+import OrderedJSON
+
+/// Reads what a caller sends to be run, and checks it as far as that is possible without ComfyUI.
+struct SubmissionReader: Sendable {
+    let pool: WorkerPool
+
+    /// - Parameter acceptsBareGraph: `/run` also takes the graph itself as the body.
+    func read(_ request: Request, acceptsBareGraph: Bool, options: Submission.Options) async throws -> Submission {
+        let body = try json(request)
+        var metadata: JSONObject?
+        var extraData: JSONObject = [:]
+        let graph: JSON
+        if let members = body.object, let workflow = members["workflow"], workflow["class_type"] == nil {
+            try checkMembers(members)
+            graph = workflow
+            metadata = try object("metadata", in: members)
+            extraData = try extra(object("extra_data", in: members) ?? [:])
+        } else if acceptsBareGraph {
+            if let prompt = body["prompt"]?.object, prompt["class_type"] == nil {
+                throw APIError.invalidRequest("prompt", "This is a body for ComfyUI's own /prompt. Send the graph alone, or as {\"workflow\": {…}}.")
+            }
+            graph = body
+        } else if case .object = body {
+            throw APIError.invalidRequest("workflow", "The member 'workflow' is missing. Send {\"workflow\": {…}} with the exported graph in it.")
+        } else {
+            throw APIError.invalidRequest("workflow", "The body is \(body.kindInWords); send an object: {\"workflow\": {…}}.")
+        }
+        do throws(WorkflowError) {
+            let workflow = try Workflow(checking: graph)
+            return Submission(
+                workflow: workflow, outputNodes: try await check(workflow), extraData: extraData, metadata: metadata, options: options)
+        } catch {
+            throw APIError(error)
+        }
+    }
+
+    /// Checks against the node classes of all ComfyUIs; returns the output nodes.
+    private func check(_ workflow: Workflow) async throws(WorkflowError) -> Set<String> {
+        guard var catalog = pool.catalog else { return [] }
+        let unknown = catalog.unknownClasses(in: workflow)
+        if !unknown.isEmpty, unknown.count <= 20, let newer = await pool.catalog(including: unknown) { catalog = newer }
+        let faults = catalog.faults(in: workflow)
+        guard faults.isEmpty else { throw .invalid(faults) }
+        return catalog.outputNodes(of: workflow)
+    }
+
+    private func json(_ request: Request) throws -> JSON {
+        if let encoding = request.headers["Content-Encoding"], encoding.lowercased() != "identity" {
+            throw APIError.invalidParameter("Content-Encoding", "The body is compressed (\(encoding.prefix(100))); send it as it is.")
+        }
+        guard !request.body.isEmpty else { throw APIError.emptyBody }
+        do { return try JSON(parsing: request.body) } catch { throw APIError.invalidJSON(error) }
+    }
+
+    private func checkMembers(_ members: JSONObject) throws {
+        for name in members.keys where !["workflow", "metadata", "extra_data"].contains(name) {
+            let isReserved = name == "webhook_url" || name == "inputs"
+            throw APIError.invalidRequest(
+                name, "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); possible are workflow, metadata and extra_data.")
+        }
+    }
+
+    private func object(_ name: String, in members: JSONObject) throws -> JSONObject? {
+        switch members[name] {
+        case nil, .null: return nil
+        case .object(let value): return value
+        case let other?: throw APIError.invalidRequest(name, "'\(name)' is \(other.kindInWords); it must be an object.")
+        }
+    }
+
+    /// Only what is known to be harmless passes: other values break ComfyUI's own routes or its worker (protocol section 13).
+    private func extra(_ members: JSONObject) throws -> JSONObject {
+        for (name, value) in members {
+            switch (name, value) {
+            case ("api_key_comfy_org", .string), ("auth_token_comfy_org", .string): break
+            case ("api_key_comfy_org", _), ("auth_token_comfy_org", _):
+                throw APIError.invalidRequest("extra_data.\(name)", "'extra_data.\(name)' must be a string.")
+            case ("extra_pnginfo", .object(let info)):
+                if let workflow = info["workflow"], workflow.object == nil {
+                    throw APIError.invalidRequest("extra_data.extra_pnginfo.workflow", "'extra_data.extra_pnginfo.workflow' must be an object.")
+                }
+            case ("extra_pnginfo", _): throw APIError.invalidRequest("extra_data.extra_pnginfo", "'extra_data.extra_pnginfo' must be an object.")
+            default:
+                throw APIError.invalidRequest(
+                    "extra_data", "'extra_data.\(name.prefix(100))' is not passed on; possible are api_key_comfy_org, auth_token_comfy_org and extra_pnginfo.")
+            }
+        }
+        return members
+    }
+
+    /// What makes two requests the same, for Idempotency-Key.
+    static func digest(of request: Request) -> [UInt8] { Array(SHA256.hash(data: request.body)) }
+}
