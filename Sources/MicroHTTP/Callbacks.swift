@@ -1,0 +1,219 @@
+import CMicroHTTPD
+import Glibc
+import Logging
+
+/// Everything that libmicrohttpd and pthreads call, and every reference that travels through C as a `void *`. Nothing else in the package
+/// holds a C function value or an `Unmanaged`.
+///
+/// | through C | reference | ends |
+/// |---|---|---|
+/// | context of the daemon: `Reception` | unretained | `Daemon` keeps it until `MHD_stop_daemon` has returned |
+/// | socket context: `Connection` | +1 at STARTED | released at CLOSED |
+/// | slot of the request: `Exchange` | +1 in the first call of the access handler | released in request-completed |
+/// | content reader: `StreamingBody` | +1 when the response is made | released by its free callback |
+/// | body in memory: `KeptBytes` | +1 when the response is made | released by its free callback |
+enum Callbacks {
+    static func startDaemon(_ limits: cmhd_limits, reception: Reception) -> OpaquePointer? {
+        var limits = limits
+        var callbacks = cmhd_callbacks(
+            access: { Callbacks.access($0, $1, $2, $3, $4, $5, $6, $7) },
+            completed: { Callbacks.completed($0, $1, $2, $3) },
+            connection: { Callbacks.connection($0, $1, $2, $3) },
+            unescape: { _, _, text in text.map { percentDecode(inPlace: $0) } ?? 0 },
+            log: { Callbacks.log($0, $1, $2) },
+            context: Unmanaged.passUnretained(reception).toOpaque()
+        )
+        return cmhd_start_daemon(&limits, &callbacks)
+    }
+
+    // MARK: Daemon
+
+    /// A connection was accepted, or is about to be closed and freed.
+    private static func connection(
+        _ context: UnsafeMutableRawPointer?,
+        _ raw: OpaquePointer?,
+        _ slot: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+        _ code: MHD_ConnectionNotificationCode
+    ) {
+        guard let context, let raw, let slot else { return }
+        let reception = Unmanaged<Reception>.fromOpaque(context).takeUnretainedValue()
+        switch code {
+        case .CONNECTION_NOTIFY_STARTED: slot.pointee = Unmanaged.passRetained(reception.opened(ConnectionHandle(raw: raw))).toOpaque()
+        case .CONNECTION_NOTIFY_CLOSED:
+            guard let opaque = slot.pointee else { return }
+            slot.pointee = nil
+            reception.closed(Unmanaged<Connection>.fromOpaque(opaque).takeRetainedValue())
+        }
+    }
+
+    /// Called with the head of a request, with every part of its body, when it is complete, and again after each resumption.
+    private static func access(
+        _ context: UnsafeMutableRawPointer?,
+        _ raw: OpaquePointer?,
+        _ path: UnsafePointer<CChar>?,
+        _ method: UnsafePointer<CChar>?,
+        _ version: UnsafePointer<CChar>?,
+        _ data: UnsafePointer<CChar>?,
+        _ size: UnsafeMutablePointer<Int>?,
+        _ slot: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
+    ) -> MHD_Result {
+        guard let context, let raw, let path, let method, let version, let size, let slot else { return .NO }
+        if let opaque = slot.pointee {
+            let exchange = Unmanaged<Exchange>.fromOpaque(opaque).takeUnretainedValue()
+            guard size.pointee > 0 else { return exchange.proceed() ? .YES : .NO }
+            let bytes = UnsafeRawBufferPointer(start: data, count: size.pointee)
+            size.pointee = 0
+            return exchange.bodyReceived(bytes) ? .YES : .NO
+        }
+        guard let opaque = cmhd_socket_context(raw) else { return .NO }
+        let connection = Unmanaged<Connection>.fromOpaque(opaque).takeUnretainedValue()
+        let head = RequestHead(
+            method: String(cString: method),
+            path: String(cString: path),
+            version: String(cString: version),
+            query: values(of: raw, .GET_ARGUMENT_KIND),
+            headers: headers(of: raw)
+        )
+        let reception = Unmanaged<Reception>.fromOpaque(context).takeUnretainedValue()
+        let exchange = reception.begin(head, on: connection)
+        slot.pointee = Unmanaged.passRetained(exchange).toOpaque()
+        return exchange.headReceived() ? .YES : .NO
+    }
+
+    private static func completed(
+        _ context: UnsafeMutableRawPointer?,
+        _ raw: OpaquePointer?,
+        _ slot: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+        _ code: MHD_RequestTerminationCode
+    ) {
+        guard let context, let opaque = slot?.pointee else { return }
+        slot?.pointee = nil
+        let reception = Unmanaged<Reception>.fromOpaque(context).takeUnretainedValue()
+        let exchange = Unmanaged<Exchange>.fromOpaque(opaque).takeRetainedValue()
+        let end: BodyEnd =
+            if code == .REQUEST_TERMINATED_COMPLETED_OK { .completed } else if code == .REQUEST_TERMINATED_DAEMON_SHUTDOWN { .stopped } else { .disconnected }
+        reception.end(exchange, end)
+    }
+
+    private static func log(_ context: UnsafeMutableRawPointer?, _ format: UnsafePointer<CChar>?, _ arguments: CVaListPointer?) {
+        guard let context, let format, let arguments else { return }
+        let reception = Unmanaged<Reception>.fromOpaque(context).takeUnretainedValue()
+        guard reception.logger.logLevel <= .debug else { return }
+        let text = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 512) { text in
+            vsnprintf(text.baseAddress!, text.count, format, arguments)
+            return String(cString: text.baseAddress!)
+        }
+        reception.log(text)
+    }
+
+    // MARK: Request
+
+    private static func headers(of raw: OpaquePointer) -> HTTPHeaders {
+        var headers = HTTPHeaders()
+        headers.reserveCapacity(8)
+        withUnsafeMutablePointer(to: &headers) { headers in
+            _ = MHD_get_connection_values_n(
+                raw, .HEADER_KIND,
+                { target, _, name, nameSize, value, valueSize in
+                    target!.assumingMemoryBound(to: HTTPHeaders.self).pointee
+                        .add(name: Callbacks.string(name, nameSize), value: Callbacks.string(value, valueSize))
+                    return .YES
+                },
+                headers
+            )
+        }
+        return headers
+    }
+
+    private static func values(of raw: OpaquePointer, _ kind: MHD_ValueKind) -> [(name: String, value: String)] {
+        var pairs: [(name: String, value: String)] = []
+        withUnsafeMutablePointer(to: &pairs) { pairs in
+            _ = MHD_get_connection_values_n(
+                raw, kind,
+                { target, _, name, nameSize, value, valueSize in
+                    target!.assumingMemoryBound(to: [(name: String, value: String)].self).pointee
+                        .append((name: Callbacks.string(name, nameSize), value: Callbacks.string(value, valueSize)))
+                    return .YES
+                },
+                pairs
+            )
+        }
+        return pairs
+    }
+
+    private static func string(_ text: UnsafePointer<CChar>?, _ size: Int) -> String {
+        String(decoding: UnsafeRawBufferPointer(start: text, count: text == nil ? 0 : size), as: UTF8.self)
+    }
+
+    // MARK: Response
+
+    /// An array that a response sends from. The storage of a native array neither moves nor changes while a reference to it is held and
+    /// nobody mutates it through that reference, so its address may be used for as long as this object lives.
+    private final class KeptBytes: Sendable {
+        let bytes: [UInt8]
+        init(_ bytes: [UInt8]) { self.bytes = bytes }
+    }
+
+    static func makeResponse(keeping bytes: [UInt8]) -> ResponseHandle? {
+        let kept = Unmanaged.passRetained(KeptBytes(bytes))
+        let raw = kept._withUnsafeGuaranteedRef { kept in
+            kept.bytes.withUnsafeBytes {
+                MHD_create_response_from_buffer_with_free_callback_cls(
+                    bytes.count, UnsafeMutableRawPointer(mutating: $0.baseAddress),
+                    { Unmanaged<KeptBytes>.fromOpaque($0!).release() },
+                    Unmanaged.passUnretained(kept).toOpaque()
+                )
+            }
+        }
+        if raw == nil { kept.release() }
+        return ResponseHandle(adopting: raw)
+    }
+
+    static func makeResponse(reading body: StreamingBody, size: UInt64, block: Int) -> ResponseHandle? {
+        let kept = Unmanaged.passRetained(body)
+        let raw = MHD_create_response_from_callback(
+            size, block,
+            { body, _, buffer, capacity in
+                Unmanaged<StreamingBody>.fromOpaque(body!).takeUnretainedValue()
+                    .read(into: UnsafeMutableRawBufferPointer(start: buffer, count: capacity))
+            },
+            kept.toOpaque(),
+            {
+                // Usually the exchange has closed it already; if the response was never queued, nobody has.
+                let body = Unmanaged<StreamingBody>.fromOpaque($0!).takeRetainedValue()
+                body.close(.disconnected)
+            }
+        )
+        if raw == nil { kept.release() }
+        return ResponseHandle(adopting: raw)
+    }
+
+    // MARK: Threads
+
+    private final class Body: Sendable {
+        let run: @Sendable () -> Void
+        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+
+    /// Runs `body` on a thread of its own, for what blocks.
+    ///
+    /// - Returns: false if the system has no more threads.
+    static func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
+        let kept = Unmanaged.passRetained(Body(body))
+        var thread = pthread_t()
+        let result = pthread_create(
+            &thread, nil,
+            {
+                Unmanaged<Body>.fromOpaque($0!).takeRetainedValue().run()
+                return nil
+            },
+            kept.toOpaque()
+        )
+        guard result == 0 else {
+            kept.release()
+            return false
+        }
+        pthread_detach(thread)
+        return true
+    }
+}

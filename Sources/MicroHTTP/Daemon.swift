@@ -1,0 +1,61 @@
+import CMicroHTTPD
+import Glibc
+import Synchronization
+
+/// Owner of a running `struct MHD_Daemon *` and of the reception that its threads call.
+final class Daemon: Sendable {
+    private struct Handle: @unchecked Sendable {  // an address; only touched in `running`'s lock
+        let raw: OpaquePointer
+    }
+
+    private let reception: Reception
+    private let listeningSocket: Int32
+    private let running: Mutex<Handle?>
+
+    /// Starts the threads, which accept from now on. Owns the socket if it succeeds, closes it if not.
+    init(_ socket: ListeningSocket, reception: Reception) throws(HTTPServerError) {
+        let configuration = reception.configuration
+        let limits = cmhd_limits(
+            listen_socket: socket.descriptor,
+            threads: UInt32(clamping: min(configuration.threads, configuration.connectionLimit)),
+            connections: UInt32(clamping: configuration.connectionLimit),
+            connection_memory: max(1024, configuration.connectionMemory),
+            idle_seconds: UInt32(clamping: Int(configuration.idleTimeout.seconds.rounded(.up)))
+        )
+        guard let raw = Callbacks.startDaemon(limits, reception: reception) else {
+            close(socket.descriptor)
+            throw .cannotStart("libmicrohttpd refuses its options")
+        }
+        self.reception = reception
+        listeningSocket = socket.descriptor
+        running = Mutex(Handle(raw: raw))
+    }
+
+    /// Closes the listening socket: clients that connect from now on are refused by the kernel, connections that are open go on.
+    ///
+    /// Not with `MHD_quiesce_daemon`: in 0.9.75 it and a polling thread may both take the socket out of the same epoll, and the second one
+    /// to do so calls `MHD_PANIC`. Putting something that never becomes readable under the descriptor closes the socket just as
+    /// well, takes it out of every epoll, and leaves the daemon's descriptor valid until it is stopped.
+    func refuseConnections() {
+        running.withLock { handle in
+            guard handle != nil else { return }
+            let nothing = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+            guard nothing >= 0 else { return }
+            dup2(nothing, listeningSocket)
+            _ = fcntl(listeningSocket, F_SETFD, FD_CLOEXEC)
+            close(nothing)
+        }
+    }
+
+    /// Closes all connections and joins the threads: blocks. "It is an API violation to call MHD_stop_daemon while having suspended
+    /// connections", so the reception has to have entered `.stopping`.
+    func stop() {
+        let handle = running.withLock { $0.take() }
+        if let handle { MHD_stop_daemon(handle.raw) }
+    }
+
+    deinit {
+        reception.enter(.stopping)
+        stop()
+    }
+}

@@ -1,0 +1,136 @@
+import CMicroHTTPD
+import Glibc
+import Synchronization
+
+/// Tells when a client leaves, for connections that libmicrohttpd is not looking at because they are suspended: one epoll and one
+/// thread for all of them.
+///
+/// Every connection is watched from accept to close, so that requests on it cost nothing here. The epoll knows a connection by an id that is
+/// never used again, and the descriptor leaves it in notify-connection CLOSED, before libmicrohttpd closes it; an event that was
+/// already on its way then finds no connection of that id. A client that vanishes without a FIN is found by TCP keep-alive, see `ListeningSocket`.
+///
+/// The same thread lets sockets linger: see `linger`.
+final class DisconnectWatch: Sendable {
+    private enum Token {
+        static let wake: UInt64 = 0
+        static let lingering: UInt64 = 1 << 63
+    }
+
+    private struct Lingering {
+        var isStopped = false
+        /// In the order of their deadlines, which all lie the same time after `linger`.
+        var queue: [(descriptor: Int32, deadline: ContinuousClock.Instant)] = []
+    }
+
+    private static let lingerTime = Duration.seconds(2)
+    private static let lingerLimit = 256
+
+    private let epoll: FileDescriptor
+    private let event: FileDescriptor
+    private let lingering = Mutex(Lingering())
+
+    init?() {
+        let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+        guard epoll >= 0 else { return nil }
+        self.epoll = FileDescriptor(adopting: epoll)
+        let event = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
+        guard event >= 0 else { return nil }
+        self.event = FileDescriptor(adopting: event)
+        guard control(EPOLL_CTL_ADD, event, EPOLLIN.rawValue, Token.wake) else { return nil }
+    }
+
+    /// Starts the thread, which runs until `stop` and keeps the watch until then.
+    ///
+    /// - Parameter onDisconnect: called on that thread with the id of a connection, once at most; must not block.
+    func start(onDisconnect: @escaping @Sendable (UInt64) -> Void) -> Bool {
+        Callbacks.startThread { self.run(onDisconnect) }
+    }
+
+    func stop() {
+        lingering.withLock { $0.isStopped = true }
+        wake()
+    }
+
+    /// - Returns: false if the system refuses.
+    func add(_ descriptor: Int32, id: UInt64) -> Bool {
+        control(EPOLL_CTL_ADD, descriptor, EPOLLRDHUP.rawValue | EPOLLONESHOT.rawValue, id)
+    }
+
+    func remove(_ descriptor: Int32) {
+        _ = control(EPOLL_CTL_DEL, descriptor, 0, 0)
+    }
+
+    /// Keeps the socket of a connection that is about to be closed, reads what still comes and throws it away, until the client closes or 2 s
+    /// have passed. Without this, closing a socket with unread data makes the kernel reset the connection, and a client that is in
+    /// the middle of an upload never gets to read why it was refused. At most 256 at a time; further ones are not kept.
+    func linger(_ descriptor: Int32) {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { return }
+        let isKept = lingering.withLock {
+            guard !$0.isStopped, $0.queue.count < Self.lingerLimit else { return false }
+            guard control(EPOLL_CTL_ADD, copy, EPOLLIN.rawValue | EPOLLRDHUP.rawValue, Token.lingering | UInt64(copy)) else { return false }
+            $0.queue.append((copy, .now + Self.lingerTime))
+            return true
+        }
+        if isKept { wake() } else { close(copy) }
+    }
+
+    private func control(_ operation: Int32, _ descriptor: Int32, _ events: UInt32, _ token: UInt64) -> Bool {
+        var event = epoll_event(events: events, data: epoll_data_t(u64: token))
+        return epoll_ctl(epoll.raw, operation, descriptor, &event) == 0
+    }
+
+    private func wake() {
+        _ = eventfd_write(event.raw, 1)
+    }
+
+    // MARK: The thread
+
+    private func run(_ onDisconnect: (UInt64) -> Void) {
+        var events = [epoll_event](repeating: epoll_event(), count: 256)
+        while true {
+            guard let timeout = nextTimeout() else { return }
+            let count = epoll_wait(epoll.raw, &events, Int32(events.count), timeout)
+            for event in events.prefix(Int(max(0, count))) {
+                let token = event.data.u64
+                switch token {
+                case Token.wake:
+                    var value: eventfd_t = 0
+                    eventfd_read(self.event.raw, &value)
+                case Token.lingering...: discard(Int32(truncatingIfNeeded: token & ~Token.lingering))
+                default: onDisconnect(token)
+                }
+            }
+        }
+    }
+
+    /// Closes what has lingered long enough; nil when stopped.
+    private func nextTimeout() -> Int32? {
+        lingering.withLock { lingering in
+            let now = ContinuousClock.now
+            let expired = lingering.isStopped ? lingering.queue.count : lingering.queue.prefix { $0.deadline <= now }.count
+            for (descriptor, _) in lingering.queue.prefix(expired) { close(descriptor) }
+            lingering.queue.removeFirst(expired)
+            if lingering.isStopped { return nil }
+            guard let next = lingering.queue.first else { return -1 }
+            return Int32(((next.deadline - now).seconds * 1000).rounded(.up))
+        }
+    }
+
+    private func discard(_ descriptor: Int32) {
+        let isOver = withUnsafeTemporaryAllocation(byteCount: 64 * 1024, alignment: 16) { buffer in
+            for _ in 0..<16 {
+                let count = recv(descriptor, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT))
+                if count == 0 { return true }
+                if count < 0 { return errno != EAGAIN && errno != EINTR }
+            }
+            return false
+        }
+        guard isOver else { return }
+        lingering.withLock { lingering in
+            guard let index = lingering.queue.firstIndex(where: { $0.descriptor == descriptor }) else { return }
+            lingering.queue.remove(at: index)
+            close(descriptor)
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import Foundation
+
+extension HTTPServer {
+    package struct Configuration: Sendable {
+        /// An IPv4 or IPv6 literal, or a name to resolve; of a name's addresses the first that can be bound is taken.
+        package var host: String
+        /// 0 lets the system choose; `start()` returns the choice.
+        package var port: UInt16
+        /// Polling threads of libmicrohttpd. Handlers run on Swift's own pool, not on these.
+        package var threads: Int
+        /// Open connections over all threads. Further ones wait in the kernel's backlog, unanswered, until one closes.
+        package var connectionLimit: Int
+        /// Bytes of the buffer of each connection, which holds the request head, read buffer and write buffer. It bounds the
+        /// head of a request and is the largest part of what an idle stream costs; larger values send large chunks faster.
+        package var connectionMemory: Int
+        /// A connection on which nothing moves for so long is closed, be it idle between requests, in the middle of a request, or
+        /// not reading its response. Waiting for a handler or for a stream's source is not idling. Rounded up to whole seconds; 0 is for ever.
+        package var idleTimeout: Duration
+        /// Bytes; a larger body is refused with `HTTPServerFailure.bodyTooLarge`.
+        package var maximumBodySize: Int
+        /// How long a graceful stop waits for handlers and streams before it ends them.
+        package var drainTimeout: Duration
+        /// Requests that may wait for their task to be created; beyond, `HTTPServerFailure.overloaded`. Tasks are created as fast
+        /// as requests arrive, so this fills only when the process cannot keep up at all (or `run()` was not called yet).
+        package var requestBacklog: Int
+        /// Connections that the kernel completes and keeps until the server accepts them.
+        package var listenBacklog: Int32
+
+        package init(
+            host: String = "127.0.0.1",
+            port: UInt16 = 0,
+            threads: Int = Configuration.processorCount,
+            connectionLimit: Int = 10_000,
+            connectionMemory: Int = 8 * 1024,
+            idleTimeout: Duration = .seconds(60),
+            maximumBodySize: Int = 64 * 1024 * 1024,
+            drainTimeout: Duration = .seconds(10),
+            requestBacklog: Int = 4096,
+            listenBacklog: Int32 = 1024
+        ) {
+            self.host = host
+            self.port = port
+            self.threads = threads
+            self.connectionLimit = connectionLimit
+            self.connectionMemory = connectionMemory
+            self.idleTimeout = idleTimeout
+            self.maximumBodySize = maximumBodySize
+            self.drainTimeout = drainTimeout
+            self.requestBacklog = requestBacklog
+            self.listenBacklog = listenBacklog
+        }
+
+        /// The processors that this process may use.
+        package static var processorCount: Int { ProcessInfo.processInfo.activeProcessorCount }
+    }
+}

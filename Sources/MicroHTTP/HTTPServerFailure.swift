@@ -1,0 +1,36 @@
+/// What goes wrong before a request reaches a handler; the server's owner turns it into a response in its own format.
+///
+/// Lines that libmicrohttpd cannot parse at all (no HTTP version, a header without colon, an over-long request line) never come
+/// this far: the library answers 400, 413, 414 or 431 itself with a short HTML text and closes the connection.
+package enum HTTPServerFailure: Sendable, Equatable {
+    /// `Content-Length` above the limit (the body is not read), or a chunked body that crossed it.
+    case bodyTooLarge(limit: Int)
+    /// More requests wait for a task than `Configuration.requestBacklog`.
+    case overloaded
+    /// The handler did not answer within the drain timeout of a graceful stop, or the request came after it.
+    case shuttingDown
+    /// A request that must not be guessed at (conflicting lengths, an unknown transfer coding, a header name with blanks); the text is
+    /// a sentence for the client.
+    case malformed(String)
+}
+
+/// Why the server cannot start.
+package enum HTTPServerError: Error, Equatable, CustomStringConvertible {
+    /// `host` is neither an address nor a name that resolves to one.
+    case unknownHost(String, reason: String)
+    /// No address of `host` could be bound; the reason is the system's, for the last address tried.
+    case cannotListen(host: String, port: UInt16, reason: String)
+    /// The library or the system refused something else; see the log at level `debug`.
+    case cannotStart(String)
+    /// A server runs once.
+    case alreadyStopped
+
+    package var description: String {
+        switch self {
+        case .unknownHost(let host, let reason): "cannot resolve host \"\(host)\": \(reason)"
+        case .cannotListen(let host, let port, let reason): "cannot listen on \(host) port \(port): \(reason)"
+        case .cannotStart(let what): "cannot start the HTTP server: \(what)"
+        case .alreadyStopped: "the HTTP server has been stopped; make a new one"
+        }
+    }
+}

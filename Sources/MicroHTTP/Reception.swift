@@ -1,0 +1,124 @@
+import Dispatch
+import Logging
+import Synchronization
+
+/// What the daemon calls, and what outlives it: the open connections, the requests in progress, and the way to the task that runs them.
+final class Reception: Sendable {
+    typealias Job = (exchange: Exchange, request: Request)
+
+    private struct Table {
+        var phase = Connection.Phase.serving
+        var connections: [UInt64: Connection] = [:]
+    }
+
+    let configuration: HTTPServer.Configuration
+    let logger: Logger
+    let failure: @Sendable (HTTPServerFailure) -> Response
+    let respond: @Sendable (Request) async -> Response
+    /// Complete requests on their way to a task. Bounded by `requestBacklog`; the newest is refused.
+    let jobs: AsyncStream<Job>
+
+    private let continuation: AsyncStream<Job>.Continuation
+    private let watch: DisconnectWatch
+    private let table = Mutex(Table())
+    private let lastID = Atomic<UInt64>(0)
+    /// Entered by every request, left when libmicrohttpd is through with it.
+    private let exchanges = DispatchGroup()
+
+    init(
+        configuration: HTTPServer.Configuration,
+        logger: Logger,
+        watch: DisconnectWatch,
+        failure: @escaping @Sendable (HTTPServerFailure) -> Response,
+        respond: @escaping @Sendable (Request) async -> Response
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.failure = failure
+        self.respond = respond
+        self.watch = watch
+        (jobs, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(max(1, configuration.requestBacklog)))
+    }
+
+    // MARK: Connections, on their threads
+
+    func opened(_ handle: ConnectionHandle) -> Connection {
+        let id = lastID.add(1, ordering: .relaxed).newValue
+        let connection = table.withLock {
+            let connection = Connection(id: id, handle: handle, phase: $0.phase)
+            $0.connections[id] = connection
+            return connection
+        }
+        if !watch.add(connection.descriptor, id: id) {
+            logger.warning("a connection cannot be watched, its client may leave unnoticed")
+        }
+        return connection
+    }
+
+    /// The descriptor is still open; libmicrohttpd closes it after this.
+    func closed(_ connection: Connection) {
+        watch.remove(connection.descriptor)
+        table.withLock { _ = $0.connections.removeValue(forKey: connection.id) }
+        if connection.lingers { watch.linger(connection.descriptor) }
+    }
+
+    /// From the watch: the client of a connection that may have closed by now.
+    func disconnected(_ id: UInt64) {
+        table.withLock { $0.connections[id] }?.disconnect()
+    }
+
+    var openConnections: Int { table.withLock { $0.connections.count } }
+
+    // MARK: Requests, on the threads of their connections
+
+    func begin(_ head: RequestHead, on connection: Connection) -> Exchange {
+        exchanges.enter()
+        return Exchange(head, on: connection, reception: self)
+    }
+
+    func end(_ exchange: Exchange, _ end: BodyEnd) {
+        exchange.completed(end)
+        exchanges.leave()
+    }
+
+    /// - Returns: why the request cannot have a task.
+    func dispatch(_ exchange: Exchange, _ request: Request) -> HTTPServerFailure? {
+        switch continuation.yield((exchange, request)) {
+        case .enqueued: nil
+        case .dropped: .overloaded
+        case .terminated: .shuttingDown
+        @unknown default: .overloaded
+        }
+    }
+
+    func log(_ message: String) {
+        logger.debug("libmicrohttpd", metadata: ["message": "\(message.split(whereSeparator: \.isNewline).joined(separator: " "))"])
+    }
+
+    // MARK: Stopping
+
+    /// Takes every connection into `phase`, the open ones and those to come. After `.stopping` no connection is suspended or will be.
+    func enter(_ phase: Connection.Phase) {
+        let connections = table.withLock {
+            $0.phase = max($0.phase, phase)
+            return Array($0.connections.values)
+        }
+        for connection in connections { connection.enter(phase) }
+    }
+
+    /// Blocks until no request is in progress.
+    ///
+    /// - Returns: false when the time is up.
+    func waitUntilIdle(_ timeout: Duration) -> Bool {
+        exchanges.wait(timeout: .now() + timeout.seconds) == .success
+    }
+
+    /// No more jobs will come.
+    func finish() {
+        continuation.finish()
+    }
+}
+
+extension Duration {
+    var seconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}

@@ -1,0 +1,34 @@
+/// A request whose body has arrived whole.
+package struct Request: Sendable {
+    /// As received; methods are case-sensitive (RFC 9110 section 9.1).
+    package let method: String
+    /// Without the query, percent-decoded once. `%00` stays as it is, and `%2F` becomes an ordinary `/`.
+    package let path: String
+    /// Percent-decoded with `+` as a space, in order, duplicates kept. A name without `=` has an empty value.
+    package let query: [(name: String, value: String)]
+    package let headers: HTTPHeaders
+    package let body: [UInt8]
+    /// The numeric address of the peer, without port; an IPv4 peer of an IPv6 socket in its IPv4 form.
+    package let remoteAddress: String
+
+    package init(
+        method: String = "GET",
+        path: String = "/",
+        query: [(name: String, value: String)] = [],
+        headers: HTTPHeaders = [:],
+        body: [UInt8] = [],
+        remoteAddress: String = "127.0.0.1"
+    ) {
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.remoteAddress = remoteAddress
+    }
+
+    /// The first value of the parameter `name` (compared exactly), nil if it is not there.
+    package func queryValue(_ name: String) -> String? {
+        query.first { $0.name == name }?.value
+    }
+}

@@ -1,0 +1,50 @@
+import CMicroHTTPD
+
+/// `struct MHD_Response *`: our reference to it. A queued response is kept by libmicrohttpd, so this one may go right after queueing.
+struct ResponseHandle: ~Copyable {
+    let raw: OpaquePointer
+
+    init?(adopting raw: OpaquePointer?) {
+        guard let raw else { return nil }
+        self.raw = raw
+    }
+
+    deinit {
+        MHD_destroy_response(raw)
+    }
+
+    /// A body in memory. Small ones are copied with the response; large ones are sent from the array itself, which the response keeps.
+    static func bytes(_ bytes: [UInt8]) -> ResponseHandle? {
+        if bytes.count > 2048 { return Callbacks.makeResponse(keeping: bytes) }
+        let raw = bytes.withUnsafeBytes {
+            MHD_create_response_from_buffer(bytes.count, UnsafeMutableRawPointer(mutating: $0.baseAddress), .RESPMEM_MUST_COPY)
+        }
+        return ResponseHandle(adopting: raw)
+    }
+
+    /// A part of a file. The response gets a descriptor of its own, since libmicrohttpd closes it.
+    static func file(_ file: FileBody) -> ResponseHandle? {
+        let count = file.range.upperBound - file.range.lowerBound
+        guard count > 0 else { return bytes([]) }
+        guard let descriptor = file.descriptor.duplicate() else { return nil }
+        return ResponseHandle(
+            adopting: MHD_create_response_from_fd_at_offset64(UInt64(count), descriptor, UInt64(file.range.lowerBound))
+        )
+    }
+
+    /// - Parameter buffered: whether the body is read through a buffer of the response (with a length, or for HTTP/1.0) or straight into that
+    ///   of the connection (chunked).
+    static func stream(_ body: StreamingBody, length: Int?, buffered: Bool) -> ResponseHandle? {
+        Callbacks.makeResponse(
+            reading: body,
+            size: length.map(UInt64.init) ?? cmhd_size_unknown(),
+            block: buffered ? 32 * 1024 : 1
+        )
+    }
+
+    /// - Returns: false for a field that libmicrohttpd refuses (an empty value, for one).
+    @discardableResult
+    borrowing func add(name: String, value: String) -> Bool {
+        MHD_add_response_header(raw, name, value) == .YES
+    }
+}

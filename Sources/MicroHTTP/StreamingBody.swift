@@ -1,0 +1,108 @@
+import CMicroHTTPD
+import Synchronization
+
+/// A `BodySource` as the content reader of a libmicrohttpd response.
+///
+/// Owned by the response (its free callback releases it) and by the exchange that was answered with it; the source's `wake` holds it
+/// weakly, so a source may outlive its connection.
+final class StreamingBody: Sendable {
+    /// What the content reader has of the current chunk; used by the connection's thread only, the lock is never contended.
+    private struct Chunk {
+        var bytes: [UInt8] = []
+        var offset = 0
+        var sent = 0
+        var last: BodyChunk?
+    }
+
+    private let source: any BodySource
+    private let length: Int?
+    private let connection: ConnectionHandle
+    private let machine = Mutex(StreamMachine())
+    private let chunk = Mutex(Chunk())
+    private let drained = Atomic(false)
+
+    init(_ source: any BodySource, length: Int?, connection: ConnectionHandle) {
+        self.source = source
+        self.length = length
+        self.connection = connection
+    }
+
+    /// Once, before the response is queued.
+    func attach() {
+        source.attach { [weak self] in self?.wake() }
+    }
+
+    /// The content reader: fills `buffer` as far as the source has something, and suspends the connection when it has nothing at all.
+    ///
+    /// On the connection's thread, inside libmicrohttpd's lock of the response.
+    func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+        chunk.withLock { chunk in
+            var filled = 0
+            while filled < buffer.count {
+                if chunk.offset < chunk.bytes.count {
+                    let count = min(chunk.bytes.count - chunk.offset, buffer.count - filled)
+                    chunk.bytes.withUnsafeBytes {
+                        buffer.baseAddress!.advanced(by: filled).copyMemory(from: $0.baseAddress!.advanced(by: chunk.offset), byteCount: count)
+                    }
+                    chunk.offset += count
+                    chunk.sent += count
+                    filled += count
+                    if chunk.offset == chunk.bytes.count {
+                        chunk.bytes = []
+                        chunk.offset = 0
+                    }
+                    continue
+                }
+                guard machine.withLock({ $0.beginRead() }) else { return cmhd_end_with_error() }
+                let next = chunk.last ?? source.next()
+                switch next {
+                case .bytes(let bytes) where !bytes.isEmpty: chunk.bytes = bytes
+                case .bytes, .pending: return filled > 0 ? filled : pause(retry: next != .pending)
+                case .finished, .failed:
+                    chunk.last = next
+                    if filled > 0 { return filled }
+                    let isWhole = next == .finished && (length == nil || length == chunk.sent)
+                    return isWhole ? cmhd_end_of_stream() : cmhd_end_with_error()
+                }
+            }
+            return filled
+        }
+    }
+
+    /// - Parameter retry: ask again although nobody woke (after an empty chunk).
+    /// - Returns: what the content reader returns: 0 with the connection suspended, or the end.
+    private func pause(retry: Bool) -> Int {
+        machine.withLock { machine in
+            if retry { _ = machine.wake() }
+            switch machine.pending() {
+            case .suspend:
+                connection.suspend()
+                return 0
+            case .retry:
+                connection.suspend()
+                connection.resume()
+                return 0
+            case .cut: return cmhd_end_with_error()
+            }
+        }
+    }
+
+    private func wake() {
+        machine.withLock { if $0.wake() { connection.resume() } }
+    }
+
+    /// Ends the body before its time, on any thread; the source hears of it when the connection has closed.
+    func cut(_ reason: BodyEnd) {
+        machine.withLock { if $0.cut(reason) { connection.resume() } }
+    }
+
+    /// Passes the wish to end on to the source, once.
+    func drain() {
+        if drained.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged { source.drain() }
+    }
+
+    /// The last call; tells the source unless it was told before.
+    func close(_ reason: BodyEnd) {
+        if let reason = machine.withLock({ $0.close(reason) }) { source.closed(reason) }
+    }
+}
