@@ -1,6 +1,8 @@
 package import Logging
 package import NIOCore
 package import NIOSSL
+import NIOPosix
+import Synchronization
 
 /// What happens on the event socket.
 package enum EventSocketEvent: Sendable {
@@ -46,6 +48,7 @@ package final class EventSocket: Sendable {
     let eventLoop: any EventLoop
     let logger: Logger
     let onEvent: @Sendable (EventSocketEvent) -> Void
+    let state = Mutex(EventSocketState())
 
     /// - Parameters:
     ///   - eventLoopGroup: one loop of it carries the socket; it must outlive `run()`.
@@ -59,11 +62,66 @@ package final class EventSocket: Sendable {
         self.onEvent = onEvent
     }
 
-    /// Connects, and connects again with back-off, until the task is cancelled; then says goodbye and returns with the TCP connection closed.
+    /// Connects, and connects again with back-off, until the task is cancelled; then sends a close frame, waits for the end (at most `closeTimeout`)
+    /// and returns with the TCP connection closed. Every TCP connection is closed before the next is opened (the reconnect trap, protocol section 9).
+    /// Call once.
     package func run() async {
-        preconditionFailure()
+        await withTaskCancellationHandler {
+            await live()
+        } onCancel: {
+            perform(state.withLock { $0.stop() })
+        }
     }
 
     /// Gives the connection up (the server no longer sends on it) and makes a new one at once. Cuts a back-off short. May be called from anywhere.
-    package func reconnectNow() {}
+    package func reconnectNow() {
+        perform(state.withLock { $0.reconnectNow() })
+    }
+
+    private func live() async {
+        let tls = makeTLSContext()
+        var backoff = configuration.backoff
+        while state.withLock({ $0.beginAttempt() }) {
+            let start = ContinuousClock.now
+            let ending = await attempt(tls)
+            state.withLock { $0.ended() }
+            logger.log(
+                level: ending.wasConnected ? .info : .debug, "no connection to ComfyUI's event socket",
+                metadata: ["comfyui": "\(configuration.endpoint)", "reason": "\(ending.reason)"])
+            do {
+                try await eventLoop.submit { [onEvent] in onEvent(.disconnected(reason: ending.reason)) }.get()
+            } catch {
+                return logger.debug("the event loop has gone", metadata: ["error": "\(error)"])
+            }
+            if ending.wasConnected, start.duration(to: .now) >= configuration.stableAfter { backoff.reset() }
+            if await pause(backoff.next()) == .hurried { backoff.reset() }
+        }
+    }
+
+    private enum PauseEnd { case over, hurried }
+
+    /// Waits before the next attempt, unless told to hurry or to stop.
+    private func pause(_ delay: Duration) async -> PauseEnd {
+        let woken = eventLoop.makePromise(of: PauseEnd.self)
+        let timer = eventLoop.scheduleTask(in: TimeAmount(delay)) { woken.succeed(.over) }
+        switch state.withLock({ $0.beginPause(EventSocketState.Pause { woken.succeed(.hurried) }) }) {
+        case .wait: break
+        case .hurry: woken.succeed(.hurried)
+        case .stop: woken.succeed(.over)
+        }
+        timer.futureResult.whenFailure { _ in woken.succeed(.over) }  // cancelled, or the loop has gone
+        let end = (try? await woken.futureResult.get()) ?? .over
+        timer.cancel()
+        state.withLock { $0.endPause() }
+        return end
+    }
+
+    private func perform(_ action: EventSocketState.Action) {
+        switch action {
+        case .none: break
+        case .close(let channels): for channel in channels { channel.close(promise: nil) }
+        case .sayGoodbye(let link, let reason): link.sayGoodbye(reason)
+        case .wake(let pause): pause.end()
+        }
+    }
 }

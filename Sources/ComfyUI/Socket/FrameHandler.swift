@@ -1,0 +1,209 @@
+import NIOCore
+import NIOSSL
+import NIOWebSocket
+import OrderedJSON
+
+/// The WebSocket side of one connection: says who we are, turns frames into events, pings, answers, says goodbye. Lives on the event loop.
+final class FrameHandler: ChannelInboundHandler {
+    typealias InboundIn = WebSocketFrame
+    typealias OutboundOut = WebSocketFrame
+
+    private enum Stage {
+        /// Until the first `status`.
+        case greeting
+        case open
+        /// Our close frame is sent; the server is to close.
+        case leaving
+        case closed
+    }
+
+    /// The first message on every connection; anything else would use up the only chance to set flags (protocol section 5).
+    static let featureFlags: JSON = [
+        "type": "feature_flags", "data": ["supports_preview_metadata": true, "supports_progress_text_metadata": true],
+    ]
+
+    private let configuration: EventSocket.Configuration
+    private let readWatch: ReadWatch
+    private let ended: EventLoopPromise<AttemptEnding>
+    private let onEvent: @Sendable (EventSocketEvent) -> Void
+
+    private var context: ChannelHandlerContext?
+    private var stage = Stage.greeting
+    private var wasConnected = false
+    /// The first reason wins: what comes after it are its consequences.
+    private var reason: String?
+    private var progressTextHasPromptID = false
+    /// The first `status`, or the end of `leaving`, has to come before this.
+    private var stageTimer: Scheduled<Void>?
+    private var pingTimer: Scheduled<Void>?
+    private var pongTimer: Scheduled<Void>?
+
+    init(
+        _ configuration: EventSocket.Configuration, _ readWatch: ReadWatch, ended: EventLoopPromise<AttemptEnding>,
+        onEvent: @escaping @Sendable (EventSocketEvent) -> Void
+    ) {
+        self.configuration = configuration
+        self.readWatch = readWatch
+        self.ended = ended
+        self.onEvent = onEvent
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        finish()
+        self.context = nil
+    }
+
+    /// The handshake is done.
+    func start() {
+        send(.text, ByteBuffer(bytes: Self.featureFlags.encoded()))
+        stageTimer = after(configuration.connectTimeout) { handler in handler.close(because: "the server sent no status within the time limit") }
+        schedulePing()
+    }
+
+    /// Sends a close frame and gives the server `closeTimeout` to close the connection, so that it has let go of our client id.
+    func sayGoodbye(_ reason: String) {
+        switch stage {
+        case .greeting, .open: leave(.normalClosure, reason)
+        case .leaving, .closed: break
+        }
+    }
+
+    // MARK: Frames
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard stage != .closed else { return }
+        let frame = Self.unwrapInboundIn(data)
+        guard !frame.rsv1, !frame.rsv2, !frame.rsv3 else {
+            return leave(.protocolError, "the server sent a frame of an extension that was not agreed on")
+        }
+        switch frame.opcode {
+        case .text: receive(text: String(buffer: frame.unmaskedData))
+        case .binary: receive(binary: frame.unmaskedData)
+        case .ping: if context.channel.isWritable { send(.pong, frame.unmaskedData) }  // else the server does not read: no heap of pongs for it
+        case .pong: break  // `readWatch` has seen it
+        case .connectionClose: receive(close: frame.unmaskedData)
+        default: leave(.protocolError, "the server sent a frame with the unknown opcode \(frame.opcode)")
+        }
+    }
+
+    private func receive(text: String) {
+        let message: ComfyMessage
+        do throws(ComfyMessageError) {
+            message = try ComfyMessage(parsing: text)
+        } catch {
+            return onEvent(.undecodable(reason: error.description))
+        }
+        switch message {
+        case .status(_, let sid):
+            if case .greeting = stage {
+                stage = .open
+                stageTimer?.cancel()
+                wasConnected = true
+                onEvent(.connected(sid: sid))
+            }
+        case .featureFlags(let flags): progressTextHasPromptID = flags["supports_progress_text_metadata"]?.bool ?? false
+        default: break
+        }
+        onEvent(.message(message, raw: text))
+    }
+
+    private func receive(binary: ByteBuffer) {
+        do throws(ComfyMessageError) {
+            onEvent(.binary(try ComfyBinaryMessage(parsing: binary, progressTextHasPromptID: progressTextHasPromptID)))
+        } catch {
+            onEvent(.undecodable(reason: error.description))
+        }
+    }
+
+    private func receive(close payload: ByteBuffer) {
+        guard stage != .leaving else { return }  // the answer to ours; the server closes next
+        var rest = payload
+        if let code = rest.readInteger(as: UInt16.self) {
+            let text = rest.readString(length: rest.readableBytes) ?? ""
+            reason = reason ?? "the server closed with code \(code)\(text.isEmpty ? "" : ": \(text)")"
+        } else {
+            reason = reason ?? "the server closed"
+        }
+        stage = .closed
+        send(.connectionClose, payload.getSlice(at: payload.readerIndex, length: min(2, payload.readableBytes)) ?? ByteBuffer())
+        context?.close(promise: nil)
+    }
+
+    // MARK: The end
+
+    func channelInactive(context: ChannelHandlerContext) {
+        finish()
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        switch error {
+        case NIOWebSocketError.invalidFrameLength, NIOWebSocketFrameAggregator.Error.accumulatedFrameSizeIsTooLarge,
+            NIOWebSocketFrameAggregator.Error.tooManyFragments:
+            leave(.messageTooLarge, "the server sent a message larger than \(configuration.maximumFrameSize) bytes")
+        case is NIOWebSocketError, is NIOWebSocketFrameAggregator.Error:
+            leave(.protocolError, "the server broke the WebSocket protocol: \(error)")
+        case NIOSSLError.uncleanShutdown: break  // end of file without goodbye; `channelInactive` follows
+        default: close(because: ComfyUIError.words(error))
+        }
+    }
+
+    private func leave(_ code: WebSocketErrorCode, _ reason: String) {
+        guard stage == .greeting || stage == .open else { return }
+        self.reason = self.reason ?? reason
+        stage = .leaving
+        var payload = ByteBuffer()
+        payload.write(webSocketErrorCode: code)
+        send(.connectionClose, payload)
+        pingTimer?.cancel()
+        stageTimer?.cancel()
+        stageTimer = after(configuration.closeTimeout) { handler in handler.close(because: reason) }
+    }
+
+    private func close(because reason: String) {
+        self.reason = self.reason ?? reason
+        stage = .closed
+        context?.close(promise: nil)
+    }
+
+    private func finish() {
+        stage = .closed
+        for timer in [stageTimer, pingTimer, pongTimer] { timer?.cancel() }
+        readWatch.onNextRead = nil
+        ended.succeed(AttemptEnding(wasConnected: wasConnected, reason: reason ?? "the connection broke without a close frame"))
+    }
+
+    // MARK: Ping
+
+    private func schedulePing() {
+        pingTimer = after(configuration.pingInterval) { handler in
+            handler.ping()
+            handler.schedulePing()
+        }
+    }
+
+    private func ping() {
+        guard pongTimer == nil else { return }  // the last one is not answered yet
+        send(.ping, ByteBuffer(string: "comfy-bridge"))
+        pongTimer = after(configuration.pongTimeout) { handler in
+            handler.close(because: "the server did not answer a ping within the time limit")
+        }
+        readWatch.onNextRead = { [weak self] in
+            self?.pongTimer?.cancel()
+            self?.pongTimer = nil
+        }
+    }
+
+    private func after(_ delay: Duration, _ work: @escaping @Sendable (FrameHandler) -> Void) -> Scheduled<Void>? {
+        guard let eventLoop = context?.eventLoop else { return nil }
+        let handler = NIOLoopBound(self, eventLoop: eventLoop)
+        return eventLoop.scheduleTask(in: TimeAmount(delay)) { work(handler.value) }
+    }
+
+    private func send(_ opcode: WebSocketOpcode, _ data: ByteBuffer) {
+        let frame = WebSocketFrame(fin: true, opcode: opcode, maskKey: .random(), data: data)
+        context?.writeAndFlush(Self.wrapOutboundOut(frame), promise: nil)
+    }
+}
