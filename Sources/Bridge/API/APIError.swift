@@ -1,5 +1,6 @@
 import Foundation
 import MicroHTTP
+import OrderedCollections
 import OrderedJSON
 
 /// An answer that says what is wrong and what to do, in the one envelope `{"error": {"code", "message", "details"}}`.

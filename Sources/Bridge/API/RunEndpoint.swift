@@ -19,7 +19,7 @@ struct RunEndpoint: Sendable {
         var streamOptions = try EventStream.Options(request)
         let job = try await api.submit(request, acceptsBareGraph: true, attachesToSame: true, failsWhenUnreachable: isBound)
         let representation = api.representation(for: request)
-        let handle: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Location": Links.path(of: job.id)]
+        let handle: HTTPHeaders = ["Comfy-Job-Id": job.id.description]
 
         if accept.answer == .events, prefer.wait == nil {
             streamOptions.preamble = ServerSentEvent.encode("job", data: JSON.object(representation.job(job)).encoded())
@@ -40,6 +40,7 @@ struct RunEndpoint: Sendable {
         if isBound { job.detachCaller() }
         guard isOver else {
             var headers = handle
+            headers["Location"] = Links.path(of: job.id)
             headers["Preference-Applied"] = request.headers["Prefer"]
             return .json(.object(representation.job(job)), status: 202, headers: headers)
         }

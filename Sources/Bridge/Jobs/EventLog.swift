@@ -8,7 +8,7 @@ final class LoggedEvent: Sendable {
     /// Counts from 1 over the replayable events; the SSE `id`. Nil for the others.
     let id: UInt64?
     let event: JobEvent
-    private let encodings = Mutex<[PreviewMode: [UInt8]]>([:])
+    private let encodings = Mutex<[EncodingKey: [UInt8]]>([:])
 
     init(sequence: UInt64, id: UInt64?, event: JobEvent) {
         self.sequence = sequence
@@ -16,15 +16,23 @@ final class LoggedEvent: Sendable {
         self.event = event
     }
 
-    /// The bytes of the event for viewers of one mode, made by the first of them and shared by all.
-    func encoding(for mode: PreviewMode, make: (LoggedEvent) -> [UInt8]) -> [UInt8] {
+    /// The bytes of the event for viewers of one kind, made by the first of them and shared by all. Kinds beyond a handful
+    /// (callers can name any `Host`) are made anew each time.
+    func encoding(for key: EncodingKey, make: (LoggedEvent) -> [UInt8]) -> [UInt8] {
         encodings.withLock { encodings in
-            if let known = encodings[mode] { return known }
+            if let known = encodings[key] { return known }
             let made = make(self)
-            encodings[mode] = made
+            if encodings.count < 6 { encodings[key] = made }
             return made
         }
     }
+}
+
+/// What the bytes of an event depend on, besides the event.
+struct EncodingKey: Hashable, Sendable {
+    let previews: PreviewMode
+    /// Scheme and authority of the links.
+    let base: String
 }
 
 /// How a viewer wants previews.

@@ -29,6 +29,8 @@ final class Job: Sendable {
         var nextToken: UInt64 = 0
         /// Takes cancel requests while a worker has the job.
         var cancelHandler: (@Sendable () -> Void)?
+        /// Callers that block for the job and whose leaving cancels it.
+        var callers = 0
         var lostRuns = 0
         var failedDeliveries = 0
     }
@@ -138,6 +140,19 @@ final class Job: Sendable {
 
     func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
         state.withLock { $0.log.events(after: cursor, limit: limit) }
+    }
+
+    func attachCaller() {
+        state.withLock { $0.callers += 1 }
+    }
+
+    /// Returns how many callers are left.
+    @discardableResult
+    func detachCaller() -> Int {
+        state.withLock { state in
+            state.callers -= 1
+            return state.callers
+        }
     }
 
     // MARK: Changes

@@ -1,0 +1,82 @@
+import MicroHTTP
+import OrderedJSON
+
+/// What all endpoints share: finding and submitting jobs, and answering with streams of them.
+struct API: Sendable {
+    let service: JobService
+    let pool: WorkerPool
+    let keys: IdempotencyKeys
+    let content: AssetContent
+    let tasks: BackgroundTasks
+    let heartbeats: Heartbeats
+    /// What callers see when a proxy stands before the bridge; nil takes the `Host` they named.
+    let publicURL: String?
+
+    func representation(for request: Request) -> Representation {
+        Representation(links: Links(request, publicURL: publicURL), retention: service.retention)
+    }
+
+    func job(_ id: String) async throws -> Job {
+        guard let id = JobID(id), let job = try await service.job(id) else {
+            throw APIError.notFound("There is no job '\(id.prefix(100))' (any more). Jobs are forgotten some time after their end (--retention).")
+        }
+        return job
+    }
+
+    /// Reads, checks and queues what the request asks for.
+    ///
+    /// - Parameters:
+    ///   - attachesToSame: with an `Idempotency-Key` that made a job of the same body, that job is the answer; else such a key is
+    ///     an error, as the Comfy API v2 has it.
+    ///   - failsWhenUnreachable: the caller blocks, and must not hang when there is no ComfyUI.
+    func submit(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
+        var options = Submission.Options()
+        options.timeout = try request.seconds("timeout")
+        options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
+        options.failsWhenUnreachable = failsWhenUnreachable
+        let submission = try await SubmissionReader(pool: pool).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
+        if let error = pool.unreachable { throw APIError(unreachable: error) }
+        guard let key = request.headers["Idempotency-Key"] else { return try await submit(submission) }
+        guard !key.isEmpty, key.utf8.count <= 256 else {
+            throw APIError.invalidParameter("Idempotency-Key", "Idempotency-Key must have 1 to 256 characters, for example a new UUID.")
+        }
+        switch keys.claim(key, digest: SubmissionReader.digest(of: request)) {
+        case .busy: throw APIError.idempotencyKeyBusy
+        case .used(let id, let sameBody):
+            guard attachesToSame, sameBody, let job = try await service.job(id) else { throw APIError.idempotencyKeyReuse }
+            return job
+        case .granted:
+            do {
+                let job = try await submit(submission)
+                keys.settle(key, job: job.id)
+                return job
+            } catch {
+                keys.release(key)
+                throw error
+            }
+        }
+    }
+
+    private enum Partial: String, CaseIterable { case allow, reject }
+
+    private func submit(_ submission: Submission) async throws -> Job {
+        do { return try await service.submit(submission) } catch JobService.SubmitError.queueFull(let limit) { throw APIError.queueFull(limit: limit) }
+    }
+
+    /// A blocked caller of the job went away; when it was the last, the job has nobody left to run for.
+    func leave(_ job: Job) async {
+        if job.detachCaller() == 0 { await service.cancel(job) }
+    }
+
+    func stream(_ job: Job, from start: Job.Start, _ representation: Representation, _ options: EventStream.Options, headers: HTTPHeaders = [:]) -> Response {
+        guard let stream = EventStream(job, from: start, representation: representation, options: options, heartbeats: heartbeats) else {
+            return Response(status: 204, headers: ["Comfy-Job-Id": job.id.description, "Cache-Control": "no-store"], body: .empty)
+        }
+        var headers = headers
+        headers["Comfy-Job-Id"] = job.id.description
+        headers["Content-Type"] = "text/event-stream"
+        headers["Cache-Control"] = "no-cache, no-transform"
+        headers["X-Accel-Buffering"] = "no"
+        return Response(status: 200, headers: headers, body: .stream(stream, length: nil))
+    }
+}

@@ -1,0 +1,59 @@
+import ComfyUI
+import MicroHTTP
+import OrderedCollections
+import OrderedJSON
+import Playground
+
+/// What is about the bridge itself: health, readiness, its description and its page.
+struct ServerEndpoints: Sendable {
+    let api: API
+
+    /// The process lives. Says nothing about ComfyUI.
+    func health(_: Request, _: PathParameters) async throws -> Response {
+        .json(["status": "ok", "version": .string(Bridge.version)])
+    }
+
+    /// Whether a job submitted now can run at once: 200, else 503.
+    func readiness(_: Request, _: PathParameters) async throws -> Response {
+        let states = api.pool.workers.map(\.status)
+        let isReady = states.contains { $0.isConnected && $0.hasCatalog }
+        let comfyUIs = states.map { state -> JSON in
+            var members: JSONObject = [
+                "url": .string(state.endpoint.description), "connected": .bool(state.isConnected), "version": .optional(state.version),
+                "open_prompts": JSON(state.openPrompts),
+            ]
+            if let reason = state.reason { members["reason"] = .string(reason) }
+            return .object(members)
+        }
+        return .json(
+            ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(Bridge.version)],
+            status: isReady ? 200 : 503, headers: isReady ? [:] : ["Retry-After": "5"])
+    }
+
+    func openAPI(_ request: Request, _: PathParameters) async throws -> Response {
+        file(Playground.openAPI, "application/yaml", request)
+    }
+
+    func page(_ request: Request, _: PathParameters) async throws -> Response {
+        var response = file(Playground.indexHTML, "text/html; charset=utf-8", request)
+        response.headers["Content-Security-Policy"] =
+            "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
+        return response
+    }
+
+    func script(_ request: Request, _: PathParameters) async throws -> Response {
+        file(Playground.script, "text/javascript; charset=utf-8", request)
+    }
+
+    func styleSheet(_ request: Request, _: PathParameters) async throws -> Response {
+        file(Playground.styleSheet, "text/css; charset=utf-8", request)
+    }
+
+    /// The page asks each time whether it is still the newest: it comes with the binary.
+    private func file(_ bytes: [UInt8], _ contentType: String, _ request: Request) -> Response {
+        let etag = "\"\(Bridge.version)-\(bytes.count)\""
+        let headers: HTTPHeaders = ["Content-Type": contentType, "Cache-Control": "no-cache", "ETag": etag, "X-Content-Type-Options": "nosniff"]
+        if request.matches(etag: etag) { return Response(status: 304, headers: headers, body: .empty) }
+        return Response(status: 200, headers: headers, body: .bytes(bytes))
+    }
+}

@@ -1,0 +1,52 @@
+package import AsyncHTTPClient
+package import Logging
+import MicroHTTP
+package import NIOCore
+import ServiceLifecycle
+package import UnixSignals
+
+/// The composition root: builds all services of the bridge and runs them together.
+package struct Bridge: Sendable {
+    package static let version = "0.1.0"
+
+    private let server: HTTPServer
+    private let workers: [Worker]
+    private let services: [any Service]
+    private let files: OutputFiles
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - httpClient: for ComfyUI's REST routes, made with `ComfyUIClient.httpClientConfiguration`; the caller shuts it down.
+    ///   - eventLoopGroup: for the event sockets; must outlive `run()`.
+    package init(configuration: BridgeConfiguration, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) throws {
+        self.logger = logger
+        files = try OutputFiles(directory: configuration.dataDirectory, previewDirectory: configuration.previewDirectory, logger: logger)
+        let files = files
+        let service = JobService(configuration: configuration.jobs, store: MemoryJobStore(), files: files, logger: logger)
+        workers = configuration.workers.map {
+            Worker(configuration: $0, service: service, files: files, httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
+        }
+        let pool = WorkerPool(workers: workers, service: service, grace: configuration.upstreamGrace)
+        let tasks = BackgroundTasks()
+        let heartbeats = Heartbeats(interval: configuration.heartbeat)
+        let api = API(
+            service: service, pool: pool, keys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks,
+            heartbeats: heartbeats, publicURL: configuration.publicURL)
+        let router = Router(routes: Routes.all(api), logger: logger)
+        server = HTTPServer(
+            configuration: configuration.http, logger: logger, failure: { APIError($0).response }, respond: { await router.respond(to: $0) })
+        // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
+        services = [service, pool] + workers + [tasks, heartbeats, server]
+    }
+
+    /// Binds and listens; requests are answered once `run()` is called. Returns the port.
+    package func start() throws -> UInt16 { try server.start() }
+
+    /// Runs until the signals ask for the end, or the task is cancelled.
+    package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
+        defer { files.removeTemporaryDirectory() }
+        var configuration = ServiceGroupConfiguration(services: services, gracefulShutdownSignals: gracefulShutdownSignals, logger: logger)
+        configuration.maximumGracefulShutdownDuration = .seconds(60)
+        try await ServiceGroup(configuration: configuration).run()
+    }
+}

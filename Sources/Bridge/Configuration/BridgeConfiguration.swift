@@ -1,0 +1,83 @@
+import ComfyUI
+import MicroHTTP
+
+/// All settings of `comfy-bridge serve`, read once.
+package struct BridgeConfiguration: Sendable {
+    var http: HTTPServer.Configuration
+    var workers: [Worker.Configuration]
+    var jobs: JobService.Configuration
+    /// Where captured results are kept; nil is a temporary folder.
+    var dataDirectory: String?
+    var previewDirectory: String?
+    var heartbeat: Duration
+    var upstreamGrace: Duration
+    var publicURL: String?
+
+    package static let options: [Option] = [
+        Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
+        Option("port", "PORT", default: "8189", "port to listen on; 0 lets the system choose"),
+        Option("comfyui", "URL", default: "http://127.0.0.1:8188", "a ComfyUI to run jobs on; repeat it for several"),
+        Option("public-url", "URL", "how callers reach the bridge, when a proxy stands before it"),
+        Option("queue-limit", "N", default: "256", "jobs that may wait; more are refused with 429"),
+        Option("job-timeout", "SECONDS", default: "0", "time limit of a job from the start of its execution; 0 is none"),
+        Option("retries", "N", default: "1", "how often a job that ComfyUI lost is run again"),
+        Option("retention", "SECONDS", default: "86400", "how long an ended job can be asked for"),
+        Option("retained-jobs", "N", default: "10000", "how many ended jobs can be asked for"),
+        Option("preview-method", "NAME", default: "auto", "previews asked of ComfyUI: auto, latent2rgb, taesd, none, or default for its own setting"),
+        Option("preview-history", "N", default: "16", "newest previews that are kept of a job"),
+        Option("preview-dir", "FOLDER", "also writes every preview as {job}/{node}-{n}.jpg"),
+        Option("data-dir", "FOLDER", "where results that came over the socket are kept; a temporary folder if not given"),
+        Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers get 503"),
+        Option("upstream-silence", "SECONDS", default: "10", "how long a job may be silent before ComfyUI is asked about it"),
+        Option("heartbeat", "SECONDS", default: "15", "interval of the comments that keep event streams open"),
+        Option("max-body-size", "MB", default: "64", "largest request body"),
+        Option("connection-limit", "N", default: "10000", "connections at the same time"),
+        Option("connection-memory", "KB", default: "8", "memory of a connection for headers and sending"),
+        Option("idle-timeout", "SECONDS", default: "60", "after which an idle connection is closed; 0 is never"),
+        Option("drain-timeout", "SECONDS", default: "10", "how long running requests may take at shutdown"),
+        Option("threads", "N", default: "one per core", "threads that serve HTTP"),
+        Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+    ]
+
+    package init(_ reader: OptionReader) throws {
+        let defaults = HTTPServer.Configuration()
+        http = HTTPServer.Configuration(
+            host: reader.string("host") ?? "127.0.0.1",
+            port: UInt16(try reader.integer("port", default: 8189, in: 0...65_535)),
+            threads: try reader.integer("threads", default: defaults.threads, in: 1...256),
+            connectionLimit: try reader.integer("connection-limit", default: 10_000, in: 1...1_000_000),
+            connectionMemory: try reader.integer("connection-memory", default: 8, in: 2...4096) << 10,
+            idleTimeout: try reader.seconds("idle-timeout", default: 60),
+            maximumBodySize: try reader.integer("max-body-size", default: 64, in: 1...4096) << 20,
+            drainTimeout: try reader.seconds("drain-timeout", default: 10))
+        jobs = JobService.Configuration()
+        jobs.queueLimit = try reader.integer("queue-limit", default: 256, in: 1...1_000_000)
+        jobs.retention = try reader.seconds("retention", default: 86_400)
+        jobs.retainedJobs = try reader.integer("retained-jobs", default: 10_000, in: 0...10_000_000)
+        jobs.previewHistory = try reader.integer("preview-history", default: 16, in: 1...10_000)
+        dataDirectory = reader.string("data-dir")
+        previewDirectory = reader.string("preview-dir")
+        heartbeat = try reader.seconds("heartbeat", default: 15)
+        guard heartbeat > .zero else { throw ConfigurationError("--heartbeat must be greater than 0.") }
+        upstreamGrace = try reader.seconds("upstream-grace", default: 10)
+        publicURL = reader.string("public-url").map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
+
+        let jobTimeout = try reader.seconds("job-timeout", default: 0)
+        let retries = try reader.integer("retries", default: 1, in: 0...100)
+        let silence = try reader.seconds("upstream-silence", default: 10)
+        let previewMethod = try reader.choice("preview-method", default: "auto", ["auto", "latent2rgb", "taesd", "none", "default"])
+        let addresses = reader.strings("comfyui")
+        workers = try (addresses.isEmpty ? ["http://127.0.0.1:8188"] : addresses).map { address in
+            do {
+                var worker = Worker.Configuration(endpoint: try ComfyEndpoint(address))
+                worker.jobTimeout = jobTimeout == .zero ? nil : jobTimeout
+                worker.retries = retries
+                worker.silence = max(silence, .milliseconds(100))
+                worker.previewMethod = previewMethod
+                return worker
+            } catch {
+                throw ConfigurationError("--comfyui '\(address)': \(error)")
+            }
+        }
+    }
+}

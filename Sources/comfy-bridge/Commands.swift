@@ -1,0 +1,76 @@
+import AsyncHTTPClient
+import Bridge
+import ComfyUI
+import Foundation
+import Logging
+import NIOCore
+import ServiceLifecycle
+import Simulator
+import UnixSignals
+
+let simulatorOptions: [Option] = [
+    Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
+    Option("port", "PORT", default: "8188", "port to listen on; 0 lets the system choose"),
+    Option("compat", "VERSION", default: "0.25.0", "the ComfyUI to be like: 0.25.0 or 0.3.64"),
+    Option("step-delay", "MS", default: "100", "how long a sampling step takes"),
+    Option("preview-size", "PIXELS", default: "512", "longer side of a preview"),
+    Option("directory", "FOLDER", "where input, output and temp are; a temporary folder if not given"),
+    Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+]
+
+let healthOptions: [Option] = [
+    Option("url", "URL", default: "http://127.0.0.1:8189/api/v2/health", "what to ask")
+]
+
+func serve(_ arguments: [String]) async throws {
+    let reader = try OptionReader(BridgeConfiguration.options, arguments: arguments, environment: ProcessInfo.processInfo.environment)
+    let configuration = try BridgeConfiguration(reader)
+    let logger = try makeLogger("comfy-bridge", reader)
+    let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
+    do {
+        let bridge = try Bridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
+        announce(host: reader.string("host") ?? "127.0.0.1", port: Int(try bridge.start()))
+        try await bridge.run(gracefulShutdownSignals: [.sigterm, .sigint])
+    } catch {
+        try await httpClient.shutdown()
+        throw error
+    }
+    try await httpClient.shutdown()
+}
+
+func simulate(_ arguments: [String]) async throws {
+    let reader = try OptionReader(simulatorOptions, arguments: arguments, environment: ProcessInfo.processInfo.environment)
+    var configuration = ComfySimulator.Configuration()
+    configuration.host = reader.string("host") ?? "127.0.0.1"
+    configuration.port = try reader.integer("port", default: 8188, in: 0...65_535)
+    configuration.compatibility = try reader.choice("compat", default: "0.25.0", ["0.25.0", "0.3.64"]) == "0.25.0" ? .v0_25_0 : .v0_3_64
+    configuration.stepDelay = .milliseconds(try reader.integer("step-delay", default: 100, in: 0...3_600_000))
+    configuration.previewSize = try reader.integer("preview-size", default: 512, in: 16...4096)
+    configuration.directory = reader.string("directory")
+    let logger = try makeLogger("comfy-simulator", reader)
+    let simulator = ComfySimulator(configuration: configuration, logger: logger)
+    announce(host: configuration.host, port: try await simulator.start())
+    let group = ServiceGroup(configuration: .init(services: [simulator], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+    try await group.run()
+}
+
+func checkHealth(_ arguments: [String]) async throws {
+    let reader = try OptionReader(healthOptions, arguments: arguments, environment: ProcessInfo.processInfo.environment)
+    let url = reader.string("url") ?? "http://127.0.0.1:8189/api/v2/health"
+    let response = try await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(3))
+    guard response.status == .ok else { throw ConfigurationError("\(url) answers \(response.status.code)") }
+    print("ok")
+}
+
+/// The line that scripts wait for. It goes out at once, also into a pipe.
+private func announce(host: String, port: Int) {
+    let authority = host.contains(":") ? "[\(host)]" : host
+    FileHandle.standardOutput.write(Data("listening on http://\(authority):\(port)\n".utf8))
+}
+
+private func makeLogger(_ label: String, _ reader: OptionReader) throws -> Logger {
+    let level = try reader.choice("log-level", default: "info", Logger.Level.allCases.map(\.rawValue))
+    var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = Logger.Level(rawValue: level) ?? .info
+    return logger
+}
