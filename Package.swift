@@ -127,6 +127,15 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "SimulatorTests", dependencies: ["ComfyUI", "OrderedJSON", "Simulator", orderedCollections], swiftSettings: strict),
-        .testTarget(name: "BridgeTests", dependencies: ["Bridge", "ComfyUI", "MicroHTTP", "OrderedJSON", "Simulator", orderedCollections], swiftSettings: strict),
+        .testTarget(
+            name: "BridgeTests",
+            dependencies: [
+                "Bridge", "ComfyUI", "MicroHTTP", "OrderedJSON", "Simulator", orderedCollections,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
     ]
 )

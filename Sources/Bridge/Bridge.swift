@@ -6,7 +6,7 @@ import ServiceLifecycle
 package import UnixSignals
 
 /// The composition root: builds all services of the bridge and runs them together.
-package struct Bridge: Sendable {
+package struct ComfyBridge: Sendable {
     package static let version = "0.1.0"
 
     private let server: HTTPServer

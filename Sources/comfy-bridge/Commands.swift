@@ -28,7 +28,7 @@ func serve(_ arguments: [String]) async throws {
     let logger = try makeLogger("comfy-bridge", reader)
     let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
-        let bridge = try Bridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
+        let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
         announce(host: reader.string("host") ?? "127.0.0.1", port: Int(try bridge.start()))
         try await bridge.run(gracefulShutdownSignals: [.sigterm, .sigint])
     } catch {

@@ -11,7 +11,7 @@ struct Main {
         do {
             switch command {
             case _ where arguments.contains("--help"), "help": print(help)
-            case "serve" where arguments == ["--version"], "version": print("comfy-bridge \(Bridge.version)")
+            case "serve" where arguments == ["--version"], "version": print("comfy-bridge \(ComfyBridge.version)")
             case "serve": try await serve(arguments)
             case "simulate": try await simulate(arguments)
             case "health": try await checkHealth(arguments)

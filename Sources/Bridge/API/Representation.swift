@@ -59,7 +59,7 @@ struct Representation: Sendable {
         ]
     }
 
-    func progress(_ progress: Progress) -> JSON {
+    func progress(_ progress: JobProgress) -> JSON {
         [
             "value": JSON(progress.value), "nodes_done": JSON(progress.nodesDone), "nodes_total": JSON(progress.nodesTotal),
             "current_node": .optional(progress.currentNode), "current_node_class": .optional(progress.currentClass), "step": .optional(progress.step),

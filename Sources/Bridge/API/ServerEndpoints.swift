@@ -10,7 +10,7 @@ struct ServerEndpoints: Sendable {
 
     /// The process lives. Says nothing about ComfyUI.
     func health(_: Request, _: PathParameters) async throws -> Response {
-        .json(["status": "ok", "version": .string(Bridge.version)])
+        .json(["status": "ok", "version": .string(ComfyBridge.version)])
     }
 
     /// Whether a job submitted now can run at once: 200, else 503.
@@ -26,7 +26,7 @@ struct ServerEndpoints: Sendable {
             return .object(members)
         }
         return .json(
-            ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(Bridge.version)],
+            ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version)],
             status: isReady ? 200 : 503, headers: isReady ? [:] : ["Retry-After": "5"])
     }
 
@@ -51,7 +51,7 @@ struct ServerEndpoints: Sendable {
 
     /// The page asks each time whether it is still the newest: it comes with the binary.
     private func file(_ bytes: [UInt8], _ contentType: String, _ request: Request) -> Response {
-        let etag = "\"\(Bridge.version)-\(bytes.count)\""
+        let etag = "\"\(ComfyBridge.version)-\(bytes.count)\""
         let headers: HTTPHeaders = ["Content-Type": contentType, "Cache-Control": "no-cache", "ETag": etag, "X-Content-Type-Options": "nosniff"]
         if request.matches(etag: etag) { return Response(status: 304, headers: headers, body: .empty) }
         return Response(status: 200, headers: headers, body: .bytes(bytes))

@@ -52,7 +52,7 @@ final class Job: Sendable {
         let startedAt: Date?
         let completedAt: Date?
         let queuePosition: Int?
-        let progress: Progress?
+        let progress: JobProgress?
         let outputs: [Output]
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
         let otherOutputs: OrderedDictionary<String, JSON>
@@ -303,5 +303,5 @@ extension Job.State {
 
 extension LoggedEvent {
     fileprivate var preview: Preview? { if case .preview(let preview) = event { preview } else { nil } }
-    fileprivate var progress: Progress? { if case .progress(let progress) = event { progress } else { nil } }
+    fileprivate var progress: JobProgress? { if case .progress(let progress) = event { progress } else { nil } }
 }

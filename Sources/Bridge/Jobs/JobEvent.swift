@@ -37,7 +37,7 @@ struct JobError: Error, Sendable, Equatable {
 }
 
 /// A complete view of how far a job is: one snapshot brings a viewer up to date.
-struct Progress: Sendable, Equatable {
+struct JobProgress: Sendable, Equatable {
     /// 0 to 1, never falling; sampling steps weigh like nodes.
     var value: Double
     var nodesDone: Int
@@ -85,7 +85,7 @@ struct Preview: Sendable {
 enum JobEvent: Sendable {
     case status(JobStatus, error: JobError?)
     case queuePosition(Int)
-    case progress(Progress)
+    case progress(JobProgress)
     case preview(Preview)
     case node(NodeEvent)
     case output(Output)

@@ -19,14 +19,14 @@ struct ProgressTracker: Sendable {
     private var displayNodes: [String: String] = [:]
     private(set) var currentNode: String?
     private var current: (value: Double, maximum: Double)?
-    private(set) var progress: Progress
-    private var published: Progress?
+    private(set) var progress: JobProgress
+    private var published: JobProgress?
 
     init(workflow: Workflow, needed: Set<String>) {
         self.workflow = workflow
         self.needed = needed
         totalWeight = max(1, needed.reduce(0) { $0 + (workflow.nodes[$1]?.weight ?? 0) })
-        progress = Progress(value: 0, nodesDone: 0, nodesTotal: needed.count)
+        progress = JobProgress(value: 0, nodesDone: 0, nodesTotal: needed.count)
     }
 
     mutating func cached(_ ids: [String]) -> [NodeEvent] {
@@ -79,12 +79,12 @@ struct ProgressTracker: Sendable {
     mutating func completed() -> [NodeEvent] {
         let open = states.filter { $0.value == .running }.keys
         let changes = open.compactMap { transition($0, displayNode: displayNodes[$0] ?? $0, to: .finished) }
-        progress = Progress(value: 1, nodesDone: needed.count, nodesTotal: needed.count)
+        progress = JobProgress(value: 1, nodesDone: needed.count, nodesTotal: needed.count)
         return changes
     }
 
     /// The progress if it differs from the one handed out before.
-    mutating func takeChangedProgress() -> Progress? {
+    mutating func takeChangedProgress() -> JobProgress? {
         guard progress != published else { return nil }
         published = progress
         return progress
@@ -122,7 +122,7 @@ struct ProgressTracker: Sendable {
         let steps = current.map { Int($0.maximum) }
         var message = node.map { $0.title ?? $0.classType }
         if let step, let steps, let name = message { message = "\(name) \(step)/\(steps)" }
-        progress = Progress(
+        progress = JobProgress(
             value: max(progress.value, min(1, weight / totalWeight)), nodesDone: max(progress.nodesDone, done), nodesTotal: needed.count,
             currentNode: currentNode, currentClass: node?.classType, step: step, steps: steps, message: message)
     }

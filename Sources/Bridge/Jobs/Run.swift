@@ -65,7 +65,7 @@ struct Run: Sendable {
         case .waiting, .over: false
         }
     }
-    var progress: Progress { tracker.progress }
+    var progress: JobProgress { tracker.progress }
 
     // MARK: Inputs
 

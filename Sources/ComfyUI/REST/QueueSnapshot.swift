@@ -7,6 +7,11 @@ package struct QueueSnapshot: Sendable, Hashable {
     /// In the order in which they will run: by number, then by prompt id as text.
     package let pending: [QueueItem]
 
+    package init(running: [QueueItem], pending: [QueueItem]) {
+        self.running = running
+        self.pending = pending
+    }
+
     /// nil when `json` is not the answer of the route.
     init?(_ json: JSON) {
         guard let running = json["queue_running"]?.array, let pending = json["queue_pending"]?.array else { return nil }
