@@ -31,8 +31,7 @@ package struct ComfyEndpoint: Sendable, Hashable, CustomStringConvertible {
     /// - Parameter url: `http://host[:port][/path]` or `https://…`; `ws` and `wss` mean the same. `user:password@` before the host becomes
     ///   basic authentication. A missing port is the scheme's (80, 443), as in every URL.
     package init(_ url: String) throws(ComfyEndpointError) {
-        var shown = url
-        func fail(_ reason: String) -> ComfyEndpointError { ComfyEndpointError(url: shown, reason: reason) }
+        func fail(_ reason: String) -> ComfyEndpointError { ComfyEndpointError(url: Self.withoutCredentials(url), reason: reason) }
 
         let text = url.trimmingWhitespace()
         guard let schemeEnd = text.firstRange(of: "://") else { throw fail("write it with http:// or https:// in front") }
@@ -49,7 +48,6 @@ package struct ComfyEndpoint: Sendable, Hashable, CustomStringConvertible {
         if let at = authority.lastIndex(of: "@") {
             let credentials = authority[..<at]
             authority = authority[authority.index(after: at)...]
-            shown = "\(schemeName)://\(authority)\(rest[authorityEnd...])"
             guard let decoded = Self.credentials(credentials) else {
                 throw fail("the user name and password must be percent-encoded, and a user name may hold no colon")
             }
@@ -129,6 +127,13 @@ package struct ComfyEndpoint: Sendable, Hashable, CustomStringConvertible {
             }
         }
         return result
+    }
+
+    /// Without everything up to the last `@`, but for the scheme: fit to be shown whatever else is wrong with it.
+    private static func withoutCredentials(_ url: String) -> String {
+        guard let at = url.lastIndex(of: "@") else { return url }
+        let scheme = url.firstRange(of: "://").map { url[..<$0.upperBound] } ?? ""
+        return String(scheme + url[url.index(after: at)...])
     }
 
     /// `user:password` decoded; nil for broken percent-encoding and for a user name with a colon.

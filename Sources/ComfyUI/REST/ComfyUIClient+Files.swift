@@ -75,7 +75,7 @@ extension ComfyUIClient {
         let json = try Self.json(answer)
         guard let filename = json["name"]?.string else { throw ComfyUIError.badAnswer(answer) }
         return UploadedFile(
-            reference: FileReference(filename: filename, subfolder: json["subfolder"]?.string ?? "", type: json["type"]?.string ?? type))
+            FileReference(filename: filename, subfolder: json["subfolder"]?.string ?? "", type: json["type"]?.string ?? type))
     }
 
     private func viewRequest(_ method: HTTPMethod, _ file: FileReference) -> HTTPClientRequest {

@@ -1,8 +1,17 @@
 import AsyncHTTPClient
 import NIOCore
+import NIOHTTP1
 import NIOPosix
 import NIOSSL
 import OrderedJSON
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 
 extension ComfyUIError {
     /// The error for an answer with a status that the route does not succeed with.
@@ -26,6 +35,7 @@ extension ComfyUIError {
         case is CancellationError: self = .cancelled
         case is TimeLimitExceeded: self = .timedOut
         case is NIOConnectionError, is NIOSSLError, is BoringSSLError: self = .unreachable(reason: Self.words(error))
+        case let error as IOError where Self.connectErrors.contains(error.errnoCode): self = .unreachable(reason: Self.words(error))
         default: self = .connectionLost(reason: Self.words(error))
         }
     }
@@ -40,6 +50,9 @@ extension ComfyUIError {
         }
     }
 
+    /// What `connect(2)` fails with, and a connection that is made does not (within our time limits).
+    private static let connectErrors: Set<CInt> = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, EADDRNOTAVAIL, EACCES, EPERM]
+
     /// What a person can make something of.
     static func words(_ error: any Error) -> String {
         switch error {
@@ -48,10 +61,8 @@ extension ComfyUIError {
             if let failure = error.connectionErrors.first { return words(failure.error) }
             if error.dnsAError != nil || error.dnsAAAAError != nil { return "the name \(error.host) cannot be resolved" }
             return "no connection to \(error.host) port \(error.port)"
-        case let error as IOError:
-            // "connection reset (error set): Connection refused (errno: 111)" without the part that names the call
-            let text = "\(error)"
-            return text.firstRange(of: ": ").map { String(text[$0.upperBound...]) } ?? text
+        case let error as IOError: return String(cString: strerror(error.errnoCode)).lowercased()
+        case let error as HTTPParserError: return "it does not speak HTTP: \(error)"
         case let error as ChannelError:
             if case .connectTimeout = error { return "no connection within the time limit" }
             return "\(error)"

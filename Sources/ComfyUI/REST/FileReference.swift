@@ -29,11 +29,21 @@ package struct FileInfo: Sendable, Hashable {
     package let contentType: String?
     package let etag: String?
     package let lastModified: String?
+
+    package init(size: Int64?, contentType: String?, etag: String?, lastModified: String?) {
+        self.size = size
+        self.contentType = contentType
+        self.etag = etag
+        self.lastModified = lastModified
+    }
 }
 
 /// Where ComfyUI put an uploaded file. The name may differ from the one that was sent (`x (1).png`).
 package struct UploadedFile: Sendable, Hashable {
     package let reference: FileReference
+
+    package init(_ reference: FileReference) { self.reference = reference }
+
     /// What a LoadImage node's `image` input takes for this file: `subfolder/name [type]`, without the parts that are the default.
     package var inputValue: String {
         let path = reference.subfolder.isEmpty ? reference.filename : "\(reference.subfolder)/\(reference.filename)"

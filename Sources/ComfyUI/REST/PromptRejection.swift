@@ -13,7 +13,7 @@ package struct PromptRejection: Sendable, Hashable {
     package let nodeErrors: OrderedDictionary<String, NodeErrors>
 
     /// nil when `json` is not the answer to a refused prompt.
-    init?(_ json: JSON) {
+    package init?(_ json: JSON) {
         guard let error = json["error"] else { return nil }
         if let text = error.string {  // node packs that answer on their own
             (type, message, details, extraInfo) = ("error", text, "", .object([:]))

@@ -62,7 +62,7 @@ package struct PromptReceipt: Sendable, Hashable {
     package let nodeErrors: OrderedDictionary<String, NodeErrors>
 
     /// nil when `json` is not the answer to an accepted prompt.
-    init?(_ json: JSON) {
+    package init?(_ json: JSON) {
         guard let promptID = json["prompt_id"]?.string else { return nil }
         self.promptID = promptID
         self.number = json["number"]?.double ?? 0

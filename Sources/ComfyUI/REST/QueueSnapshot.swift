@@ -1,4 +1,4 @@
-import OrderedJSON
+package import OrderedJSON
 
 /// `GET /queue` at one moment.
 package struct QueueSnapshot: Sendable, Hashable {
@@ -13,7 +13,7 @@ package struct QueueSnapshot: Sendable, Hashable {
     }
 
     /// nil when `json` is not the answer of the route.
-    init?(_ json: JSON) {
+    package init?(_ json: JSON) {
         guard let running = json["queue_running"]?.array, let pending = json["queue_pending"]?.array else { return nil }
         var items: [[QueueItem]] = []
         for list in [running, pending] {
@@ -42,7 +42,7 @@ package struct QueueItem: Sendable, Hashable {
     package let createTime: Int?
 
     /// `[number, prompt_id, graph, extra_data, [output ids], …]`
-    init?(_ json: JSON) {
+    package init?(_ json: JSON) {
         guard let number = json[0]?.double, let promptID = json[1]?.string else { return nil }
         self.number = number
         self.promptID = promptID

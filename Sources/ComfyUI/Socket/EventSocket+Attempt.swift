@@ -75,7 +75,6 @@ extension EventSocket {
             "the server switched to a protocol other than WebSocket"
         case ChannelError.inappropriateOperationForState, ChannelError.ioOnClosedChannel, ChannelError.alreadyClosed, ChannelError.eof:
             "the connection was closed during the handshake"
-        case let error as HTTPParserError: "the server's answer to the handshake is no HTTP: \(error)"
         default: ComfyUIError.words(error)
         }
     }
