@@ -494,7 +494,10 @@ class JobPanel {
       byId("other-outputs").querySelector("pre").textContent = JSON.stringify(job.other_outputs, null, 2);
     }
     if (TERMINAL.has(job.status)) {
-      for (const row of this.#nodes.values()) if (row.dataset.state === "pending") row.querySelector(".state").textContent = "not run";
+      for (const row of this.#nodes.values()) {
+        if (row.dataset.state === "pending") row.querySelector(".state").textContent = "not run";
+        if (row.dataset.state === "running") { row.dataset.state = "pending"; row.querySelector(".state").textContent = "stopped"; }
+      }
       if (this.#frames === 0) byId("preview-caption").textContent = "This job sent no previews";
       const took = job.metrics?.execution_ms;
       const waited = job.metrics?.queue_ms;
