@@ -246,16 +246,18 @@ class Watch {
 
   #take(type, event) {
     if (this.#over) return;
+    const hasOwnID = event.lastEventId !== this.#lastID;
     if (type === "reset") {
       this.#seen.clear();
-    } else if (type !== "progress" && type !== "preview") {
+    } else if (hasOwnID || type === "node" || type === "output" || type === "log") {
       // An event without an id shows the id of the one before it, so the id alone does not make two events the same one.
+      // Progress, previews and places in the queue have none and may well come twice.
       const key = `${event.lastEventId}\n${type}\n${event.data}`;
       if (this.#seen.has(key)) return;
       this.#seen.add(key);
       if (this.#seen.size > 4096) this.#seen.delete(this.#seen.values().next().value);
     }
-    const id = event.lastEventId !== this.#lastID ? event.lastEventId : "";
+    const id = hasOwnID ? event.lastEventId : "";
     this.#lastID = event.lastEventId;
     let data;
     try { data = JSON.parse(event.data); } catch { data = { text: event.data }; }
