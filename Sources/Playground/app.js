@@ -144,6 +144,7 @@ const WORDS = {
   upstream_lost: "ComfyUI lost the job",
   invalid_output: "ComfyUI's result could not be read",
   shutting_down: "The bridge is shutting down",
+  overloaded: "The bridge has too much to do",
   internal_error: "The bridge failed",
   bridge_unreachable: "The bridge cannot be reached",
 };
@@ -180,8 +181,8 @@ function errorContent(error) {
   ];
   const where = error.node_id ?? error.details?.node_id;
   const classType = error.class_type ?? error.details?.class_type;
-  if (where !== null && where !== undefined) parts.push(h("p", {}, `Node ${where}${classType ? ` (${classType})` : ""}`));
-  const lines = nodeErrorLines(error.details?.node_errors);
+  if (where !== null && where !== undefined && !String(error.message).startsWith("Node ")) parts.push(h("p", {}, `Node ${where}${classType ? ` (${classType})` : ""}`));
+  const lines = nodeErrorLines(error.details?.node_errors).filter((line) => line.text !== error.message);
   if (lines.length > 0) {
     parts.push(h("ul", { class: "node-errors" }, ...lines.map((line) => h("li", { "data-node-id": line.id }, line.text))));
   }
@@ -196,10 +197,10 @@ function errorContent(error) {
 function nodeErrorLines(nodeErrors) {
   if (!isObject(nodeErrors)) return [];
   return Object.entries(nodeErrors).flatMap(([id, errors]) => (Array.isArray(errors) ? errors : [errors]).map((entry) => {
-    const node = `Node ${id}${entry?.class_type ? ` (${entry.class_type})` : ""}`;
     const text = entry?.message ?? entry?.reason ?? JSON.stringify(entry);
-    const field = entry?.field && !text.startsWith(entry.field) ? `, ${entry.field}` : "";
-    return { id, text: `${node}${field}: ${text}` };
+    // Most messages name their node; faults of the workflow as a whole stand under the id "".
+    if (id === "" || text.startsWith("Node ")) return { id, text };
+    return { id, text: `Node ${id}${entry?.class_type ? ` (${entry.class_type})` : ""}${entry?.field ? `, ${entry.field}` : ""}: ${text}` };
   }));
 }
 
@@ -575,6 +576,8 @@ function outputItem(output) {
   switch (output.type) {
     case "image":
       item.append(h("a", { href, target: "_blank", rel: "noopener" }, h("img", { src: href, alt: `Output ${name} of node ${output.node_id}` })));
+      // Some picture formats no browser shows, and SVG is never sent as one that it would run: then the download link remains.
+      item.querySelector("img").addEventListener("error", (event) => event.target.parentElement.remove());
       break;
     case "video":
       item.append(h("video", { src: href, controls: true, loop: true, muted: true, preload: "metadata", "aria-label": `Output ${name}` }));

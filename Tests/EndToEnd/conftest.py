@@ -45,7 +45,7 @@ def lonely_bridge(binary):
     """A bridge whose ComfyUI does not listen: its port is bound, so nobody else takes it, and refuses."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        process = Process(binary, "serve", "--port", 0, "--comfyui", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        process = Process(binary, "serve", "--port", 0, "--comfyui", f"http://127.0.0.1:{taken.getsockname()[1]}", "--upstream-grace", 1)
         yield process.url
         process.stop()
 

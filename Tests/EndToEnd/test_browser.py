@@ -136,12 +136,24 @@ def test_editors_format_is_explained(bridge, new_page):
 def test_errors_name_the_nodes(bridge, new_page):
     page = new_page(bridge)
     workflow = workflows.txt2img()
-    workflow["4"]["inputs"]["ckpt_name"] = "<b>missing</b>.safetensors"
+    workflow["4"]["class_type"] = "<b>Missing</b>"
+    del workflow["5"]["inputs"]["width"]
     run(page, workflow)
-    line = page.locator('#error .node-errors [data-node-id="4"]')
-    expect(line).to_contain_text("ckpt_name")
-    expect(line).to_contain_text("<b>missing</b>")
-    expect(page.locator('#nodes [data-node-id="4"]')).to_have_attribute("data-state", "error")
+    expect(page.locator('#error [data-code="invalid_workflow"]')).to_be_visible()
+    expect(page.locator("#error")).to_contain_text("<b>Missing</b>")
+    expect(page.locator('#error .node-errors [data-node-id="5"]')).to_contain_text("width")
+    for node in ("4", "5"):
+        expect(page.locator(f'#nodes [data-node-id="{node}"]')).to_have_attribute("data-state", "error")
+
+
+def test_refusal_of_comfyui_is_told(bridge, new_page):
+    page = new_page(bridge)
+    workflow = workflows.txt2img()
+    workflow["4"]["inputs"]["ckpt_name"] = "missing.safetensors"
+    run(page, workflow)
+    wait_for(page, "failed")
+    expect(page.locator('#error [data-code="invalid_workflow"]')).to_be_visible()
+    expect(page.locator("#error")).to_contain_text("missing.safetensors")
 
 
 def test_failing_node(bridge, new_page):

@@ -4,6 +4,8 @@ import base64
 import json
 import struct
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -88,6 +90,23 @@ def test_wait_blocks_no_longer_than_asked(bridge, contract, seconds):
     assert seconds <= took < seconds + 5
     curl("-X", "POST", f"{bridge}{reply.json()['urls']['cancel']}")
     assert final_status(bridge, reply.json()["id"]) == "canceled"
+
+
+def test_idempotency_key(bridge, contract):
+    key = str(uuid.uuid4())
+    jobs = [post(contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.plain()).json() for _ in range(2)]
+    assert jobs[0] == jobs[1], "the same key and body are the same job"
+    other = post(contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.plain(size=65))
+    contract.check_error(other, 422, "idempotency_key_reuse")
+
+
+def test_cancel_by_somebody_else(bridge, contract):
+    key = str(uuid.uuid4())
+    first = post(contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", "-H", "Prefer: respond-async", data=workflows.endless())
+    with ThreadPoolExecutor() as pool:
+        blocked = pool.submit(post, contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.endless())
+        curl("-X", "POST", f"{bridge}{first.json()['urls']['cancel']}")
+        contract.check_error(blocked.result(), 409, "canceled")
 
 
 def test_wait_answers_when_the_job_is_done(bridge, contract):
@@ -313,7 +332,9 @@ BAD_BODIES = {
     "missing input": (with_("2", "inputs", {}), 422, "invalid_workflow", "image"),
     "no output node": ({"1": workflows.plain()["1"]}, 422, "invalid_workflow", "output"),
     "extra_data is a list": ({"workflow": workflows.plain(), "extra_data": []}, 422, "invalid_request", "extra_data"),
-    "extra_data is null": ({"workflow": workflows.plain(), "extra_data": None}, 422, "invalid_request", "extra_data"),
+    "extra_data with a strange member": ({"workflow": workflows.plain(), "extra_data": {"client_id": "x"}}, 422, "invalid_request", "client_id"),
+    "unknown member": ({"workflow": workflows.plain(), "webhook_url": "http://x/"}, 422, "invalid_request", "webhook_url"),
+    "body for ComfyUI itself": ({"prompt": workflows.plain()}, 422, "invalid_request", "prompt"),
     "metadata is a number": ({"workflow": workflows.plain(), "metadata": 5}, 422, "invalid_request", "metadata"),
 }
 
@@ -327,12 +348,21 @@ def test_bad_body(bridge, contract, name):
 
 def test_errors_of_a_workflow_name_nodes(bridge, contract):
     workflow = workflows.txt2img()
-    workflow["4"]["inputs"]["ckpt_name"] = "missing.safetensors"
     del workflow["5"]["inputs"]["width"]
+    workflow["8"]["inputs"]["vae"] = ["77", 0]
     error = contract.check_error(post(contract, f"{bridge}/run", data=workflow), 422, "invalid_workflow")
     nodes = error["details"]["node_errors"]
-    assert nodes["4"][0]["field"] == "ckpt_name" and nodes["4"][0]["class_type"] == "CheckpointLoaderSimple"
-    assert nodes["5"][0]["field"] == "width"
+    assert (nodes["5"][0]["field"], nodes["5"][0]["class_type"]) == ("width", "EmptyLatentImage")
+    assert (nodes["8"][0]["field"], nodes["8"][0]["reason"]) == ("vae", "bad_linked_input")
+
+
+def test_refusal_of_comfyui_names_nodes(bridge, contract):
+    """What only ComfyUI can tell: the bridge learns it when it hands the job over."""
+    workflow = workflows.txt2img()
+    workflow["4"]["inputs"]["ckpt_name"] = "missing.safetensors"
+    error = contract.check_error(post(contract, f"{bridge}/run", data=workflow), 422, "invalid_workflow")
+    fault = error["details"]["node_errors"]["4"][0]
+    assert (fault["field"], fault["reason"], fault["class_type"]) == ("ckpt_name", "value_not_in_list", "CheckpointLoaderSimple")
 
 
 BAD_PARAMETERS = {
