@@ -312,6 +312,7 @@ class JobPanel {
   #events = 0;
   #started = new Map();
   #lastLog = null;
+  #progressLine = "";
   job = null;
 
   constructor(onChange) {
@@ -329,6 +330,7 @@ class JobPanel {
     this.#frames = 0;
     this.#events = 0;
     this.#lastLog = null;
+    this.#progressLine = "";
     for (const id of ["nodes", "outputs", "log"]) byId(id).replaceChildren();
     for (const id of ["error", "reset", "job-id", "other-outputs"]) byId(id).hidden = true;
     byId("outputs-empty").hidden = false;
@@ -401,7 +403,8 @@ class JobPanel {
     else if (progress.current_node_class) {
       parts.push(progress.current_node_class + (progress.steps ? ` ${progress.step ?? 0}/${progress.steps}` : ""));
     }
-    byId("progress-text").textContent = parts.join(" · ");
+    this.#progressLine = parts.join(" · ");
+    byId("progress-text").textContent = this.#progressLine;
     const row = this.#nodes.get(progress.current_node);
     if (row?.dataset.state === "running" && progress.steps > 1) row.querySelector(".state").textContent = `${progress.step ?? 0}/${progress.steps}`;
     if (!TERMINAL.has(this.job.status)) document.title = `${Math.round(value * 100)} % · comfy-bridge`;
@@ -504,7 +507,7 @@ class JobPanel {
       if (this.#frames === 0) byId("preview-caption").textContent = "This job sent no previews";
       const took = job.metrics?.execution_ms;
       const waited = job.metrics?.queue_ms;
-      const parts = [byId("progress-text").textContent];
+      const parts = [this.#progressLine];
       if (Number.isFinite(took)) parts.push(`ran ${durationText(took)}`);
       if (Number.isFinite(waited)) parts.push(`waited ${durationText(waited)}`);
       byId("progress-text").textContent = parts.filter(Boolean).join(" · ");
