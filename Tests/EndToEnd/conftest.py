@@ -1,0 +1,63 @@
+import os
+import pathlib
+import socket
+
+import pytest
+
+import workflows
+from contract import ROOT, Contract
+from http_client import curl
+from processes import Process
+
+STEP_DELAY = 40
+"""Milliseconds that a sampling step takes in the simulator: long enough to see previews come, short enough to wait for."""
+
+BODY_LIMIT = 1
+"""Megabytes, so that a body above it is quickly made."""
+
+
+@pytest.fixture(scope="session")
+def binary():
+    path = pathlib.Path(os.environ.get("COMFY_BRIDGE_BINARY", ROOT / ".build/debug/comfy-bridge"))
+    assert path.exists(), f"{path} does not exist: build it with `swift build`, or name another one in COMFY_BRIDGE_BINARY"
+    return path
+
+
+@pytest.fixture(scope="session")
+def simulator(binary):
+    process = Process(binary, "simulate", "--port", 0, "--step-delay", STEP_DELAY)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def bridge(binary, simulator):
+    """The bridge's URL. It has run a job, so its ComfyUI is connected."""
+    process = Process(binary, "serve", "--port", 0, "--comfyui", simulator.url, "--max-body-size", BODY_LIMIT)
+    reply = curl(f"{process.url}/run", data=workflows.plain(prefix="first"))
+    assert reply.status == 200, reply.body
+    yield process.url
+    process.stop()
+
+
+@pytest.fixture
+def lonely_bridge(binary):
+    """A bridge whose ComfyUI does not listen: its port is bound, so nobody else takes it, and refuses."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        process = Process(binary, "serve", "--port", 0, "--comfyui", f"http://127.0.0.1:{taken.getsockname()[1]}", "--upstream-grace", 1)
+        yield process.url
+        process.stop()
+
+
+@pytest.fixture(scope="session")
+def contract():
+    return Contract()
+
+
+@pytest.fixture(scope="session")
+def out():
+    """Where the tests leave what a person may want to look at."""
+    folder = ROOT / "out"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,59 @@
+"""comfy-bridge as a process: started, waited for by its own line, stopped with SIGTERM."""
+
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+READY_WITHIN = 30
+STOP_WITHIN = 20
+
+
+class Process:
+    """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong."""
+
+    def __init__(self, binary, *arguments):
+        self.arguments = [str(binary), *map(str, arguments)]
+        self.log = tempfile.NamedTemporaryFile(prefix="comfy-bridge-", suffix=".log")
+        self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.lines = queue.Queue()
+        # Reads to the end, so that a full pipe never stops the process; None marks the end.
+        threading.Thread(target=self._read, daemon=True).start()
+        self.url = self._wait_until_listening()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line.rstrip("\n"))
+        self.lines.put(None)
+
+    def _wait_until_listening(self):
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            try:
+                line = self.lines.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                self.stop(check=False)
+                raise AssertionError(f"no 'listening on' line within {READY_WITHIN} s: {self._description()}") from None
+            if line is None:
+                raise AssertionError(f"ended with status {self.process.wait()} before it listened: {self._description()}")
+            if line.startswith("listening on "):
+                return line.removeprefix("listening on ").strip().rstrip("/")
+
+    def stop(self, check=True):
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+        try:
+            status = self.process.wait(timeout=STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"still running {STOP_WITHIN} s after SIGTERM: {self._description()}") from None
+        if check:
+            assert status == 0, f"ended with status {status}: {self._description()}"
+
+    def _description(self):
+        with open(self.log.name, encoding="utf-8", errors="replace") as log:
+            return f"{' '.join(self.arguments)}\n{log.read()[-4000:]}"
