@@ -91,7 +91,7 @@ struct Accept: Sendable, Equatable {
         let wanted = request.headers.values("Accept").flatMap { $0.split(separator: ",") }.compactMap(Accept.range)
             .filter { $0.quality > 0 }.enumerated()
             .sorted { ($1.element.quality, $0.offset) < ($0.element.quality, $1.offset) }.map(\.element.range)
-        allowsJSON = wanted.isEmpty
+        allowsJSON = request.headers["Accept"] == nil
         for range in wanted {
             switch (range.type, range.subtype) {
             case ("*", "*"), ("application", "*"), ("application", "json"), ("application", "problem+json"): allowsJSON = true

@@ -55,7 +55,8 @@ import Testing
             }
             let transitions = replay.nodes.map { "\($0.node) \($0.state)" }
             #expect(transitions.count == Set(transitions).count, "\(name) \(index): a node event came twice")
-            if let history = traffic.history(of: prompt), replay.ending != nil {
+            // Of an id that was used twice, history has only the later run.
+            if let history = traffic.history(of: prompt), replay.ending != nil, scenario != "duplicate_prompt_id" {
                 let files = history.files
                 // 0.3.64 also lists what other prompts left in the cache (protocol section 3.1).
                 if name.hasPrefix("v0.25/") { #expect(Set(replay.files) == files, "\(name) \(index)") } else { #expect(files.isSuperset(of: replay.files), "\(name) \(index)") }
