@@ -29,7 +29,7 @@ let package = Package(
     targets: [
         // libmicrohttpd and the image codecs of the simulator, as Debian packages them.
         .systemLibrary(name: "CMicroHTTPD", pkgConfig: "libmicrohttpd", providers: [.apt(["libmicrohttpd-dev"])]),
-        .systemLibrary(name: "CImageCodecs", pkgConfig: "libturbojpeg libpng", providers: [.apt(["libturbojpeg0-dev", "libpng-dev"])]),
+        .systemLibrary(name: "CImageCodecs", pkgConfig: "libturbojpeg libpng zlib", providers: [.apt(["libturbojpeg0-dev", "libpng-dev", "zlib1g-dev"])]),
 
         .target(name: "OrderedJSON", dependencies: [orderedCollections], swiftSettings: strict),
         .target(

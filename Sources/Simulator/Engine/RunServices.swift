@@ -1,0 +1,16 @@
+/// What a run needs from the simulator.
+struct RunServices: Sendable {
+    let compatibility: ComfySimulator.Compatibility
+    /// Extra time per sampler step.
+    let stepDelay: Duration
+    /// The longer side of sampler previews, in pixels.
+    let previewSize: Int
+    let catalog: NodeCatalog
+    let folders: Folders
+    let names: FileNames
+    let letters: NodeLetters
+    let hub: EventHub
+    let control: RunControl
+    let pictures: BoundedCache<Picture>
+    let frames: BoundedCache<[UInt8]>
+}

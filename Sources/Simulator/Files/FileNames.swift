@@ -1,0 +1,76 @@
+import Foundation
+import Synchronization
+
+/// Names for saved pictures: prefix, counter, subfolder (protocol section 4.4).
+///
+/// ComfyUI lists the folder for each save; this reads it once per folder and prefix and counts on, so that saving does not slow down with the number
+/// of files. Uploads into output or temp make it read again.
+final class FileNames: Sendable {
+    struct Slot {
+        let kind: Folders.Kind
+        let folder: String
+        let subfolder: String
+        /// Still with `%batch_num%`.
+        let prefix: String
+        let counter: Int
+
+        func name(inBatch index: Int, fileExtension: String) -> String {
+            let digits = String(counter + index)
+            let padded = String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+            return "\(prefix.replacing("%batch_num%", with: String(index)))_\(padded)_.\(fileExtension)"
+        }
+    }
+
+    private let folders: Folders
+    /// The next counter by folder and prefix.
+    private let counters = Mutex<[String: Int]>([:])
+
+    init(folders: Folders) { self.folders = folders }
+
+    /// Reserves `count` numbers and creates the folder.
+    func reserve(_ count: Int, prefix: String, kind: Folders.Kind, width: Int, height: Int) throws -> Slot {
+        let expanded = prefix.contains("%") ? Self.expand(prefix, width: width, height: height) : prefix
+        let base = folders.path(kind)
+        let full = Folders.normalized(expanded.hasPrefix("/") ? expanded : base + "/" + expanded)
+        guard full.hasPrefix(base + "/") else {
+            throw NodeFailure(
+                type: "Exception",
+                message: "**** ERROR: Saving image outside the output folder is not allowed.\n full_output_folder: \(full)\n         output_dir: \(base)\n")
+        }
+        let parts = full.dropFirst(base.count + 1).split(separator: "/")
+        let subfolder = parts.dropLast().joined(separator: "/")
+        let folder = subfolder.isEmpty ? base : base + "/" + subfolder
+        let name = String(parts.last ?? "")
+        let counter = counters.withLock { counters in
+            let key = folder + "/" + name
+            let next = counters[key] ?? Self.next(in: folder, prefix: name)
+            counters[key] = next + count
+            return next
+        }
+        return Slot(kind: kind, folder: folder, subfolder: subfolder, prefix: name, counter: counter)
+    }
+
+    func forget() { counters.withLock { $0 = [:] } }
+
+    private static func next(in folder: String, prefix: String) -> Int {
+        guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else {
+            try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            return 1
+        }
+        let highest = names.compactMap { name -> Int? in
+            guard name.lowercased().hasPrefix(prefix.lowercased() + "_") else { return nil }
+            return Int(name.dropFirst(prefix.count + 1).prefix { $0 != "_" }) ?? 0
+        }.max()
+        return (highest ?? 0) + 1
+    }
+
+    private static func expand(_ prefix: String, width: Int, height: Int) -> String {
+        let now = WallClock.calendar()
+        func two(_ value: Int32) -> String { (value < 10 ? "0" : "") + String(value) }
+        let values = [
+            ("%width%", String(width)), ("%height%", String(height)), ("%year%", String(now.tm_year + 1900)), ("%month%", two(now.tm_mon + 1)),
+            ("%day%", two(now.tm_mday)), ("%hour%", two(now.tm_hour)), ("%minute%", two(now.tm_min)), ("%second%", two(now.tm_sec)),
+        ]
+        return values.reduce(prefix) { $0.replacing($1.0, with: $1.1) }
+    }
+}

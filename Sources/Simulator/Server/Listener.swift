@@ -1,0 +1,74 @@
+import Foundation
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import NIOWebSocket
+import Synchronization
+
+/// All open channels, so that a crash can drop them.
+final class Connections: Sendable {
+    private let loop: any EventLoop
+    private let channels = Mutex<[ObjectIdentifier: any Channel]>([:])
+
+    init(loop: any EventLoop) { self.loop = loop }
+
+    func add(_ channel: any Channel) {
+        let id = ObjectIdentifier(channel)
+        channels.withLock { $0[id] = channel }
+        channel.closeFuture.whenComplete { _ in self.channels.withLock { $0[id] = nil } }
+    }
+
+    /// As when the process ends: no goodbye, and nobody listens any more.
+    func closeAll() {
+        for channel in channels.withLock({ Array($0.values) }) { channel.close(promise: nil) }
+    }
+}
+
+/// The listening socket and the pipeline of each connection: HTTP/1.1, and WebSocket after an upgrade of `/ws`.
+struct Listener {
+    let router: Router
+    let hub: EventHub
+    let queue: PromptQueue
+    let connections: Connections
+    let configuration: ComfySimulator.Configuration
+
+    func bind(on group: MultiThreadedEventLoopGroup) async throws -> any Channel {
+        let channel = try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 1024)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.writeBufferWaterMark, value: ChannelOptions.Types.WriteBufferWaterMark(low: 32 << 10, high: 64 << 10))
+            .childChannelInitializer { [self] channel in
+                channel.eventLoop.makeCompletedFuture { try self.configure(channel) }
+            }
+            .bind(host: configuration.host, port: configuration.port).get()
+        connections.add(channel)
+        return channel
+    }
+
+    private func configure(_ channel: any Channel) throws {
+        connections.add(channel)
+        let router = router
+        let http = HTTPHandler(maximumBodySize: configuration.maximumUploadSize, respond: router.respond)
+        let bound = NIOLoopBound(http, eventLoop: channel.eventLoop)
+        let upgrader = NIOWebSocketServerUpgrader(
+            maxFrameSize: SocketHandler.maximumMessageSize, automaticErrorHandling: false,
+            shouldUpgrade: { channel, head in
+                channel.eventLoop.makeSucceededFuture(router.acceptsSocket(head) ? [:] : nil)  // nil: a plain request, which the router refuses
+            },
+            upgradePipelineHandler: { [hub, queue] channel, head in
+                channel.eventLoop.makeCompletedFuture {
+                    let id = Request(head: head, body: []).value("clientId") ?? ""
+                    let sid = id.isEmpty ? UUID().uuidString.lowercased().replacing("-", with: "") : id
+                    try channel.pipeline.syncOperations.addHandler(
+                        SocketHandler(sid: sid, hub: hub, queueRemaining: { queue.remaining }))
+                }
+            })
+        let upgrade: NIOHTTPServerUpgradeSendableConfiguration = (
+            upgraders: [upgrader],
+            completionHandler: { context in context.pipeline.syncOperations.removeHandler(bound.value, promise: nil) }
+        )
+        try channel.pipeline.syncOperations.configureHTTPServerPipeline(withPipeliningAssistance: true, withServerUpgrade: upgrade)
+        try channel.pipeline.syncOperations.addHandler(http)
+    }
+}

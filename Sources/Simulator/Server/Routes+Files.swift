@@ -1,0 +1,122 @@
+import Crypto
+import Foundation
+import NIOHTTP1
+import OrderedCollections
+import OrderedJSON
+
+/// Reading and uploading files (protocol section 4).
+extension Router {
+    static let fileRoutes: [Route] = [
+        Route(.GET, "/view") { router, request, _ in try router.view(request) },
+        Route(.POST, "/upload/image") { router, request, _ in
+            try router.upload(request) { _, part, path in try Folders.write(Array(part.data), to: path) }
+        },
+        Route(.POST, "/upload/mask") { router, request, _ in
+            try router.upload(request) { form, part, path in try router.writeMask(form, part, to: path) }
+        },
+        Route(.GET, "/internal/files/{}", mirrored: false) { router, _, parameters in
+            guard let kind = Folders.Kind(rawValue: parameters[0]) else { return .json(["error": "Invalid directory type"], status: .badRequest) }
+            return .json(.array(router.services.folders.files(kind).map(JSON.string)))
+        },
+    ]
+
+    // MARK: View
+
+    private func view(_ request: Request) throws -> Reply {
+        guard let given = request.value("filename") else { return .empty(.notFound) }
+        guard !given.isEmpty else { return .empty(.badRequest) }
+        if isNew, given.hasPrefix("blake3:") { return .empty(.notFound) }  // an asset's hash; assets are off
+        let (annotated, annotatedKind) = Folders.annotated(given)
+        guard !annotated.isEmpty, !annotated.hasPrefix("/"), !annotated.contains("..") else { return .empty(.badRequest) }
+        guard let kind = annotatedKind ?? Folders.Kind(rawValue: request.value("type") ?? "output") else { return .empty(.badRequest) }
+        guard let folder = services.folders.subfolder(request.value("subfolder") ?? "", of: kind) else { return .empty(.forbidden) }
+        let name = String(annotated.split(separator: "/", omittingEmptySubsequences: false).last ?? "")
+        guard let file = OpenFile(path: folder + "/" + name) else { return .empty(.notFound) }
+        let channel = request.value("channel")
+        if let preview = request.value("preview") { return try reencode(file, as: preview, channel: channel ?? "", name: name) }
+        let disposition = Self.disposition(name)
+        switch channel {
+        case "rgb":
+            return picture(try Picture.decode(file.readAll()).withoutAlpha().png(), type: "image/png", disposition)
+        case "a":
+            let alpha = try Picture.decode(file.readAll())
+            let black = Picture(width: alpha.width, height: alpha.height, color: 0)
+            return picture(try black.withAlpha(alpha.alpha()).png(), type: "image/png", disposition)
+        default:
+            return FileReply.make(file, type: ContentTypes.guess(name), disposition: disposition, headers: request.headers)
+        }
+    }
+
+    /// `webp;QUALITY` or `jpeg;QUALITY`; the simulator's WebP is lossless, whatever the quality.
+    private func reencode(_ file: OpenFile, as preview: String, channel: String, name: String) throws -> Reply {
+        let parts = preview.split(separator: ";", omittingEmptySubsequences: false)
+        let quality = parts.last.flatMap { Int($0) } ?? 90
+        let original = try Picture.decode(file.readAll())
+        if parts.first == "jpeg", !channel.contains("a") {
+            return picture(try JPEG.encode(original.withoutAlpha(), quality: quality), type: "image/jpeg", Self.disposition(name))
+        }
+        let shown = channel == "rgb" ? original.withoutAlpha() : original
+        return picture(WebP.encode(shown), type: "image/webp", Self.disposition(name))
+    }
+
+    private func picture(_ bytes: [UInt8], type: String, _ disposition: String) -> Reply {
+        Reply(headers: ["Content-Disposition": disposition, "Content-Type": type], body: .bytes(bytes))
+    }
+
+    /// A quote in the name is not escaped; a line break would be no header at all.
+    private static func disposition(_ name: String) -> String { "filename=\"\(name.filter { !$0.isNewline })\"" }
+
+    // MARK: Upload
+
+    private func upload(
+        _ request: Request, write: (MultipartForm, MultipartForm.Part, _ path: String) throws -> Void
+    ) throws -> Reply {
+        let form = MultipartForm(request) ?? MultipartForm()
+        let type = form.text("type") ?? "input"
+        guard let kind = Folders.Kind(rawValue: type) else { throw UnexpectedBody() }
+        guard let part = form["image"] else { return .empty(.badRequest) }
+        guard let given = part.filename else { throw UnexpectedBody() }  // a text field has no file
+        guard !given.isEmpty else { return .empty(.badRequest) }
+        let subfolder = form.text("subfolder") ?? ""
+        let base = services.folders.path(kind)
+        let folder = subfolder.hasPrefix("/") ? Folders.normalized(subfolder) : Folders.normalized(base + "/" + subfolder)
+        guard Folders.normalized(folder + "/" + given).hasPrefix(base + "/") else { return .empty(.badRequest) }
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+
+        let dot = given.dropFirst().lastIndex(of: ".") ?? given.endIndex
+        var name = given
+        var isDuplicate = false
+        if form.text("overwrite") != "true", form.text("overwrite") != "1" {
+            let hash = SHA256.hash(data: part.data)
+            var number = 1
+            while let existing = OpenFile(path: folder + "/" + name) {
+                if SHA256.hash(data: existing.readAll()) == hash {
+                    isDuplicate = true
+                    break
+                }
+                name = "\(given[..<dot]) (\(number))\(given[dot...])"
+                number += 1
+            }
+        }
+        if !isDuplicate { try write(form, part, folder + "/" + name) }
+        services.names.forget()
+        return .json(["name": .string(name), "subfolder": .string(subfolder), "type": .string(type)])
+    }
+
+    /// The original's colours with the uploaded picture's alpha. Writes nothing when there is no original.
+    private func writeMask(_ form: MultipartForm, _ part: MultipartForm.Part, to path: String) throws {
+        guard let reference = form.text("original_ref").flatMap({ try? JSON(parsing: $0, lenient: true) }), let given = reference["filename"]?.string
+        else { throw UnexpectedBody() }
+        let (name, annotatedKind) = Folders.annotated(given)
+        guard !name.isEmpty, !name.hasPrefix("/"), !name.contains(".."),
+            let kind = annotatedKind ?? Folders.Kind(rawValue: reference["type"]?.string ?? "output"),
+            let folder = services.folders.subfolder(reference["subfolder"]?.string ?? "", of: kind),
+            let file = OpenFile(path: folder + "/" + name)
+        else { return }
+        let bytes = file.readAll()
+        let original = try Picture.decode(bytes), mask = try Picture.decode(Array(part.data))
+        guard original.width == mask.width, original.height == mask.height else { throw UnexpectedBody() }
+        let texts = PNG.texts(of: bytes).map { ($0.key, Array($0.text.utf8)) }
+        try Folders.write(PNG.adding(texts, to: try original.withAlpha(mask.alpha()).png()), to: path)
+    }
+}
