@@ -40,7 +40,6 @@ static inline struct MHD_Daemon *cmhd_start_daemon(const struct cmhd_limits *lim
     MHD_OPTION_CONNECTION_LIMIT, limits->connections,
     MHD_OPTION_CONNECTION_MEMORY_LIMIT, limits->connection_memory,
     MHD_OPTION_CONNECTION_TIMEOUT, limits->idle_seconds,
-    MHD_OPTION_STRICT_FOR_CLIENT, (int) 1,
     limits->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, limits->threads,
     MHD_OPTION_END);
 }
@@ -49,6 +48,11 @@ static inline struct MHD_Daemon *cmhd_start_daemon(const struct cmhd_limits *lim
 static inline uint64_t cmhd_size_unknown(void) { return MHD_SIZE_UNKNOWN; }
 static inline ssize_t cmhd_end_of_stream(void) { return MHD_CONTENT_READER_END_OF_STREAM; }
 static inline ssize_t cmhd_end_with_error(void) { return MHD_CONTENT_READER_END_WITH_ERROR; }
+
+/// `MHD_set_response_options` is variadic.
+static inline void cmhd_never_chunk(struct MHD_Response *response) {
+  MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+}
 
 /// `MHD_get_connection_info` is variadic. The results are copied out of the union; NULL is a connection without that information.
 static inline int cmhd_connection_descriptor(struct MHD_Connection *connection) {

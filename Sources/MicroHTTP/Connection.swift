@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 /// One TCP connection, from accept to close; the request on it at the moment is its `exchange`.
@@ -57,12 +58,14 @@ final class Connection: Sendable {
 
     /// The client closed its side. Closing only the sending side counts as leaving: libmicrohttpd drops such a connection as well as
     /// soon as it reads again, and nothing tells the two apart before something is sent.
-    func disconnect() {
+    ///
+    /// - Returns: whether libmicrohttpd has the connection, idle or in the middle of a request.
+    func disconnect() -> Bool {
         let exchange = state.withLock {
             $0.conditions.isGone = true
             return $0.exchange
         }
-        exchange?.disconnect()
+        return exchange?.disconnect() ?? true
     }
 
     func enter(_ phase: Phase) {
@@ -78,9 +81,16 @@ final class Connection: Sendable {
         }
     }
 
-    /// The connection is closed with a part of the request unread: see `SocketWatch.linger`.
+    /// The connection is refused with a part of the request still to come.
+    func linger() {
+        state.withLock { $0.lingers = true }
+    }
+
+    /// Whether closing it now would reset it, see `DisconnectWatch.linger`. The library refuses requests on its own as well, so the socket
+    /// is asked, too.
     var lingers: Bool {
-        get { state.withLock { $0.lingers } }
-        set { state.withLock { $0.lingers = newValue } }
+        if state.withLock({ $0.lingers }) { return true }
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) > 0
     }
 }

@@ -44,6 +44,7 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         var stream: Stream?
         /// A reply that nobody will get; its body has to be closed.
         var discarded: Reply?
+        var wasReceiving = false
     }
 
     private(set) var state = State.receiving
@@ -129,7 +130,7 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         switch state {
         case .receiving, .refused:
             state = .gone
-            return Effects()
+            return Effects(wasReceiving: true)
         case .running(let work):
             state = .gone
             return Effects(cancel: work)

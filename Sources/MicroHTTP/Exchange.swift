@@ -26,6 +26,7 @@ final class Exchange: Sendable {
 
     let connection: Connection
     private let reception: Reception
+    private let isHead: Bool
     private let isOldHTTP: Bool
     private let machine = Mutex(Machine())
     /// Gone once the request has been handed to its task.
@@ -34,6 +35,7 @@ final class Exchange: Sendable {
     init(_ head: RequestHead, on connection: Connection, reception: Reception) {
         self.connection = connection
         self.reception = reception
+        isHead = head.method == "HEAD"
         isOldHTTP = head.version == "HTTP/1.0"
         incoming = Mutex(Incoming(head: head))
     }
@@ -46,7 +48,7 @@ final class Exchange: Sendable {
     /// - Returns: false to close the connection at once, here and below.
     func headReceived() -> Bool {
         let before = connection.begin(self)
-        if before.isGone { disconnect() }
+        if before.isGone { _ = disconnect() }
         if before.phase == .stopping { stop() }
         let framing = incoming.withLock { $0?.head.framing ?? .length(0) }
         switch framing {
@@ -61,7 +63,7 @@ final class Exchange: Sendable {
     }
 
     private func refuse(_ failure: HTTPServerFailure) -> Bool {
-        connection.lingers = true
+        connection.linger()
         return queue(reception.failure(failure))
     }
 
@@ -77,7 +79,7 @@ final class Exchange: Sendable {
         // libmicrohttpd takes no answer in the middle of an upload, and closes the connection when told to. Nothing else is being written
         // at this moment, so the answer goes straight into the socket.
         incoming.withLock { $0 = nil }
-        connection.lingers = true
+        connection.linger()
         RawResponse.send(reception.failure(.bodyTooLarge(limit: limit)), to: connection.descriptor)
         return false
     }
@@ -128,22 +130,24 @@ final class Exchange: Sendable {
             if conditions.phase >= .draining { stream.drain() }
             if conditions.phase == .stopping { stream.cut(.stopped) }
         }
-        guard let handle = makeHandle(for: response, stream: stream) else {
+        let status = (200...999).contains(response.status) ? response.status : 500
+        guard let handle = makeHandle(for: response, status: status, stream: stream) else {
             reception.logger.warning("no memory or no descriptor for a response, connection closed")
             return false
         }
         for (name, value) in response.headers.forTheWire { handle.add(name: name, value: value) }
         if conditions.phase >= .draining { handle.add(name: "Connection", value: "close") }
-        let status = (200...999).contains(response.status) ? response.status : 500
         return connection.handle.queue(status: status, handle)
     }
 
-    private func makeHandle(for response: Response, stream: StreamingBody?) -> ResponseHandle? {
+    private func makeHandle(for response: Response, status: Int, stream: StreamingBody?) -> ResponseHandle? {
         switch response.body {
         case .empty: .bytes([])
         case .bytes(let bytes): .bytes(bytes)
         case .file(let file): .file(file)
-        case .stream(_, let length): .stream(stream!, length: length, buffered: length != nil || isOldHTTP)
+        case .stream(_, length: nil) where status == 204 || status == 304: .bytes([])
+        case .stream(_, length: nil) where isHead: .headOfStream(stream!)
+        case .stream(_, let length): .stream(stream!, length: length, isChunked: !isOldHTTP)
         }
     }
 
@@ -176,8 +180,11 @@ final class Exchange: Sendable {
 
     // MARK: On any thread
 
-    func disconnect() {
-        perform { $0.disconnect() }?.cut(.disconnected)
+    /// - Returns: whether the request was still arriving, so that libmicrohttpd has the connection and waits for the rest.
+    func disconnect() -> Bool {
+        let effects = perform { $0.disconnect() }
+        effects.stream?.cut(.disconnected)
+        return effects.wasReceiving
     }
 
     func drain() {
@@ -186,11 +193,11 @@ final class Exchange: Sendable {
 
     func stop() {
         let reply = reception.failure(.shuttingDown)
-        perform { $0.stop(reply) }?.cut(.stopped)
+        perform { $0.stop(reply) }.stream?.cut(.stopped)
     }
 
     @discardableResult
-    private func perform(_ input: (inout Machine) -> Machine.Effects) -> StreamingBody? {
+    private func perform(_ input: (inout Machine) -> Machine.Effects) -> Machine.Effects {
         let effects = machine.withLock { machine in
             let effects = input(&machine)
             if effects.resume { connection.handle.resume() }
@@ -198,7 +205,7 @@ final class Exchange: Sendable {
         }
         effects.cancel?.cancel()
         effects.discarded?.discard(.disconnected)
-        return effects.stream
+        return effects
     }
 }
 

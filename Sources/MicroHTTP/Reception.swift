@@ -1,4 +1,5 @@
 import Dispatch
+import Glibc
 import Logging
 import Synchronization
 
@@ -63,8 +64,13 @@ final class Reception: Sendable {
     }
 
     /// From the watch: the client of a connection that may have closed by now.
+    ///
+    /// libmicrohttpd does not always see it itself, not even on a connection that it is reading: when the last bytes and the FIN come
+    /// together, 0.9.75 reads the bytes, takes the short read for "nothing more", and its edge-triggered epoll has no second
+    /// edge to report. A shutdown makes one. The descriptor cannot be another connection's: it is closed after `closed`.
     func disconnected(_ id: UInt64) {
-        table.withLock { $0.connections[id] }?.disconnect()
+        guard let connection = table.withLock({ $0.connections[id] }), connection.disconnect() else { return }
+        table.withLock { if $0.connections[id] != nil { _ = shutdown(connection.descriptor, Int32(SHUT_RDWR)) } }
     }
 
     var openConnections: Int { table.withLock { $0.connections.count } }

@@ -9,13 +9,16 @@ struct RequestHead: Sendable {
 
     /// How the body is delimited (RFC 9112 section 6.3), or why it must not be guessed. libmicrohttpd looks at the first of several
     /// `Content-Length` fields, ignores it beside `Transfer-Encoding`, and takes every coding but `chunked` for a body without end:
-    /// differences that let a proxy and this server disagree where a request ends.
+    /// differences that let a proxy and this server disagree where a request ends. (Its own strict mode asks for `Host` as well, but
+    /// 0.9.75 then sends the head of the refusal twice.)
     var framing: Framing {
         let codings = headers.values("Transfer-Encoding")
         let lengths = headers.values("Content-Length")
         for (name, _) in headers where !HTTPHeaders.isToken(name.utf8) {
             return .malformed("The header field name \"\(name)\" is not a token.")
         }
+        let hosts = headers.values("Host").count
+        guard hosts == 1 || (hosts == 0 && version == "HTTP/1.0") else { return .malformed("There must be one Host header field.") }
         if let coding = codings.first {
             guard codings.count == 1, coding.lowercased() == "chunked" else {
                 return .malformed("The only transfer coding understood is \"chunked\".")
@@ -25,10 +28,9 @@ struct RequestHead: Sendable {
             return .chunked
         }
         guard let length = lengths.first else { return .length(0) }
-        guard lengths.allSatisfy({ $0 == length }), let count = Int(length), count >= 0 else {
-            return .malformed("Content-Length is not one number.")
-        }
-        return .length(count)
+        let isNumber = !length.isEmpty && length.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        guard isNumber, lengths.allSatisfy({ $0 == length }) else { return .malformed("Content-Length is not one number.") }
+        return .length(Int(length) ?? .max)
     }
 
     enum Framing: Equatable {

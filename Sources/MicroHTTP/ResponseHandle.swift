@@ -32,14 +32,22 @@ struct ResponseHandle: ~Copyable {
         )
     }
 
-    /// - Parameter buffered: whether the body is read through a buffer of the response (with a length, or for HTTP/1.0) or straight into that
-    ///   of the connection (chunked).
-    static func stream(_ body: StreamingBody, length: Int?, buffered: Bool) -> ResponseHandle? {
+    /// - Parameter isChunked: whether the client understands chunks; then the source is read straight into the buffer of the connection, else
+    ///   through one of the response.
+    static func stream(_ body: StreamingBody, length: Int?, isChunked: Bool) -> ResponseHandle? {
         Callbacks.makeResponse(
             reading: body,
             size: length.map(UInt64.init) ?? cmhd_size_unknown(),
-            block: buffered ? 32 * 1024 : 1
+            block: isChunked && length == nil ? 1 : 32 * 1024
         )
+    }
+
+    /// The head of a response to HEAD whose length nobody knows. Chunked it must not be: 0.9.75 sends the end of a chunked body even if there is
+    /// none, which the client would take for the next response. So it says nothing of a length and closes the connection.
+    static func headOfStream(_ body: StreamingBody) -> ResponseHandle? {
+        guard let handle = Callbacks.makeResponse(reading: body, size: cmhd_size_unknown(), block: 1) else { return nil }
+        cmhd_never_chunk(handle.raw)
+        return handle
     }
 
     /// - Returns: false for a field that libmicrohttpd refuses (an empty value, for one).

@@ -1,0 +1,237 @@
+import MicroHTTP
+import Synchronization
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct StreamTests {
+    @Test("Chunks arrive as they are pushed, each woken")
+    func live() async throws {
+        let source = ManualSource()
+        try await withServer(respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
+            try await server.withClient { client in
+                try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                _ = try client.head()
+                for index in UInt8(0)..<100 {
+                    source.push(.bytes([index]))
+                    let chunk = try client.chunk()
+                    #expect(chunk == [index])
+                }
+                source.push(.finished)
+                let last = try client.chunk()
+                #expect(last == [])
+            }
+            #expect(try await source.closedSignal.next() == .completed)
+            #expect(source.timesAttached == 1)
+        }
+    }
+
+    @Test("However the client leaves, the source hears of it within a second", arguments: Leaving.allCases)
+    func clientGone(_ leaving: Leaving) async throws {
+        let source = ManualSource([.bytes([1])])
+        try await withServer(respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
+            let left = try await server.withClient { client in
+                try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                _ = try client.head()
+                _ = try client.chunk()
+                let left = ContinuousClock.now
+                leaving.perform(client)
+                return left
+            }
+            #expect(try await source.closedSignal.next() == .disconnected)
+            #expect(ContinuousClock.now - left < .seconds(1))
+            source.push(.bytes([2]))  // late, without effect
+        }
+    }
+
+    @Test("A client that leaves in the middle of a large chunk")
+    func clientGoneWhileSending() async throws {
+        let source = ManualSource([.bytes([UInt8](repeating: 1, count: 50_000_000))])
+        try await withServer(respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
+            try await offPool {
+                let client = try Client(port: server.port, receiveBuffer: 4096)
+                try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                _ = try client.head()
+                client.close()
+            }
+            #expect(try await source.closedSignal.next() == .disconnected)
+        }
+    }
+
+    @Test("No wake-up is lost: many threads, many streams")
+    func wakeRace() async throws {
+        let threads = 8
+        let perThread = 5000
+        let sources = (0..<4).map { _ in CountingSource(expecting: threads * perThread) }
+        let respond: @Sendable (Request) async -> Response = { request in
+            Response(body: .stream(sources[Int(request.path.dropFirst())!], length: nil))
+        }
+        try await withServer(respond: respond) { server in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for index in sources.indices {
+                    group.addTask {
+                        let reply = try await server.withClient { try $0.get("/\(index)") }
+                        #expect(reply.isWhole)
+                        #expect(reply.body.count == threads * perThread)
+                        for thread in 0..<threads {
+                            #expect(reply.body.count { $0 == UInt8(thread) } == perThread)
+                        }
+                    }
+                }
+                for source in sources {
+                    for thread in 0..<threads {
+                        group.addTask {
+                            try await offPool { for _ in 0..<perThread { source.push(UInt8(thread)) } }
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+    }
+
+    // MARK: BodyStream
+
+    @Test func producedAndRead() async throws {
+        let respond: @Sendable (Request) async -> Response = { _ in
+            let stream = BodyStream()
+            // Few bytes: the writes do not wait for a reader.
+            for index in UInt8(0)..<10 { try? await stream.write([index, index]) }
+            stream.finish()
+            return Response(body: .stream(stream, length: nil))
+        }
+        try await withServer(respond: respond) { server in
+            let reply = try await server.withClient { try $0.get("/") }
+            #expect(reply.isWhole)
+            #expect(reply.body == (UInt8(0)..<10).flatMap { [$0, $0] })
+        }
+    }
+
+    @Test("A slow reader slows the producer, and the buffer stays within its limit")
+    func backpressure() async throws {
+        let stream = BodyStream(limit: 100_000)
+        let chunk = [UInt8](repeating: 5, count: 70_000)
+        let count = 400  // 28 MB, more than sockets hold
+        try await withServer(respond: { _ in Response(body: .stream(stream, length: chunk.count * count)) }) { server in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    for _ in 0..<count {
+                        try await stream.write(chunk)
+                        #expect(stream.waitingBytes <= 100_000 + chunk.count)
+                    }
+                    stream.finish()
+                }
+                let received = try await offPool {
+                    let client = try Client(port: server.port, receiveBuffer: 4096)
+                    return try client.get("/").body.count
+                }
+                #expect(received == chunk.count * count)
+                try await group.waitForAll()
+            }
+        }
+    }
+
+    @Test("The producer learns that its reader has gone", arguments: Leaving.allCases)
+    func producerStops(_ leaving: Leaving) async throws {
+        let stream = BodyStream(limit: 1000)
+        try await withServer(respond: { _ in Response(body: .stream(stream, length: nil)) }) { server in
+            let producer = Task {
+                while true { try await stream.write([UInt8](repeating: 1, count: 10_000)) }
+            }
+            try await server.withClient { client in
+                try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                _ = try client.head()
+                _ = try client.chunk()
+                leaving.perform(client)
+            }
+            await #expect(throws: BodyStreamError.closed) { try await producer.value }
+        }
+    }
+
+    @Test func writeSuspendsAboveTheLimit() async throws {
+        let stream = BodyStream(limit: 10)
+        try await stream.write([UInt8](repeating: 1, count: 11))
+        let second = Task { try await stream.write([2]) }
+        for _ in 0..<1000 {
+            await Task.yield()
+            #expect(stream.waitingBytes == 11)
+        }
+        #expect(stream.next() == .bytes([UInt8](repeating: 1, count: 11)))
+        try await second.value
+        #expect(stream.next() == .bytes([2]))
+        #expect(stream.next() == .pending)
+        stream.finish()
+        #expect(stream.next() == .finished)
+        await #expect(throws: BodyStreamError.closed) { try await stream.write([3]) }
+    }
+
+    @Test func cancelledWriter() async throws {
+        let stream = BodyStream(limit: 0)
+        try await stream.write([1])
+        let writer = Task { try await stream.write([2]) }
+        writer.cancel()
+        await #expect(throws: CancellationError.self) { try await writer.value }
+        #expect(stream.next() == .bytes([1]))
+        #expect(stream.next() == .pending)
+    }
+
+    @Test func failedProducer() async throws {
+        let stream = BodyStream()
+        try await withServer(respond: { _ in Response(body: .stream(stream, length: nil)) }) { server in
+            try await stream.write([1, 2, 3])
+            stream.fail()
+            let reply = try await server.withClient { try $0.get("/") }
+            #expect(reply.body == [1, 2, 3])
+            #expect(!reply.isWhole)
+        }
+    }
+}
+
+enum Leaving: CaseIterable {
+    case close, reset, halfClose
+
+    func perform(_ client: Client) {
+        switch self {
+        case .close: client.close()
+        case .reset: client.reset()
+        case .halfClose: client.finishSending()
+        }
+    }
+}
+
+/// One byte for each push, finished after so many.
+private final class CountingSource: BodySource {
+    private struct State {
+        var waiting: [UInt8] = []
+        var left: Int
+        var wake: (@Sendable () -> Void)?
+    }
+
+    private let state: Mutex<State>
+
+    init(expecting count: Int) {
+        state = Mutex(State(left: count))
+    }
+
+    func push(_ byte: UInt8) {
+        state.withLock {
+            $0.waiting.append(byte)
+            $0.wake?()  // under the lock, as the protocol allows
+        }
+    }
+
+    func attach(wake: @escaping @Sendable () -> Void) {
+        state.withLock { $0.wake = wake }
+    }
+
+    func next() -> BodyChunk {
+        state.withLock {
+            guard !$0.waiting.isEmpty else { return $0.left == 0 ? .finished : .pending }
+            let bytes = $0.waiting
+            $0.waiting = []
+            $0.left -= bytes.count
+            return .bytes(bytes)
+        }
+    }
+
+    func drain() {}
+    func closed(_ reason: BodyEnd) {}
+}

@@ -1,0 +1,168 @@
+import Logging
+import MicroHTTP
+import ServiceLifecycleTestKit
+import Synchronization
+
+/// A server on a port of its own, for the length of `body`; afterwards it is stopped, and the test waits until it is.
+func withServer<T: Sendable>(
+    _ configuration: HTTPServer.Configuration = .init(threads: 2),
+    failure: @escaping @Sendable (HTTPServerFailure) -> Response = render,
+    respond: @escaping @Sendable (Request) async -> Response,
+    _ body: @escaping @Sendable (RunningServer) async throws -> T
+) async throws -> T {
+    var logger = Logger(label: "test")
+    logger.logLevel = .critical
+    let server = HTTPServer(configuration: configuration, logger: logger, failure: failure, respond: respond)
+    return try await testGracefulShutdown { @Sendable trigger in
+        let port = try server.start()
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.run() }
+            let running = RunningServer(server: server, port: port, stop: { trigger.triggerGracefulShutdown() })
+            do {
+                let result = try await body(running)
+                trigger.triggerGracefulShutdown()
+                try await group.waitForAll()
+                return result
+            } catch {
+                group.cancelAll()
+                throw error
+            }
+        }
+    }
+}
+
+struct RunningServer: Sendable {
+    let server: HTTPServer
+    let port: UInt16
+    /// Begins a graceful stop.
+    let stop: @Sendable () -> Void
+
+    /// Runs `body` with a fresh connection, off the pool.
+    func withClient<T: Sendable>(_ body: @escaping @Sendable (Client) throws -> T) async throws -> T {
+        let port = port
+        return try await offPool {
+            let client = try Client(port: port)
+            defer { client.close() }
+            return try body(client)
+        }
+    }
+}
+
+func render(_ failure: HTTPServerFailure) -> Response {
+    let (status, text) =
+        switch failure {
+        case .bodyTooLarge(let limit): (413, "too large, at most \(limit)")
+        case .overloaded: (503, "overloaded")
+        case .shuttingDown: (503, "shutting down")
+        case .malformed(let why): (400, why)
+        }
+    return Response(status: status, headers: ["Content-Type": "text/plain"], body: .bytes(Array(text.utf8)))
+}
+
+extension Response {
+    static func text(_ text: String, status: Int = 200, headers: HTTPHeaders = [:]) -> Response {
+        Response(status: status, headers: headers, body: .bytes(Array(text.utf8)))
+    }
+}
+
+/// A value that a test waits for.
+final class Signal<Value: Sendable>: Sendable {
+    private let stream: AsyncStream<Value>
+    private let continuation: AsyncStream<Value>.Continuation
+
+    init() {
+        (stream, continuation) = AsyncStream.makeStream()
+    }
+
+    func send(_ value: Value) {
+        continuation.yield(value)
+    }
+
+    /// The next value, in the order sent. One waiter at a time.
+    func next() async throws -> Value {
+        for await value in stream { return value }
+        throw CancellationError()
+    }
+}
+
+extension Signal<Void> {
+    func send() { send(()) }
+}
+
+/// Holds whoever waits until it is opened, for ever after.
+final class Gate: Sendable {
+    private let stream: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+
+    init() {
+        (stream, continuation) = AsyncStream.makeStream()
+    }
+
+    func open() {
+        continuation.finish()
+    }
+
+    /// Ends early when the task is cancelled.
+    func wait() async {
+        for await _ in stream {}
+    }
+}
+
+/// A source moved by hand, which notes what happens to it.
+final class ManualSource: BodySource {
+    private struct State {
+        var wake: (@Sendable () -> Void)?
+        var chunks: [BodyChunk] = []
+        var attached = 0
+        var asked = 0
+    }
+
+    private let state = Mutex(State())
+    let closedSignal = Signal<BodyEnd>()
+    let attachedSignal = Signal<Void>()
+    let drainSignal = Signal<Void>()
+    private let onDrain: [BodyChunk]
+
+    /// - Parameter onDrain: what to add when the server wants to stop.
+    init(_ chunks: [BodyChunk] = [], onDrain: [BodyChunk] = [.finished]) {
+        self.onDrain = onDrain
+        state.withLock { $0.chunks = chunks }
+    }
+
+    func push(_ chunks: BodyChunk...) {
+        state.withLock {
+            $0.chunks += chunks
+            return $0.wake
+        }?()
+    }
+
+    var timesAsked: Int { state.withLock { $0.asked } }
+    var timesAttached: Int { state.withLock { $0.attached } }
+
+    func attach(wake: @escaping @Sendable () -> Void) {
+        state.withLock {
+            $0.wake = wake
+            $0.attached += 1
+        }
+        attachedSignal.send()
+    }
+
+    func next() -> BodyChunk {
+        state.withLock {
+            $0.asked += 1
+            return $0.chunks.isEmpty ? .pending : $0.chunks.removeFirst()
+        }
+    }
+
+    func drain() {
+        drainSignal.send()
+        state.withLock {
+            $0.chunks += onDrain
+            return $0.wake
+        }?()
+    }
+
+    func closed(_ reason: BodyEnd) {
+        closedSignal.send(reason)
+    }
+}
