@@ -4,6 +4,7 @@ import ComfyUI
 import Foundation
 import Logging
 import NIOCore
+import NIOHTTP1
 import ServiceLifecycle
 import Simulator
 import UnixSignals
@@ -58,8 +59,15 @@ func checkHealth(_ arguments: [String]) async throws {
     let reader = try OptionReader(healthOptions, arguments: arguments, environment: ProcessInfo.processInfo.environment)
     let url = reader.string("url") ?? "http://127.0.0.1:8189/api/v2/health"
     let response = try await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(3))
-    guard response.status == .ok else { throw ConfigurationError("\(url) answers \(response.status.code)") }
+    guard response.status == .ok else { throw NotWell(url: url, status: response.status.code) }
     print("ok")
+}
+
+private struct NotWell: Error, CustomStringConvertible {
+    let url: String
+    let status: UInt
+
+    var description: String { "\(url) answers \(status)" }
 }
 
 /// The line that scripts wait for. It goes out at once, also into a pipe.
