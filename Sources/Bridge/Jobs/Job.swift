@@ -291,8 +291,9 @@ extension Job.State {
         let status = JobEvent.status(status, error: error)
         let outputs = outputs.map(JobEvent.output)
         if self.status.isTerminal { return [log.latestProgress?.event].compactMap(\.self) + outputs + [status] }
-        let latest = [queuePosition.map(JobEvent.queuePosition), log.latestProgress?.event, log.latestPreview?.event]
-        return [status] + outputs + latest.compactMap(\.self)
+        let latest = [log.latestProgress?.event, log.latestPreview?.event].compactMap(\.self)
+        // A queue position is a `status` event too.
+        return [queuePosition.map(JobEvent.queuePosition) ?? status] + outputs + latest
     }
 
     fileprivate mutating func makeToken() -> UInt64 {

@@ -1,0 +1,204 @@
+import AsyncHTTPClient
+import ComfyUI
+import Foundation
+import Logging
+import NIOCore
+import NIOHTTP1
+import OrderedCollections
+import OrderedJSON
+import Simulator
+
+@testable import Bridge
+
+/// A bridge in this process, on a free port, in front of simulated ComfyUIs.
+struct RunningBridge: Sendable {
+    let base: String
+
+    struct Answer: Sendable {
+        let status: Int
+        let headers: HTTPHeaders
+        let body: [UInt8]
+
+        var json: JSON { get throws { try JSON(parsing: body) } }
+        var errorCode: String? { (try? json)?["error"]?["code"]?.string }
+    }
+
+    struct Event: Sendable, Equatable {
+        var id: Int?
+        var name = "message"
+        var data = ""
+
+        var json: JSON { (try? JSON(parsing: data)) ?? .null }
+        var isTerminal: Bool { name == "status" && ["succeeded", "failed", "canceled"].contains(json["status"]?.string ?? "") }
+    }
+
+    func send(_ method: HTTPMethod, _ path: String, _ headers: [(String, String)] = [], body: [UInt8]? = nil) async throws -> Answer {
+        let response = try await open(method, path, headers, body: body)
+        let bytes = try await response.body.collect(upTo: 512 << 20)
+        return Answer(status: Int(response.status.code), headers: response.headers, body: Array(bytes.readableBytesView))
+    }
+
+    func get(_ path: String, _ headers: [(String, String)] = []) async throws -> Answer { try await send(.GET, path, headers) }
+
+    func run(_ workflow: JSON, query: String = "", _ headers: [(String, String)] = []) async throws -> Answer {
+        try await send(.POST, "/run\(query)", headers, body: workflow.encoded())
+    }
+
+    /// Submits without waiting; the job's id.
+    func submit(_ workflow: JSON, query: String = "") async throws -> String {
+        let answer = try await send(.POST, "/api/v2/jobs\(query)", body: (["workflow": workflow] as JSON).encoded())
+        return try answer.json["id"]?.string ?? "none: \(String(decoding: answer.body, as: UTF8.self))"
+    }
+
+    func job(_ id: String) async throws -> JSON { try await get("/api/v2/jobs/\(id)").json }
+
+    /// Follows the job's stream to its end, or until `stop` says so.
+    @discardableResult
+    func events(
+        of id: String, query: String = "", _ headers: [(String, String)] = [], until stop: (Event) -> Bool = { _ in false }
+    ) async throws -> [Event] {
+        try await events(try await open(.GET, "/api/v2/jobs/\(id)/events\(query)", headers, body: nil), until: stop)
+    }
+
+    func events(_ response: HTTPClientResponse, until stop: (Event) -> Bool = { _ in false }) async throws -> [Event] {
+        var events: [Event] = []
+        var event = Event()
+        var line: [UInt8] = []
+        for try await piece in response.body {
+            for byte in piece.readableBytesView {
+                guard byte == UInt8(ascii: "\n") else {
+                    line.append(byte)
+                    continue
+                }
+                let text = String(decoding: line, as: UTF8.self)
+                line.removeAll()
+                if text.isEmpty {
+                    if !event.data.isEmpty {
+                        events.append(event)
+                        if stop(event) { return events }
+                    }
+                    event = Event()
+                } else if let value = text.value(of: "id") {
+                    event.id = Int(value)
+                } else if let value = text.value(of: "event") {
+                    event.name = value
+                } else if let value = text.value(of: "data") {
+                    event.data = value
+                }
+            }
+        }
+        return events
+    }
+
+    func open(_ method: HTTPMethod, _ path: String, _ headers: [(String, String)] = [], body: [UInt8]?) async throws -> HTTPClientResponse {
+        var request = HTTPClientRequest(url: path.hasPrefix("http") ? path : base + path)
+        request.method = method
+        for (name, value) in headers { request.headers.add(name: name, value: value) }
+        if let body { request.body = .bytes(body) }
+        return try await HTTPClient.shared.execute(request, timeout: .minutes(1))
+    }
+}
+
+extension String {
+    fileprivate func value(of field: String) -> String? {
+        hasPrefix("\(field): ") ? String(dropFirst(field.count + 2)) : nil
+    }
+}
+
+/// Runs the body with a bridge in front of the ComfyUIs at the given ports, ready to take jobs unless told otherwise.
+func withBridge(_ ports: [Int], _ flags: [String] = [], waitUntilReady: Bool = true, _ body: (RunningBridge) async throws -> Void) async throws {
+    let arguments = ["--port", "0"] + ports.flatMap { ["--comfyui", "http://127.0.0.1:\($0)"] } + flags
+    let configuration = try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: arguments, environment: [:]))
+    var logger = Logger(label: "test") { StreamLogHandler.standardError(label: $0) }
+    logger.logLevel = .error
+    let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
+    do {
+        let bridge = try ComfyBridge(configuration: configuration, httpClient: client, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
+        let running = RunningBridge(base: "http://127.0.0.1:\(try bridge.start())")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                do { try await bridge.run() } catch is CancellationError {}
+            }
+            // Each question is answered at once; the test's time limit bounds them.
+            while waitUntilReady, try await running.get("/readyz").status != 200 { await Task.yield() }
+            try await body(running)
+            group.cancelAll()
+        }
+    } catch {
+        try await client.shutdown()
+        throw error
+    }
+    try await client.shutdown()
+}
+
+/// Runs the body with one simulated ComfyUI and a bridge in front of it.
+func withBridge(
+    _ flags: [String] = [], simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in },
+    _ body: (RunningBridge, ComfySimulator) async throws -> Void
+) async throws {
+    try await withSimulator(change) { simulator, port in
+        try await withBridge([port], flags) { try await body($0, simulator) }
+    }
+}
+
+func withSimulator(
+    _ change: (inout ComfySimulator.Configuration) -> Void = { _ in }, _ body: (ComfySimulator, _ port: Int) async throws -> Void
+) async throws {
+    var configuration = ComfySimulator.Configuration()
+    configuration.previewSize = 64
+    change(&configuration)
+    let simulator = ComfySimulator(configuration: configuration, logger: Logger(label: "simulator") { _ in SwiftLogNoOpLogHandler() })
+    let port = try await simulator.start()
+    do { try await body(simulator, port) } catch {
+        await simulator.stop()
+        throw error
+    }
+    await simulator.stop()
+}
+
+/// Graphs for the simulator.
+enum Graph {
+    static func picture(seed: Int = 1, width: Int = 32) -> JSON {
+        [
+            "1": ["class_type": "EmptyImage", "inputs": ["width": JSON(width), "height": 32, "batch_size": 1, "color": JSON(seed)]],
+            "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "t"]],
+        ]
+    }
+
+    static func delay(milliseconds: Int, seed: Int = 1) -> JSON {
+        [
+            "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 1, "color": JSON(seed)]],
+            "2": ["class_type": "SimDelay", "inputs": ["image": ["1", 0], "milliseconds": JSON(milliseconds), "interruptible": true]],
+            "3": ["class_type": "SaveImage", "inputs": ["images": ["2", 0], "filename_prefix": "d"]],
+        ]
+    }
+
+    static func fails(_ message: String) -> JSON {
+        [
+            "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 1, "color": 0]],
+            "2": ["class_type": "SimRaise", "inputs": ["image": ["1", 0], "steps": 2, "message": .string(message)]],
+            "3": ["class_type": "SaveImage", "inputs": ["images": ["2", 0], "filename_prefix": "f"]],
+        ]
+    }
+
+    static func output(_ ui: JSON, bytes: Int = 10) -> JSON {
+        ["1": ["class_type": "SimOutput", "inputs": ["output": .string(ui.text), "bytes": JSON(bytes)]]]
+    }
+
+    static func sampler(steps: Int, seed: String = "18446744073709551615") -> JSON {
+        [
+            "3": [
+                "class_type": "KSampler",
+                "inputs": [
+                    "seed": .number(JSONNumber(literal: seed)), "steps": JSON(steps), "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal",
+                    "denoise": 1, "model": ["4", 0], "positive": ["6", 0], "negative": ["6", 0], "latent_image": ["5", 0],
+                ],
+            ],
+            "4": ["class_type": "CheckpointLoaderSimple", "inputs": ["ckpt_name": "sd15.safetensors"]],
+            "5": ["class_type": "EmptyLatentImage", "inputs": ["width": 64, "height": 64, "batch_size": 1]],
+            "6": ["class_type": "CLIPTextEncode", "inputs": ["text": "a", "clip": ["4", 1]]],
+            "8": ["class_type": "VAEDecode", "inputs": ["samples": ["3", 0], "vae": ["4", 2]]],
+            "9": ["class_type": "SaveImage", "inputs": ["filename_prefix": "k", "images": ["8", 0]]],
+        ]
+    }
+}
