@@ -104,8 +104,8 @@ package final class HTTPServer: Service {
 
     /// Blocks until the daemon is stopped.
     private func shutDown(_ daemon: Daemon, _ reception: Reception, drainTimeout: Duration) {
-        daemon.refuseConnections()
         reception.enter(.draining)
+        daemon.refuseConnections()
         if !reception.waitUntilIdle(drainTimeout) {
             reception.enter(.stopping)
             // Only what the kernel does not take at once keeps this from being immediate.

@@ -87,9 +87,10 @@ import Testing
     @Test("A client in the middle of its upload gets to read the refusal")
     func tooLargeInFlight() async throws {
         try await withServer(.init(threads: 2, maximumBodySize: 1000), respond: Self.echo) { server in
-            let replies = try await server.withClient { _ in
+            let port = server.port
+            let replies = try await offPool {
                 try (0..<20).map { _ in
-                    let client = try Client(port: server.port)
+                    let client = try Client(port: port)
                     try client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3000000\r\n\r\n")
                     try client.send([UInt8](repeating: 1, count: 3_000_000))
                     return try client.reply()
