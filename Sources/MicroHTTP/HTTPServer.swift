@@ -57,7 +57,7 @@ package final class HTTPServer: Service {
                     host: configuration.host, port: configuration.port, backlog: configuration.listenBacklog
                 )
                 let daemon = try Daemon(socket, reception: reception)
-                guard watch.start(onDisconnect: { [weak reception] in reception?.disconnected($0) }) else {
+                guard watch.start(onDisconnect: { reception.disconnected($0) }) else {
                     throw HTTPServerError.cannotStart("no threads left")
                 }
                 state = .listening(daemon, port: socket.port)
