@@ -9,9 +9,12 @@ import Testing
         let cancelled = Signal<ContinuousClock.Instant>()
         let respond: @Sendable (Request) async -> Response = { request in
             if request.path == "/other" { return .text("fine") }
-            started.send()
-            await Gate().wait()
-            cancelled.send(.now)
+            await withTaskCancellationHandler {
+                started.send()
+                await Gate().wait()
+            } onCancel: {
+                cancelled.send(.now)
+            }
             return .text("too late")
         }
         try await withServer(respond: respond) { server in

@@ -31,11 +31,8 @@ import Testing
     @Test("A large body comes through whole", arguments: [false, true])
     func largeBody(isChunked: Bool) async throws {
         let size = 40 * 1024 * 1024
-        let body = [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
-            for index in 0..<size { bytes[index] = UInt8(truncatingIfNeeded: index &* 31 ^ (index >> 11)) }
-            count = size
-        }
-        let same: @Sendable (Request) async -> Response = { .text($0.body == body ? "same" : "different, \($0.body.count) bytes") }
+        let body = pattern(size)
+        let same: @Sendable (Request) async -> Response = { .text(isSame($0.body, body) ? "same" : "different, \($0.body.count) bytes") }
         try await withServer(respond: same) { server in
             let reply = try await server.withClient { client in
                 guard isChunked else { return try client.post("/", body) }
