@@ -25,7 +25,9 @@ final class Exchange: Sendable {
     }
 
     let connection: Connection
-    private let reception: Reception
+    /// Unowned, because requests that are never taken stay in its queue. The daemon keeps it while callbacks come, `HTTPServer.run()` while
+    /// tasks run.
+    private unowned let reception: Reception
     private let isHead: Bool
     private let isOldHTTP: Bool
     private let machine = Mutex(Machine())

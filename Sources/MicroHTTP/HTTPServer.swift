@@ -57,7 +57,7 @@ package final class HTTPServer: Service {
                     host: configuration.host, port: configuration.port, backlog: configuration.listenBacklog
                 )
                 let daemon = try Daemon(socket, reception: reception)
-                guard watch.start(onDisconnect: { [weak reception] in reception?.disconnected($0) }) else {
+                guard watch.start(onDisconnect: { reception.disconnected($0) }) else {
                     throw HTTPServerError.cannotStart("no threads left")
                 }
                 state = .listening(daemon, port: socket.port)
@@ -104,8 +104,8 @@ package final class HTTPServer: Service {
 
     /// Blocks until the daemon is stopped.
     private func shutDown(_ daemon: Daemon, _ reception: Reception, drainTimeout: Duration) {
-        daemon.refuseConnections()
         reception.enter(.draining)
+        daemon.refuseConnections()
         if !reception.waitUntilIdle(drainTimeout) {
             reception.enter(.stopping)
             // Only what the kernel does not take at once keeps this from being immediate.

@@ -31,11 +31,8 @@ import Testing
     @Test("A large body comes through whole", arguments: [false, true])
     func largeBody(isChunked: Bool) async throws {
         let size = 40 * 1024 * 1024
-        let body = [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
-            for index in 0..<size { bytes[index] = UInt8(truncatingIfNeeded: index &* 31 ^ (index >> 11)) }
-            count = size
-        }
-        let same: @Sendable (Request) async -> Response = { .text($0.body == body ? "same" : "different, \($0.body.count) bytes") }
+        let body = pattern(size)
+        let same: @Sendable (Request) async -> Response = { .text(isSame($0.body, body) ? "same" : "different, \($0.body.count) bytes") }
         try await withServer(respond: same) { server in
             let reply = try await server.withClient { client in
                 guard isChunked else { return try client.post("/", body) }
@@ -87,9 +84,10 @@ import Testing
     @Test("A client in the middle of its upload gets to read the refusal")
     func tooLargeInFlight() async throws {
         try await withServer(.init(threads: 2, maximumBodySize: 1000), respond: Self.echo) { server in
-            let replies = try await server.withClient { _ in
+            let port = server.port
+            let replies = try await offPool {
                 try (0..<20).map { _ in
-                    let client = try Client(port: server.port)
+                    let client = try Client(port: port)
                     try client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3000000\r\n\r\n")
                     try client.send([UInt8](repeating: 1, count: 3_000_000))
                     return try client.reply()

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import MicroHTTP
 import ServiceLifecycleTestKit
@@ -115,6 +116,7 @@ final class ManualSource: BodySource {
         var chunks: [BodyChunk] = []
         var attached = 0
         var asked = 0
+        var closed: ContinuousClock.Instant?
     }
 
     private let state = Mutex(State())
@@ -137,6 +139,7 @@ final class ManualSource: BodySource {
     }
 
     var timesAsked: Int { state.withLock { $0.asked } }
+    var timeOfClosing: ContinuousClock.Instant? { state.withLock { $0.closed } }
     var timesAttached: Int { state.withLock { $0.attached } }
 
     func attach(wake: @escaping @Sendable () -> Void) {
@@ -163,6 +166,21 @@ final class ManualSource: BodySource {
     }
 
     func closed(_ reason: BodyEnd) {
+        state.withLock { $0.closed = .now }
         closedSignal.send(reason)
     }
+}
+
+/// Bytes that tell of their place, made quickly also in a debug build: tests share few threads with the handlers.
+func pattern(_ count: Int) -> [UInt8] {
+    let block = (0..<65_521).map { UInt8(truncatingIfNeeded: $0 ^ ($0 >> 8)) }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count)
+    while bytes.count + block.count <= count { bytes += block }
+    return bytes + block.prefix(count - bytes.count)
+}
+
+/// `==` for large arrays, for the same reason.
+func isSame(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    left.count == right.count && left.withUnsafeBytes { left in right.withUnsafeBytes { $0.isEmpty || memcmp(left.baseAddress!, $0.baseAddress!, $0.count) == 0 } }
 }
