@@ -39,7 +39,7 @@ def raising():
     """A node of the simulator that fails."""
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "SimRaise", "inputs": {"image": ["1", 0], "message": "the roof is on fire"}},
+        "2": {"class_type": "SimRaise", "inputs": {"image": ["1", 0], "steps": 2, "message": "the roof is on fire"}},
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "e2e"}},
     }
 
