@@ -299,6 +299,52 @@ def test_asset_if_range(asset):
     assert (changed.status, changed.body) == (200, whole.body)
 
 
+# ------------------------------------------------------------------------------------------------ kinds of output
+
+def test_every_kind_of_output_comes_through(bridge, contract):
+    job = post(contract, f"{bridge}/run", data=workflows.every_kind()).json()
+    outputs = {output["name"]: output for output in job["outputs"]}
+    kinds = {name: output["type"] for name, output in outputs.items() if output["type"] != "text"}
+    assert kinds == {"still.png": "image", "drawing.svg": "image", "clip.mp4": "video", "sound.flac": "audio", "model.glb": "file", "state.latent": "latent"}
+    assert [output["text"] for output in outputs.values() if output["type"] == "text"] == ["hello <b>world</b>"]
+    assert job["other_outputs"] == {"1": {"score": [0.25]}}
+    for output in outputs.values():
+        content = curl(output["url"])
+        assert (content.status, len(content.body)) == (200, output["size_bytes"]), output
+
+
+def test_what_a_browser_would_run_is_an_attachment(bridge):
+    job = curl(f"{bridge}/run", data=workflows.every_kind()).json()
+    drawing = curl("-I", next(output["url"] for output in job["outputs"] if output["name"] == "drawing.svg"))
+    assert drawing.headers["content-disposition"].startswith("attachment;") and drawing.content_type != "image/svg+xml"
+    assert drawing.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("accept, content_type", [("video/*", "video/mp4"), ("audio/*", "audio/"), ("text/plain", "text/plain")])
+def test_run_answers_with_other_kinds(bridge, contract, accept, content_type):
+    reply = curl("-H", f"Accept: {accept}", f"{bridge}/run", data=workflows.every_kind())
+    assert reply.status == 200 and reply.content_type.startswith(content_type) and reply.body
+
+
+def test_results_over_the_socket_are_outputs(bridge, contract):
+    job = post(contract, f"{bridge}/run", data=workflows.over_the_socket()).json()
+    assert [(output["node_id"], output["type"]) for output in job["outputs"]] == [("2", "image")] * 2
+    for output in job["outputs"]:
+        content = curl(output["url"])
+        assert png_size(content.body) == (48, 32) and len(content.body) == output["size_bytes"]
+        assert curl("-r", "0-7", output["url"]).body == PNG
+
+
+def test_partial_workflow(bridge, contract):
+    refused = post(contract, f"{bridge}/run", data=workflows.partly_valid())
+    error = contract.check_error(refused, 422, "invalid_workflow")
+    assert error["details"]["node_errors"]["4"][0]["field"] == "upscale_method"
+    allowed = post(contract, f"{bridge}/run?partial=allow", "-H", "Accept: text/event-stream", data=workflows.partly_valid()).events()
+    assert allowed[-1].data["status"] == "succeeded"
+    assert [event.data["node_id"] for event in allowed if event.type == "output"] == ["3"]
+    assert any("upscale_method" in event.data["message"] for event in allowed if event.type == "log")
+
+
 # ------------------------------------------------------------------------------------------------ bad input
 
 def without(node, key):
@@ -425,6 +471,43 @@ def test_get_run_says_how(bridge, contract):
 def test_body_too_large(bridge, contract, arguments):
     workflow = workflows.plain(prefix="x" * 1_200_000)
     contract.check_error(post(contract, f"{bridge}/run", *arguments, data=workflow), 413, "payload_too_large")
+
+
+# ------------------------------------------------------------------------------------------------ limits, and the end
+
+def test_full_queue(start_bridge, contract):
+    """One job runs and one waits inside ComfyUI; the queue of the bridge holds one more."""
+    url = start_bridge("--queue-limit", 1).url
+    assert curl(f"{url}/run", data=workflows.plain()).status == 200
+    replies = [contract.check("POST", "/api/v2/jobs", curl(f"{url}/api/v2/jobs", data={"workflow": workflows.endless()})) for _ in range(6)]
+    refused = [reply for reply in replies if reply.status != 201]
+    assert 1 <= len(refused) <= 4
+    for reply in refused:
+        contract.check_error(reply, 429, "queue_full")
+        assert int(reply.headers["retry-after"]) >= 1
+    for reply in replies:
+        if reply.status == 201:
+            curl("-X", "POST", f"{url}{reply.json()['urls']['cancel']}")
+            assert final_status(url, reply.json()["id"]) == "canceled"
+
+
+def test_heartbeat(start_bridge):
+    url = start_bridge("--heartbeat", 1).url
+    text = curl("-N", "-H", "Accept: text/event-stream", f"{url}/run?previews=none&timeout=2.5", data=workflows.endless()).body.decode()
+    assert "\n: " in text and text.startswith("retry: ")
+
+
+def test_end_of_the_bridge_ends_its_streams(start_bridge, simulator):
+    process = start_bridge()
+    with Stream("-H", "Accept: text/event-stream", f"{process.url}/run?previews=none", data=workflows.endless()) as stream:
+        events = iter(stream)
+        job = next(events).data
+        next(event for event in events if event.type == "node")
+        process.stop()
+        list(events)
+        assert stream.process.wait(timeout=10) == 0, "the stream ends whole, not cut off"
+    # Nobody is left who would stop the run, and other tests want this ComfyUI.
+    curl("-X", "POST", f"{simulator.url}/interrupt", data={"prompt_id": job["id"]})
 
 
 # ------------------------------------------------------------------------------------------------ without ComfyUI
