@@ -231,7 +231,8 @@ class Watch {
   open() {
     const url = localURL(this.job.urls.events);
     url.searchParams.set("previews", this.previews);
-    if (this.#lastID !== "") url.searchParams.set("last_event_id", this.#lastID);
+    // From the beginning at first: the snapshot tells no nodes. On its own reconnects EventSource sends the header, which wins.
+    url.searchParams.set("last_event_id", this.#lastID === "" ? "0" : this.#lastID);
     const source = new EventSource(url);
     this.#source = source;
     source.onopen = () => { this.#attempt = 0; this.handlers.state("live"); };

@@ -41,6 +41,21 @@ def bridge(binary, simulator):
 
 
 @pytest.fixture
+def start_bridge(binary, simulator):
+    """Starts more bridges before the same simulator, for a test that needs other settings or the end of one."""
+    started = []
+
+    def start(*arguments):
+        process = Process(binary, "serve", "--port", 0, "--comfyui", simulator.url, *arguments)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+@pytest.fixture
 def lonely_bridge(binary):
     """A bridge whose ComfyUI does not listen: its port is bound, so nobody else takes it, and refuses."""
     with socket.socket() as taken:

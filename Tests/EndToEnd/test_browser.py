@@ -166,6 +166,20 @@ def test_failing_node(bridge, new_page):
     assert page.complaints == []
 
 
+def test_every_kind_of_output_is_shown(bridge, new_page):
+    page = new_page(bridge)
+    run(page, workflows.every_kind())
+    wait_for(page, "succeeded")
+    expect(page.locator("#outputs li")).to_have_count(7)
+    expect(page.locator("#outputs video")).to_have_count(1)
+    expect(page.locator("#outputs audio")).to_have_count(1)
+    expect(page.locator('#outputs [data-type="text"] pre')).to_have_text("hello <b>world</b>")
+    expect(page.locator('#outputs a.download[download="model.glb"]')).to_be_visible()
+    expect(page.locator('#outputs a.download[download="drawing.svg"]')).to_be_visible()
+    page.locator('#outputs img[alt*="still.png"]').evaluate("image => image.decode()")
+    expect(page.locator("#other-outputs pre")).to_contain_text("0.25")
+
+
 def test_broken_json_is_told_at_once(bridge, new_page):
     page = new_page(bridge)
     page.fill("#workflow", '{"1": ')

@@ -156,7 +156,7 @@ def test_stream_of_a_run(bridge, contract):
     assert (events[-1].type, events[-1].data["status"]) == ("status", "succeeded")
 
     ids = [int(event.id) for event in events if event.id is not None]
-    assert ids == sorted(set(ids)), "ids rise and never repeat"
+    assert ids == list(range(ids[0], ids[0] + len(ids))), "after the snapshot no id is left out"
     values = [event.data["value"] for event in events if event.type == "progress"]
     assert values == sorted(values) and values[-1] == 1, "progress never falls and reaches 1"
     previews = [event.data["data_base64"] for event in events if event.type == "preview"]
@@ -165,7 +165,7 @@ def test_stream_of_a_run(bridge, contract):
     types = [event.type for event in events]
     assert max(index for index, type_ in enumerate(types) if type_ == "output") < len(types) - 1, "outputs come before the end"
     states = {(event.data["node_id"], event.data["state"]) for event in events if event.type == "node"}
-    assert {("3", "running"), ("3", "finished"), ("9", "finished")} <= states
+    assert {("3", "finished"), ("9", "running"), ("9", "finished")} <= states
 
 
 def test_previews_are_links_when_asked(bridge):
@@ -188,7 +188,8 @@ def test_replay_with_last_event_id(bridge, contract):
     everything = [event for event in curl("-N", "-H", "Last-Event-ID: 0", url).events() if event.id]
     ids = [int(event.id) for event in everything]
     assert ids == list(range(1, len(ids) + 1)) and len(ids) > 6
-    assert [event for event in live if event.id] == everything, "the live stream and the replay tell the same"
+    covered, *after = [event for event in live if event.id]
+    assert after == everything[int(covered.id):], "the live stream after its snapshot and the replay tell the same"
 
     middle = ids[len(ids) // 2]
     by_header = [event for event in curl("-N", "-H", f"Last-Event-ID: {middle}", url).events() if event.id]
@@ -296,6 +297,53 @@ def test_asset_if_range(asset):
     assert curl("-r", "0-9", "-H", f"If-Range: {whole.headers['etag']}", url).status == 206
     changed = curl("-r", "0-9", "-H", 'If-Range: "other"', url)
     assert (changed.status, changed.body) == (200, whole.body)
+
+
+# ------------------------------------------------------------------------------------------------ kinds of output
+
+def test_every_kind_of_output_comes_through(bridge, contract):
+    job = post(contract, f"{bridge}/run", data=workflows.every_kind()).json()
+    outputs = {output["name"]: output for output in job["outputs"]}
+    kinds = {name: output["type"] for name, output in outputs.items() if output["type"] != "text"}
+    assert kinds == {"still.png": "image", "drawing.svg": "image", "clip.mp4": "video", "sound.flac": "audio", "model.glb": "file", "state.latent": "latent"}
+    assert [output["text"] for output in outputs.values() if output["type"] == "text"] == ["hello <b>world</b>"]
+    assert job["other_outputs"] == {"1": {"score": [0.25]}}
+    for output in outputs.values():
+        content = curl(output["url"])
+        assert (content.status, len(content.body)) == (200, output["size_bytes"]), output
+
+
+def test_what_a_browser_would_run_is_an_attachment(bridge):
+    job = curl(f"{bridge}/run", data=workflows.every_kind()).json()
+    drawing = curl("-I", next(output["url"] for output in job["outputs"] if output["name"] == "drawing.svg"))
+    assert drawing.headers["content-disposition"].startswith("attachment;") and drawing.content_type != "image/svg+xml"
+    assert drawing.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("accept, content_type", [("video/*", "video/mp4"), ("audio/*", "audio/"), ("text/plain", "text/plain")])
+def test_run_answers_with_other_kinds(bridge, contract, accept, content_type):
+    reply = curl("-H", f"Accept: {accept}", f"{bridge}/run", data=workflows.every_kind())
+    assert reply.status == 200 and reply.content_type.startswith(content_type) and reply.body
+
+
+def test_results_over_the_socket_are_outputs(bridge, contract):
+    job = post(contract, f"{bridge}/run", data=workflows.over_the_socket()).json()
+    assert [(output["node_id"], output["type"]) for output in job["outputs"]] == [("2", "image")] * 2
+    for output in job["outputs"]:
+        content = curl(output["url"])
+        assert png_size(content.body) == (48, 32) and len(content.body) == output["size_bytes"]
+        assert curl("-r", "0-7", output["url"]).body == PNG
+
+
+def test_partial_workflow(bridge, contract):
+    refused = post(contract, f"{bridge}/run", data=workflows.partly_valid())
+    error = contract.check_error(refused, 422, "invalid_workflow")
+    assert error["details"]["node_errors"]["4"][0]["field"] == "upscale_method"
+    allowed = post(contract, f"{bridge}/run?partial=allow", "-H", "Accept: text/event-stream", data=workflows.partly_valid()).events()
+    assert allowed[-1].data["status"] == "succeeded"
+    assert [event.data["node_id"] for event in allowed if event.type == "output"] == ["3"]
+    told = curl("-N", "-H", "Last-Event-ID: 0", f"{bridge}{allowed[0].data['urls']['events']}").events()
+    assert any("upscale_method" in event.data["message"] for event in told if event.type == "log")
 
 
 # ------------------------------------------------------------------------------------------------ bad input
@@ -424,6 +472,43 @@ def test_get_run_says_how(bridge, contract):
 def test_body_too_large(bridge, contract, arguments):
     workflow = workflows.plain(prefix="x" * 1_200_000)
     contract.check_error(post(contract, f"{bridge}/run", *arguments, data=workflow), 413, "payload_too_large")
+
+
+# ------------------------------------------------------------------------------------------------ limits, and the end
+
+def test_full_queue(start_bridge, contract):
+    """One job runs and one waits inside ComfyUI; the queue of the bridge holds one more."""
+    url = start_bridge("--queue-limit", 1).url
+    assert curl(f"{url}/run", data=workflows.plain()).status == 200
+    replies = [contract.check("POST", "/api/v2/jobs", curl(f"{url}/api/v2/jobs", data={"workflow": workflows.endless()})) for _ in range(6)]
+    refused = [reply for reply in replies if reply.status != 201]
+    assert 1 <= len(refused) <= 4
+    for reply in refused:
+        contract.check_error(reply, 429, "queue_full")
+        assert int(reply.headers["retry-after"]) >= 1
+    for reply in replies:
+        if reply.status == 201:
+            curl("-X", "POST", f"{url}{reply.json()['urls']['cancel']}")
+            assert final_status(url, reply.json()["id"]) == "canceled"
+
+
+def test_heartbeat(start_bridge):
+    url = start_bridge("--heartbeat", 1).url
+    text = curl("-N", "-H", "Accept: text/event-stream", f"{url}/run?previews=none&timeout=2.5", data=workflows.endless()).body.decode()
+    assert "\n: " in text and text.startswith("retry: ")
+
+
+def test_end_of_the_bridge_ends_its_streams(start_bridge, simulator):
+    process = start_bridge()
+    with Stream("-H", "Accept: text/event-stream", f"{process.url}/run?previews=none", data=workflows.endless()) as stream:
+        events = iter(stream)
+        job = next(events).data
+        next(event for event in events if event.type == "progress")
+        process.stop()
+        list(events)
+        assert stream.process.wait(timeout=10) == 0, "the stream ends whole, not cut off"
+    # Nobody is left who would stop the run, and other tests want this ComfyUI.
+    curl("-X", "POST", f"{simulator.url}/interrupt", data={"prompt_id": job["id"]})
 
 
 # ------------------------------------------------------------------------------------------------ without ComfyUI

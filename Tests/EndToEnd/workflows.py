@@ -1,5 +1,7 @@
 """Workflows for the tests, in API format."""
 
+import json
+
 
 def plain(size=64, color=0x336699, prefix="e2e"):
     """Needs no model and sends no previews."""
@@ -39,8 +41,37 @@ def raising():
     """A node of the simulator that fails."""
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "SimRaise", "inputs": {"image": ["1", 0], "message": "the roof is on fire"}},
+        "2": {"class_type": "SimRaise", "inputs": {"image": ["1", 0], "steps": 2, "message": "the roof is on fire"}},
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "e2e"}},
+    }
+
+
+def every_kind():
+    """A node of the simulator that puts out everything that section 12 of the protocol page lists."""
+    def file(name):
+        return {"filename": name, "subfolder": "kinds", "type": "output"}
+
+    output = {
+        "images": [file("still.png"), file("drawing.svg")], "gifs": [{**file("clip.mp4"), "format": "video/h264-mp4"}], "audio": [file("sound.flac")],
+        "3d": [file("model.glb")], "latents": [file("state.latent")], "text": ["hello <b>world</b>"], "score": [0.25],
+    }
+    return {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(output), "bytes": 0}}}
+
+
+def over_the_socket():
+    """Results that come over ComfyUI's socket and are in no file of it."""
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 48, "height": 32, "batch_size": 2, "color": 255}},
+        "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}},
+    }
+
+
+def partly_valid():
+    """One output that runs and one that ComfyUI refuses, for a reason that only it can tell."""
+    return {
+        **plain(),
+        "4": {"class_type": "ImageScale", "inputs": {"image": ["1", 0], "upscale_method": "no such method", "width": 8, "height": 8, "crop": "disabled"}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "never"}},
     }
 
 
