@@ -104,10 +104,10 @@ struct AssetContent: Sendable {
     private func headers(of output: Output) -> HTTPHeaders {
         // What a browser would run is only ever saved (protocol section 14: anybody can make ComfyUI hold such a file).
         let type = output.contentType.split(separator: ";")[0].lowercased()
-        let isActive = ["text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml", "text/css"].contains(type) || type.contains("javascript")
+        let isOnlySaved = ["application/octet-stream", "text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml", "text/css"].contains(type) || type.contains("javascript")
         return [
-            "Content-Type": isActive ? "application/octet-stream" : output.contentType,
-            "Content-Disposition": "\(isActive ? "attachment" : "inline"); \(Self.filename(output.name))",
+            "Content-Type": isOnlySaved ? "application/octet-stream" : output.contentType,
+            "Content-Disposition": "\(isOnlySaved ? "attachment" : "inline"); \(Self.filename(output.name))",
             "ETag": "\"\(output.id)\"", "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff",
         ]
     }

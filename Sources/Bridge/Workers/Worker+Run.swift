@@ -51,6 +51,8 @@ extension Worker {
             defer { group.cancelAll() }
             var run = Run(workflow: job.submission.workflow, outputNodes: job.submission.outputNodes, marksPreviews: inbox.marksPreviews)
             var delivery = Delivery.underWay
+            /// A short run can be over before ComfyUI has answered the submit, and the answer may still say that outputs were left out.
+            var ending: Run.Ending?
             var isTakenBack = false
             var isReconciling = false
 
@@ -73,7 +75,7 @@ extension Worker {
                 case .message(let message): actions = run.received(message)
                 case .binary(let message): actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
-                case .submitted(.notDelivered(let reason)): return .notDelivered(reason: reason)
+                case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? .notDelivered(reason: reason)
                 case .submitted(.unknown):
                     delivery = .unknown
                     if isTakenBack { takeBack() }
@@ -120,9 +122,10 @@ extension Worker {
                     case .capture(let node, let contentType, let image):
                         collected.yield(.captured(node: node, contentType: contentType, image: image))
                     case .reconcile: reconcile()
-                    case .end(let ending): return .ended(ending)
+                    case .end(let how): ending = how
                     }
                 }
+                if let ending, delivery != .underWay { return .ended(ending) }
             }
             return .stopped
         }

@@ -73,7 +73,8 @@ import Testing
     }
 
     @Test func everyViewerGetsEveryPreviewInOrder() async throws {
-        try await withBridge(simulator: { $0.stepDelay = .milliseconds(10) }) { bridge, _ in
+        // Viewers that connect late still find the first frames in the history.
+        try await withBridge(["--preview-history", "64"], simulator: { $0.stepDelay = .milliseconds(10) }) { bridge, _ in
             let id = try await bridge.submit(Graph.sampler(steps: 30))
             let counts = try await withThrowingTaskGroup(of: [Int].self) { group in
                 for _ in 0..<20 {
