@@ -46,7 +46,7 @@ import Testing
     }
 
     @Test("Streams that do not end within the drain timeout are cut")
-    func stubbornStream() async throws {
+    func endlessStream() async throws {
         let source = ManualSource([.bytes([1])], onDrain: [])
         let isWhole = try await withServer(.init(threads: 2, drainTimeout: .milliseconds(100)), respond: { _ in
             Response(body: .stream(source, length: nil))
