@@ -91,7 +91,13 @@ enum Callbacks {
         let reception = Unmanaged<Reception>.fromOpaque(context).takeUnretainedValue()
         let exchange = Unmanaged<Exchange>.fromOpaque(opaque).takeRetainedValue()
         let end: BodyEnd =
-            if code == .REQUEST_TERMINATED_COMPLETED_OK { .completed } else if code == .REQUEST_TERMINATED_DAEMON_SHUTDOWN { .stopped } else { .disconnected }
+            if code == .REQUEST_TERMINATED_COMPLETED_OK {
+                .completed
+            } else if code == .REQUEST_TERMINATED_DAEMON_SHUTDOWN {
+                .stopped
+            } else {
+                .disconnected
+            }
         reception.end(exchange, end)
     }
 

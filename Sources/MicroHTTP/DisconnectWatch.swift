@@ -7,7 +7,8 @@ import Synchronization
 ///
 /// Every connection is watched from accept to close, so that requests on it cost nothing here. The epoll knows a connection by an id that is
 /// never used again, and the descriptor leaves it in notify-connection CLOSED, before libmicrohttpd closes it; an event that was
-/// already on its way then finds no connection of that id. A client that vanishes without a FIN is found by TCP keep-alive, see `ListeningSocket`.
+/// already on its way then finds no connection of that id. A client that vanishes without a FIN is found by TCP keep-alive, see
+/// `ListeningSocket`.
 ///
 /// The same thread lets sockets linger: see `linger`.
 final class DisconnectWatch: Sendable {

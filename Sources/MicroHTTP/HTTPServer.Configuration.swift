@@ -14,9 +14,11 @@ extension HTTPServer {
         /// head of a request and is the largest part of what an idle stream costs; larger values send large chunks faster.
         package var connectionMemory: Int
         /// A connection on which nothing moves for so long is closed, be it idle between requests, in the middle of a request, or
-        /// not reading its response. Waiting for a handler or for a stream's source is not idling. Rounded up to whole seconds; 0 is for ever.
+        /// not reading its response. Waiting for a handler or for a stream's source is not idling. Rounded up to whole seconds; 0 is
+        /// for ever.
         package var idleTimeout: Duration
-        /// Bytes; a larger body is refused with `HTTPServerFailure.bodyTooLarge`.
+        /// Bytes; a larger body is refused with `HTTPServerFailure.bodyTooLarge`. Bodies are held whole until their handler lets go of them,
+        /// so uploads can take up to `connectionLimit` times this.
         package var maximumBodySize: Int
         /// How long a graceful stop waits for handlers and streams before it ends them.
         package var drainTimeout: Duration

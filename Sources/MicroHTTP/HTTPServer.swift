@@ -8,19 +8,35 @@ import Synchronization
 /// connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is noticed within a second.
 ///
 /// A graceful shutdown (or the cancellation of `run()`) goes like this: no new connections; streams are asked to `drain`; what is still
-/// unanswered after `drainTimeout` gets `HTTPServerFailure.shuttingDown`, and streams that are still open are cut; then the threads are joined.
-/// Cancellation skips the waiting. `run()` returns when the last handler has, so handlers have to honour cancellation.
+/// unanswered after `drainTimeout` gets `HTTPServerFailure.shuttingDown`, and streams that are still open are cut; then the threads
+/// are joined. Cancellation skips the waiting. `run()` returns when the last handler has, so handlers have to honour cancellation.
 package final class HTTPServer: Service {
-    private enum State {
-        case idle
-        case listening(Daemon, port: UInt16)
-        case running(Daemon, port: UInt16)
-        case stopped
+    /// What exists while the server listens.
+    fileprivate struct Parts {
+        let daemon: Daemon
+        let reception: Reception
+        let watch: DisconnectWatch
+        let port: UInt16
     }
 
-    private let reception: Reception?
-    private let watch: DisconnectWatch?
+    private enum State {
+        case idle
+        case listening(Parts)
+        case running(Parts)
+        case stopped
+
+        var parts: Parts? {
+            switch self {
+            case .listening(let parts), .running(let parts): parts
+            case .idle, .stopped: nil
+            }
+        }
+    }
+
     private let configuration: Configuration
+    private let logger: Logger
+    private let failure: @Sendable (HTTPServerFailure) -> Response
+    private let respond: @Sendable (Request) async -> Response
     private let state = Mutex(State.idle)
 
     /// - Parameters:
@@ -35,49 +51,49 @@ package final class HTTPServer: Service {
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration
-        watch = DisconnectWatch()
-        reception = watch.map {
-            Reception(configuration: configuration, logger: logger, watch: $0, failure: failure, respond: respond)
-        }
+        self.logger = logger
+        self.failure = failure
+        self.respond = respond
     }
 
     /// Binds and listens, unless that was done already. Requests are answered once `run()` is called; until then they wait, as many as
     /// `requestBacklog` says.
     ///
     /// - Returns: the bound port.
+    /// - Throws: `HTTPServerError`.
     @discardableResult
     package func start() throws -> UInt16 {
         try state.withLock { state in
-            switch state {
-            case .listening(_, let port), .running(_, let port): return port
-            case .stopped: throw HTTPServerError.alreadyStopped
-            case .idle:
-                guard let watch, let reception else { throw HTTPServerError.cannotStart("no descriptors left") }
-                let socket = try ListeningSocket(
-                    host: configuration.host, port: configuration.port, backlog: configuration.listenBacklog
-                )
-                let daemon = try Daemon(socket, reception: reception)
-                guard watch.start(onDisconnect: { reception.disconnected($0) }) else {
-                    throw HTTPServerError.cannotStart("no threads left")
-                }
-                state = .listening(daemon, port: socket.port)
-                return socket.port
-            }
+            if let parts = state.parts { return parts.port }
+            guard case .idle = state else { throw HTTPServerError.alreadyStopped }
+            let parts = try open()
+            state = .listening(parts)
+            return parts.port
         }
+    }
+
+    private func open() throws -> Parts {
+        guard let watch = DisconnectWatch() else { throw HTTPServerError.cannotStart("no descriptors left") }
+        let reception = Reception(configuration: configuration, logger: logger, watch: watch, failure: failure, respond: respond)
+        let socket = try ListeningSocket(configuration)
+        let daemon = try Daemon(socket, reception: reception)
+        guard watch.start(onDisconnect: { reception.disconnected($0) }) else {
+            throw HTTPServerError.cannotStart("no threads left")
+        }
+        return Parts(daemon: daemon, reception: reception, watch: watch, port: socket.port)
     }
 
     /// Serves until graceful shutdown or cancellation. Once per server.
     package func run() async throws {
         try start()
-        let daemon = try state.withLock { state in
-            guard case .listening(let daemon, let port) = state else { throw HTTPServerError.alreadyStopped }
-            state = .running(daemon, port: port)
-            return daemon
+        let parts = try state.withLock { state in
+            guard case .listening(let parts) = state else { throw HTTPServerError.alreadyStopped }
+            state = .running(parts)
+            return parts
         }
-        guard let reception else { return }
         await withDiscardingTaskGroup { group in
-            group.addTask { await self.stopWhenAsked(daemon, reception) }
-            for await (exchange, request) in reception.jobs {
+            group.addTask { await self.stopWhenAsked(parts) }
+            for await (exchange, request) in parts.reception.jobs {
                 group.addTask { await exchange.run(request) }
             }
         }
@@ -85,9 +101,9 @@ package final class HTTPServer: Service {
     }
 
     /// The connections that are open now, idle ones included.
-    package var openConnections: Int { reception?.openConnections ?? 0 }
+    package var openConnections: Int { state.withLock { $0.parts }?.reception.openConnections ?? 0 }
 
-    private func stopWhenAsked(_ daemon: Daemon, _ reception: Reception) async {
+    private func stopWhenAsked(_ parts: Parts) async {
         let isGraceful: Bool
         do {
             try await gracefulShutdown()
@@ -96,25 +112,10 @@ package final class HTTPServer: Service {
             isGraceful = false
         }
         await withTaskCancellationHandler {
-            await blocking { self.shutDown(daemon, reception, drainTimeout: isGraceful ? self.configuration.drainTimeout : .zero) }
+            await blocking { parts.shutDown(drainTimeout: isGraceful ? self.configuration.drainTimeout : .zero) }
         } onCancel: {
-            reception.enter(.stopping)
+            parts.reception.enter(.stopping)
         }
-    }
-
-    /// Blocks until the daemon is stopped.
-    private func shutDown(_ daemon: Daemon, _ reception: Reception, drainTimeout: Duration) {
-        reception.enter(.draining)
-        daemon.refuseConnections()
-        if !reception.waitUntilIdle(drainTimeout) {
-            reception.enter(.stopping)
-            // Only what the kernel does not take at once keeps this from being immediate.
-            _ = reception.waitUntilIdle(.seconds(1))
-        }
-        reception.enter(.stopping)
-        daemon.stop()
-        watch?.stop()
-        reception.finish()
     }
 
     /// Runs what blocks on a thread of its own, so that the pool for tasks keeps all of its threads.
@@ -132,6 +133,23 @@ package final class HTTPServer: Service {
     }
 
     deinit {
-        watch?.stop()
+        state.withLock { $0.parts }?.watch.stop()  // the daemon stops itself
+    }
+}
+
+extension HTTPServer.Parts {
+    /// Blocks until the daemon is stopped.
+    fileprivate func shutDown(drainTimeout: Duration) {
+        reception.enter(.draining)
+        daemon.refuseConnections()
+        if !reception.waitUntilIdle(drainTimeout) {
+            reception.enter(.stopping)
+            // Only what the kernel does not take at once keeps this from being immediate.
+            _ = reception.waitUntilIdle(.seconds(1))
+        }
+        reception.enter(.stopping)
+        daemon.stop()
+        watch.stop()
+        reception.finish()
     }
 }

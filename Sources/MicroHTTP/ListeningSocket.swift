@@ -5,7 +5,8 @@ struct ListeningSocket {
     let descriptor: Int32
     let port: UInt16
 
-    init(host: String, port: UInt16, backlog: Int32) throws(HTTPServerError) {
+    init(_ configuration: HTTPServer.Configuration) throws(HTTPServerError) {
+        let (host, port) = (configuration.host, configuration.port)
         var hints = addrinfo()
         hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -17,7 +18,7 @@ struct ListeningSocket {
         defer { freeaddrinfo(list) }
         var reason = "no address"
         for address in sequence(first: list, next: { $0.pointee.ai_next }) {
-            if let descriptor = Self.listen(on: address.pointee, backlog: backlog) {
+            if let descriptor = Self.listen(on: address.pointee, configuration) {
                 self.descriptor = descriptor
                 self.port = Self.port(of: descriptor)
                 return
@@ -28,18 +29,23 @@ struct ListeningSocket {
     }
 
     /// Sets `errno` on failure.
-    private static func listen(on address: addrinfo, backlog: Int32) -> Int32? {
+    private static func listen(on address: addrinfo, _ configuration: HTTPServer.Configuration) -> Int32? {
         let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
         let descriptor = socket(address.ai_family, type, address.ai_protocol)
         guard descriptor >= 0 else { return nil }
         set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
-        // Accepted sockets inherit these. They find a client that vanished without a word (a laptop that fell asleep, a cut cable)
-        // while its connection waits for a handler for minutes: about 60 s after its last sign of life.
+        // Accepted sockets inherit these. They find a client that vanished without a word (a laptop that fell asleep, a cut cable): about
+        // 60 s after its last sign of life while nothing is sent, ...
         set(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
         set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, 30)
         set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 10)
         set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
-        guard bind(descriptor, address.ai_addr, address.ai_addrlen) == 0, Glibc.listen(descriptor, backlog) == 0 else {
+        // ... and after the idle timeout, instead of the kernel's quarter of an hour, while a stream sends now and then.
+        if configuration.idleTimeout > .zero {
+            let milliseconds = Int32(clamping: Int((max(configuration.idleTimeout, .seconds(60)).seconds * 1000).rounded()))
+            set(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds)
+        }
+        guard bind(descriptor, address.ai_addr, address.ai_addrlen) == 0, Glibc.listen(descriptor, configuration.listenBacklog) == 0 else {
             let reason = errno
             close(descriptor)
             errno = reason

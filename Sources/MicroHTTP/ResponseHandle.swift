@@ -42,8 +42,8 @@ struct ResponseHandle: ~Copyable {
         )
     }
 
-    /// The head of a response to HEAD whose length nobody knows. Chunked it must not be: 0.9.75 sends the end of a chunked body even if there is
-    /// none, which the client would take for the next response. So it says nothing of a length and closes the connection.
+    /// The head of a response to HEAD whose length nobody knows. Chunked it must not be: 0.9.75 sends the end of a chunked body even
+    /// if there is none, which the client would take for the next response. So it says nothing of a length and closes the connection.
     static func headOfStream(_ body: StreamingBody) -> ResponseHandle? {
         guard let handle = Callbacks.makeResponse(reading: body, size: cmhd_size_unknown(), block: 1) else { return nil }
         cmhd_never_chunk(handle.raw)

@@ -42,7 +42,7 @@ final class StreamingBody: Sendable {
                 if chunk.offset < chunk.bytes.count {
                     let count = min(chunk.bytes.count - chunk.offset, buffer.count - filled)
                     chunk.bytes.withUnsafeBytes {
-                        buffer.baseAddress!.advanced(by: filled).copyMemory(from: $0.baseAddress!.advanced(by: chunk.offset), byteCount: count)
+                        (buffer.baseAddress! + filled).copyMemory(from: $0.baseAddress! + chunk.offset, byteCount: count)
                     }
                     chunk.offset += count
                     chunk.sent += count

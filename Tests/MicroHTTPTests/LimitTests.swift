@@ -82,7 +82,8 @@ import Testing
     @Test("A client that does not read its answer is dropped after the idle timeout")
     func stalledReader() async throws {
         let source = ManualSource([.bytes([UInt8](repeating: 1, count: 50_000_000))])
-        try await withServer(.init(threads: 2, idleTimeout: .seconds(1)), respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
+        let respond: @Sendable (Request) async -> Response = { _ in Response(body: .stream(source, length: nil)) }
+        try await withServer(.init(threads: 2, idleTimeout: .seconds(1)), respond: respond) { server in
             let port = server.port
             let client = try await offPool {
                 let client = try Client(port: port, receiveBuffer: 4096)

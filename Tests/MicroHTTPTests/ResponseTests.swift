@@ -20,7 +20,9 @@ import Testing
         }
     }
 
-    @Test("Status codes", arguments: [(200, 200), (204, 204), (304, 304), (404, 404), (999, 999), (0, 500), (101, 500), (1000, 500), (-1, 500)])
+    @Test("Status codes", arguments: [
+        (200, 200), (204, 204), (304, 304), (404, 404), (999, 999), (0, 500), (101, 500), (1000, 500), (-1, 500),
+    ])
     func status(_ asked: Int, _ sent: Int) async throws {
         try await withServer(respond: { _ in .text("body", status: asked) }) { server in
             try await server.withClient { client in
@@ -65,7 +67,9 @@ import Testing
 
     // MARK: Files
 
-    @Test("Files and ranges of them", arguments: [nil, 0..<1, 100_000..<2_000_000, 4_999_990..<5_000_000, 4_999_990..<6_000_000, 5_000_000..<5_000_001, 7..<7])
+    @Test("Files and ranges of them", arguments: [
+        nil, 0..<1, 100_000..<2_000_000, 4_999_990..<5_000_000, 4_999_990..<6_000_000, 5_000_000..<5_000_001, 7..<7,
+    ])
     func file(_ range: Range<Int64>?) async throws {
         let content = pattern(5_000_000)
         try await withTemporaryFile(content) { path in

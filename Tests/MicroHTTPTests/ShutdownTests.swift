@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import MicroHTTP
+import ServiceLifecycle
 import Synchronization
 import Testing
 
@@ -45,7 +46,7 @@ import Testing
     }
 
     @Test("Streams that do not end within the drain timeout are cut")
-    func stubbornStream() async throws {
+    func endlessStream() async throws {
         let source = ManualSource([.bytes([1])], onDrain: [])
         let isWhole = try await withServer(.init(threads: 2, drainTimeout: .milliseconds(100)), respond: { _ in
             Response(body: .stream(source, length: nil))
@@ -123,6 +124,20 @@ import Testing
                 #expect(try slow.client.reply().text == "done")
             }
         }
+    }
+
+    @Test("As a service in a group")
+    func serviceGroup() async throws {
+        let server = HTTPServer(configuration: .init(threads: 2), logger: quiet, failure: render) { _ in .text("hello") }
+        let port = try server.start()
+        let group = ServiceGroup(services: [server], logger: quiet)
+        let running = Task { try await group.run() }
+        let text = try await offPool { try Client(port: port).get("/").text }
+        #expect(text == "hello")
+        await group.triggerGracefulShutdown()
+        try await running.value
+        #expect(server.openConnections == 0)
+        await #expect(throws: Client.Failure.self) { try await offPool { _ = try Client(port: port) } }
     }
 
     @Test("Cancelling run() stops at once")

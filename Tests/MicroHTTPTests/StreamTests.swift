@@ -88,6 +88,16 @@ import Testing
         }
     }
 
+    @Test("A wake-up between the decision to wait and the sleep is not lost")
+    func wakeInTheGap() async throws {
+        let source = GapSource(rounds: 2000)
+        try await withServer(respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
+            let reply = try await server.withClient { try $0.get("/") }
+            #expect(reply.isWhole)
+            #expect(reply.body.count == 2000)
+        }
+    }
+
     // MARK: BodyStream
 
     @Test func producedAndRead() async throws {
@@ -134,7 +144,8 @@ import Testing
         let stream = BodyStream(limit: 1000)
         try await withServer(respond: { _ in Response(body: .stream(stream, length: nil)) }) { server in
             let producer = Task {
-                while true { try await stream.write([UInt8](repeating: 1, count: 10_000)) }
+                // More than the sockets hold, so only backpressure and the leaving client end this.
+                for _ in 0..<10_000 { try await stream.write([UInt8](repeating: 1, count: 10_000)) }
             }
             try await server.withClient { client in
                 try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -229,6 +240,41 @@ private final class CountingSource: BodySource {
             $0.waiting = []
             $0.left -= bytes.count
             return .bytes(bytes)
+        }
+    }
+
+    func drain() {}
+    func closed(_ reason: BodyEnd) {}
+}
+
+/// Has nothing, and something as soon as it has said so; nobody wakes the server later.
+private final class GapSource: BodySource {
+    private struct State {
+        var left: Int
+        var isReady = false
+        var wake: (@Sendable () -> Void)?
+    }
+
+    private let state: Mutex<State>
+
+    init(rounds: Int) {
+        state = Mutex(State(left: rounds))
+    }
+
+    func attach(wake: @escaping @Sendable () -> Void) {
+        state.withLock { $0.wake = wake }
+    }
+
+    func next() -> BodyChunk {
+        state.withLock {
+            guard $0.left > 0 else { return .finished }
+            $0.isReady.toggle()
+            if $0.isReady {
+                $0.wake?()
+                return .pending
+            }
+            $0.left -= 1
+            return .bytes([1])
         }
     }
 

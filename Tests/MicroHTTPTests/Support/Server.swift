@@ -182,5 +182,8 @@ func pattern(_ count: Int) -> [UInt8] {
 
 /// `==` for large arrays, for the same reason.
 func isSame(_ left: [UInt8], _ right: [UInt8]) -> Bool {
-    left.count == right.count && left.withUnsafeBytes { left in right.withUnsafeBytes { $0.isEmpty || memcmp(left.baseAddress!, $0.baseAddress!, $0.count) == 0 } }
+    guard left.count == right.count else { return false }
+    return left.withUnsafeBytes { left in
+        right.withUnsafeBytes { $0.isEmpty || memcmp(left.baseAddress!, $0.baseAddress!, $0.count) == 0 }
+    }
 }
