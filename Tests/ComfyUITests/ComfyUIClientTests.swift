@@ -188,6 +188,24 @@ import Testing
         }
     }
 
+    @Test func speaksTLS() async throws {
+        let certificate = try TestCertificate()
+        try await FakeHTTPServer.with(tls: try certificate.serverContext(), respond: { _ in .answer(200, #"{"a": 1}"#) }) { server in
+            try await withComfyUIClient("https://localhost:\(server.port)", tls: certificate.clientConfiguration()) { client in
+                let features = try await client.features()
+                #expect(features == ["a": 1])
+            }
+            try await withComfyUIClient("https://localhost:\(server.port)") { client in
+                let error = await #expect(throws: ComfyUIError.self) { try await client.features() }
+                guard case .unreachable(let reason) = error else {
+                    Issue.record("\(String(describing: error))")
+                    return
+                }
+                #expect(reason.contains("CERTIFICATE_VERIFY_FAILED"))
+            }
+        }
+    }
+
     @Test func credentialsGoIntoTheHeader() async throws {
         try await FakeHTTPServer.with(respond: { _ in .answer(200, "{}") }) { server in
             try await withComfyUIClient("http://user:pass@127.0.0.1:\(server.port)") { client in

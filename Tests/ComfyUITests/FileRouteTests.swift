@@ -153,6 +153,20 @@ import Testing
         }
     }
 
+    /// A server says no before it has read the whole body.
+    @Test func refusalsInTheMiddleOfAnUpload() async throws {
+        let refusal = FakeHTTPServer.Reply.answer(413, "Maximum request body size 5 exceeded.", contentType: "text/plain")
+        try await FakeHTTPServer.with(early: { _ in refusal }, respond: { _ in .answer(500) }) { server in
+            try await withComfyUIClient(server.url) { client in
+                let upload = await #expect(throws: ComfyUIError.self) { try await client.upload(name: "x", bytes: ByteBuffer(repeating: 7, count: 20 << 20)) }
+                #expect(upload == .tooLarge(limit: 5))
+                let large = PromptSubmission(promptID: "p", clientID: "c", graph: ["text": .string(String(repeating: "x", count: 20 << 20))])
+                let prompt = await #expect(throws: ComfyUIError.self) { try await client.submit(large) }
+                #expect(prompt == .tooLarge(limit: 5))
+            }
+        }
+    }
+
     @Test func uploadsThatNobodyAnswersTimeOut() async throws {
         try await FakeHTTPServer.withClient(requestTimeout: .milliseconds(200), respond: { _ in .stall("") }) { client, _ in
             let error = await #expect(throws: ComfyUIError.self) { try await client.upload(name: "x", bytes: ByteBuffer(string: "y")) }
