@@ -98,7 +98,8 @@ import Testing
 
                 try await connection.send(.binary, ByteBuffer(bytes: [0, 0, 0, 1]), fin: false)
                 try await connection.send(.continuation, ByteBuffer(bytes: [0, 0, 0, 2, 42]))
-                #expect(try await events.nextBinary() == .preview(PreviewFrame(metadata: nil, contentType: "image/png", image: ByteBuffer(bytes: [42]))))
+                let preview = PreviewFrame(metadata: nil, contentType: "image/png", image: ByteBuffer(bytes: [42]))
+                #expect(try await events.nextBinary() == .preview(preview))
             }
         }
     }
@@ -135,7 +136,10 @@ import Testing
                 _ = try await events.nextConnected()
                 let half = ByteBuffer(repeating: 0, count: 600 << 10)
                 switch kind {
-                case .oneFrame: connection.channel.writeAndFlush(WebSocketFrame(fin: true, opcode: .binary, data: ByteBuffer(repeating: 0, count: 2 << 20)), promise: nil)
+                case .oneFrame:
+                    // Not awaited: the client leaves before it has read all of it.
+                    let frame = WebSocketFrame(fin: true, opcode: .binary, data: ByteBuffer(repeating: 0, count: 2 << 20))
+                    connection.channel.writeAndFlush(frame, promise: nil)
                 case .fragments:
                     try await connection.send(.binary, half, fin: false)
                     try await connection.send(.continuation, half, fin: true)

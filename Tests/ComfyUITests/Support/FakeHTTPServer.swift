@@ -54,7 +54,8 @@ final class FakeHTTPServer: Sendable {
 
     /// Runs `body` with a server that answers each request with what `respond` returns, or its head with what `early` returns.
     static func with<Result>(
-        tls: NIOSSLContext? = nil, early: @escaping @Sendable (HTTPRequestHead) -> Reply? = { _ in nil }, respond: @escaping @Sendable (Request) -> Reply, _ body: (FakeHTTPServer) async throws -> Result
+        tls: NIOSSLContext? = nil, early: @escaping @Sendable (HTTPRequestHead) -> Reply? = { _ in nil },
+        respond: @escaping @Sendable (Request) -> Reply, _ body: (FakeHTTPServer) async throws -> Result
     ) async throws -> Result {
         let inbox = Mutex<FakeHTTPServer?>(nil)
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
