@@ -21,7 +21,8 @@ import Testing
         case text(String)
     }
 
-    static let metadata = #"{"node_id": "3", "prompt_id": "p", "display_node_id": "3", "parent_node_id": null, "real_node_id": "3", "image_type": "image/jpeg"}"#
+    static let metadata =
+        #"{"node_id": "3", "prompt_id": "p", "display_node_id": "3", "parent_node_id": null, "real_node_id": "3", "image_type": "image/jpeg"}"#
 
     @Test(arguments: [(UInt32(1), "image/jpeg"), (2, "image/png")])
     func legacyPreviews(format: UInt32, contentType: String) throws {
@@ -39,7 +40,8 @@ import Testing
         let old = Self.frame(.integer(3), .integer(1), .text("7"), .text("half-way ½"))
         #expect(try ComfyBinaryMessage(parsing: old) == .progressText(nodeID: "7", text: "half-way ½", promptID: nil))
         let new = Self.frame(.integer(3), .integer(2), .text("id"), .integer(1), .text("7"), .text("half-way ½"))
-        #expect(try ComfyBinaryMessage(parsing: new, progressTextHasPromptID: true) == .progressText(nodeID: "7", text: "half-way ½", promptID: "id"))
+        let message = try ComfyBinaryMessage(parsing: new, progressTextHasPromptID: true)
+        #expect(message == .progressText(nodeID: "7", text: "half-way ½", promptID: "id"))
         let empty = Self.frame(.integer(3), .integer(0))
         #expect(try ComfyBinaryMessage(parsing: empty) == .progressText(nodeID: "", text: "", promptID: nil))
     }

@@ -55,7 +55,7 @@ import Testing
         ),
         (#"{"type": "progress", "data": {"value": 1, "max": 2.5}}"#, .progress(promptID: nil, node: nil, value: 1, maximum: 2.5)),
         (#"{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 3}}}}"#, .status(queueRemaining: 3, sid: nil)),
-        (#"{"type": "crystools.monitor", "data": {"cpu": NaN}}"#, .unknown(type: "crystools.monitor", raw: #"{"type": "crystools.monitor", "data": {"cpu": NaN}}"#)),
+        (#"{"type": "pack.monitor", "data": {"cpu": NaN}}"#, .unknown(type: "pack.monitor", raw: #"{"type": "pack.monitor", "data": {"cpu": NaN}}"#)),
     ])
     func variantsOfATypeAreTold(_ text: String, expected: ComfyMessage) throws {
         #expect(try ComfyMessage(parsing: text) == expected)
@@ -63,8 +63,8 @@ import Testing
 
     /// Python writes NaN; a loss of NaN must not lose the message.
     @Test func numbersThatAreNoneAreTaken() throws {
-        guard case .progress(_, _, let value, let maximum) = try ComfyMessage(parsing: #"{"type": "progress", "data": {"value": NaN, "max": Infinity}}"#)
-        else {
+        let text = #"{"type": "progress", "data": {"value": NaN, "max": Infinity}}"#
+        guard case .progress(_, _, let value, let maximum) = try ComfyMessage(parsing: text) else {
             Issue.record("no progress")
             return
         }

@@ -6,7 +6,8 @@ import OrderedJSON
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct ComfyUIClientTests {
-    static let prompt = PromptSubmission(promptID: "3b1c7a52-0c0f-4b86-8b3a-6d7d4f1f2a10", clientID: "me", graph: ["1": ["class_type": "X", "inputs": [:]]])
+    static let prompt = PromptSubmission(
+        promptID: "3b1c7a52-0c0f-4b86-8b3a-6d7d4f1f2a10", clientID: "me", graph: ["1": ["class_type": "X", "inputs": [:]]])
 
     /// What a caller sees of everything that is no proper answer.
     @Test(arguments: [
@@ -89,7 +90,7 @@ import Testing
 
     @Test(arguments: ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"queue_running\""])
     func waitsAreBounded(_ start: String) async throws {
-        try await FakeHTTPServer.withClient(requestTimeout: .milliseconds(200), respond: { _ in .stall(start) }) { client, server in
+        try await FakeHTTPServer.withClient(requestTimeout: .seconds(3), respond: { _ in .stall(start) }) { client, server in
             let error = await #expect(throws: ComfyUIError.self) { try await client.queue() }
             #expect(error == .timedOut)
             try await server.nextClose()
@@ -142,21 +143,22 @@ import Testing
 
     /// What ComfyUI must and must not see (protocol sections 1 and 14).
     @Test func requestsAreWrittenAsComfyUIReadsThem() async throws {
-        let base = "/comfy"
-        try await FakeHTTPServer.withClient(path: base, respond: { _ in .answer(200, #"{"prompt_id": "x", "number": 3, "node_errors": []}"#) }) { client, server in
+        let answer = FakeHTTPServer.Reply.answer(200, #"{"prompt_id": "x", "number": 3, "node_errors": []}"#)
+        try await FakeHTTPServer.withClient(path: "/comfy", respond: { _ in answer }) { client, server in
+            let graph = #"{"1": {"class_type": "K", "inputs": {"seed": 18446744073709551615}}}"#
             let receipt = try await client.submit(
                 PromptSubmission(
-                    promptID: "x", clientID: "a\"b", encodedGraph: Array(#"{"1": {"class_type": "K", "inputs": {"seed": 18446744073709551615}}}"#.utf8),
+                    promptID: "x", clientID: "a\"b", encodedGraph: Array(graph.utf8),
                     extraData: ["preview_method": "auto"], partialExecutionTargets: ["9"]))
             #expect(receipt.promptID == "x" && receipt.number == 3 && receipt.nodeErrors.isEmpty)
             let request = try await server.nextRequest()
             #expect(request.method == "POST" && request.uri == "/comfy/prompt")
-            #expect(
-                String(buffer: request.body)
-                    == #"{"prompt":{"1": {"class_type": "K", "inputs": {"seed": 18446744073709551615}}},"prompt_id":"x","client_id":"a\"b","extra_data":{"preview_method":"auto"},"partial_execution_targets":["9"]}"#)
+            let rest = #""prompt_id":"x","client_id":"a\"b","extra_data":{"preview_method":"auto"},"partial_execution_targets":["9"]}"#
+            #expect(String(buffer: request.body) == #"{"prompt":\#(graph),\#(rest)"#)
             #expect(request.headers["Content-Type"] == ["application/json"])
             #expect(request.headers["Content-Length"] == ["\(request.body.readableBytes)"])
-            #expect(!request.headers.contains { ["origin", "expect", "transfer-encoding"].contains($0.name.lowercased()) || $0.name.lowercased().hasPrefix("sec-fetch") })
+            let names = request.headers.map { $0.name.lowercased() }
+            #expect(!names.contains { ["origin", "expect", "transfer-encoding"].contains($0) || $0.hasPrefix("sec-fetch") })
         }
     }
 
@@ -185,6 +187,24 @@ import Testing
             #expect(try await client.systemStats()["z"] == 1)
             #expect(try await client.features()["z"] == 1)
             #expect(try await client.nodeReplacements().isEmpty)
+        }
+    }
+
+    @Test func speaksTLS() async throws {
+        let certificate = try TestCertificate()
+        try await FakeHTTPServer.with(tls: try certificate.serverContext(), respond: { _ in .answer(200, #"{"a": 1}"#) }) { server in
+            try await withComfyUIClient("https://localhost:\(server.port)", tls: certificate.clientConfiguration()) { client in
+                let features = try await client.features()
+                #expect(features == ["a": 1])
+            }
+            try await withComfyUIClient("https://localhost:\(server.port)") { client in
+                let error = await #expect(throws: ComfyUIError.self) { try await client.features() }
+                guard case .unreachable(let reason) = error else {
+                    Issue.record("\(String(describing: error))")
+                    return
+                }
+                #expect(reason.contains("CERTIFICATE_VERIFY_FAILED"))
+            }
         }
     }
 

@@ -58,7 +58,7 @@ import Testing
 
     @Test func aBodyThatStallsTimesOut() async throws {
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
-        try await FakeHTTPServer.withClient(requestTimeout: .milliseconds(300), respond: { _ in .stall(head) }) { client, server in
+        try await FakeHTTPServer.withClient(requestTimeout: .seconds(3), respond: { _ in .stall(head) }) { client, server in
             let download = try await client.view(Self.file)
             var pieces = download.body.makeAsyncIterator()
             #expect(try await pieces.next() == ByteBuffer(string: "half"))
@@ -153,6 +153,21 @@ import Testing
         }
     }
 
+    /// A server says no before it has read the whole body.
+    @Test func refusalsInTheMiddleOfAnUpload() async throws {
+        let refusal = FakeHTTPServer.Reply.answer(413, "Maximum request body size 5 exceeded.", contentType: "text/plain")
+        try await FakeHTTPServer.with(early: { _ in refusal }, respond: { _ in .answer(500) }) { server in
+            try await withComfyUIClient(server.url) { client in
+                let bytes = ByteBuffer(repeating: 7, count: 20 << 20)
+                let upload = await #expect(throws: ComfyUIError.self) { try await client.upload(name: "x", bytes: bytes) }
+                #expect(upload == .tooLarge(limit: 5))
+                let large = PromptSubmission(promptID: "p", clientID: "c", graph: ["text": .string(String(repeating: "x", count: 20 << 20))])
+                let prompt = await #expect(throws: ComfyUIError.self) { try await client.submit(large) }
+                #expect(prompt == .tooLarge(limit: 5))
+            }
+        }
+    }
+
     @Test func uploadsThatNobodyAnswersTimeOut() async throws {
         try await FakeHTTPServer.withClient(requestTimeout: .milliseconds(200), respond: { _ in .stall("") }) { client, _ in
             let error = await #expect(throws: ComfyUIError.self) { try await client.upload(name: "x", bytes: ByteBuffer(string: "y")) }
@@ -174,7 +189,8 @@ import Testing
             }
             func makeAsyncIterator() -> AsyncIterator { AsyncIterator() }
         }
-        try await FakeHTTPServer.withClient(requestTimeout: .seconds(2), respond: { _ in .answer(200, #"{"name": "x"}"#) }) { client, _ in
+        let answer = FakeHTTPServer.Reply.answer(200, #"{"name": "x"}"#)
+        try await FakeHTTPServer.withClient(requestTimeout: .seconds(2), respond: { _ in answer }) { client, _ in
             _ = try await client.upload(name: "x", content: SlowPieces(), length: 25)
         }
     }

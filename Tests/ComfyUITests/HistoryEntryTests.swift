@@ -6,7 +6,9 @@ import Testing
 @Suite struct HistoryEntryTests {
     private static func entry(_ status: JSON) -> JSON { ["prompt": [4, "p", [:], [:], []], "outputs": [:], "status": status] }
 
-    private static let error: JSON = ["execution_error", ["prompt_id": "p", "node_id": "3", "node_type": "X", "exception_type": "ValueError", "exception_message": "no"]]
+    private static let error: JSON = [
+        "execution_error", ["prompt_id": "p", "node_id": "3", "node_type": "X", "exception_type": "ValueError", "exception_message": "no"],
+    ]
     private static let blocked: JSON = ["execution_error", ["prompt_id": "p", "node_id": "3", "exception_type": "ExecutionBlocked"]]
     private static let interrupted: JSON = ["execution_interrupted", ["prompt_id": "p"]]
     private static let failure = ExecutionError(promptID: "p", nodeID: "3", nodeType: "X", message: "no", exceptionType: "ValueError")

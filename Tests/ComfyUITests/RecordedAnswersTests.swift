@@ -57,7 +57,8 @@ import Testing
     }
 
     @Test func allShapesOfRejectionAreThere() throws {
-        let rejected = try Recording.all.flatMap { try $0.exchanges() }.filter { $0.method == "POST" && $0.path.hasSuffix("/prompt") && $0.status == 400 }
+        let rejected = try Recording.all.flatMap { try $0.exchanges() }
+            .filter { $0.method == "POST" && $0.path.hasSuffix("/prompt") && $0.status == 400 }
         let types = Set(rejected.compactMap { $0.json?["error"]?["type"]?.string })
         #expect(
             types == [
@@ -124,7 +125,8 @@ import Testing
     }
 
     @Test func allOutcomesAreThere() throws {
-        let answers = try Recording.all.flatMap { try $0.exchanges() }.filter { $0.method == "GET" && $0.path.contains("/history/") && $0.status == 200 }
+        let answers = try Recording.all.flatMap { try $0.exchanges() }
+            .filter { $0.method == "GET" && $0.path.contains("/history/") && $0.status == 200 }
         let outcomes: [HistoryEntry.Outcome] = answers.compactMap { answer in
             guard let (promptID, json) = answer.json?.object?.elements.first else { return nil }
             return HistoryEntry(promptID: promptID, json)?.outcome

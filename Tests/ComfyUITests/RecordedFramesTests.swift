@@ -67,7 +67,7 @@ import Testing
         #expect(kinds.first == "status")
         #expect(kinds.suffix(3) == ["execution_success", "status", "ended"])
         #expect(kinds.contains("executing 1 1"))
-        #expect(kinds.filter { $0.hasPrefix("progress 1 ") } == ["progress 1 1.0/4.0", "progress 1 2.0/4.0", "progress 1 3.0/4.0", "progress 1 4.0/4.0"])
+        #expect(kinds.filter { $0.hasPrefix("progress 1 ") } == (1...4).map { "progress 1 \($0).0/4.0" })
         guard case .status(let remaining, let sid) = messages[0] else {
             Issue.record("no status first")
             return

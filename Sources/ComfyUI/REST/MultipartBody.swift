@@ -32,11 +32,13 @@ struct MultipartBody<Content: AsyncSequence & Sendable>: AsyncSequence, Sendable
         length = Int64(before.readableBytes) + contentLength + Int64(after.readableBytes)
     }
 
-    /// The WHATWG form of a file name: only what would end the value or the line is escaped.
+    /// The WHATWG form of a file name, which escapes what would end the value or the line; a backslash is doubled, since aiohttp takes it for an
+    /// escape.
     private static func quoted(_ text: String) -> String {
         text.unicodeScalars.reduce(into: "") { result, scalar in
             switch scalar {
             case "\"": result += "%22"
+            case "\\": result += "\\\\"
             case "\r": result += "%0D"
             case "\n": result += "%0A"
             default: result.unicodeScalars.append(scalar)

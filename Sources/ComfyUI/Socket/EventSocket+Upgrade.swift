@@ -157,7 +157,8 @@ private final class RefusalHandler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { finish(context) }
 
     private func finish(_ context: ChannelHandlerContext) {
-        answered.succeed("the server refused the WebSocket: \(status)\(bodyStart.isEmpty ? "" : ": \(bodyStart)")")
+        let text = bodyStart.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        answered.succeed("the server refused the WebSocket: \(status)\(text.isEmpty ? "" : ": \(text)")")
         context.close(promise: nil)
     }
 }

@@ -85,8 +85,9 @@ package final class EventSocket: Sendable {
             let start = ContinuousClock.now
             let ending = await attempt(tls)
             state.withLock { $0.ended() }
+            let isNews = ending.wasConnected && !Task.isCancelled
             logger.log(
-                level: ending.wasConnected ? .info : .debug, "no connection to ComfyUI's event socket",
+                level: isNews ? .info : .debug, "the connection of the event socket has ended",
                 metadata: ["comfyui": "\(configuration.endpoint)", "reason": "\(ending.reason)"])
             do {
                 try await eventLoop.submit { [onEvent] in onEvent(.disconnected(reason: ending.reason)) }.get()

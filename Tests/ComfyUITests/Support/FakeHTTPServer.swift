@@ -1,9 +1,9 @@
 import AsyncHTTPClient
 import ComfyUI
-import Logging
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import NIOSSL
 import Synchronization
 
 /// A server whose answers are written byte by byte as the test says.
@@ -22,6 +22,7 @@ final class FakeHTTPServer: Sendable {
         case raw(String)
         /// These bytes, and nothing more, for ever.
         case stall(String)
+        case stallBytes([UInt8])
         /// A 200 of unknown length that never ends, as fast as the client takes it.
         case endless(status: Int)
     }
@@ -51,8 +52,9 @@ final class FakeHTTPServer: Sendable {
         try await events.first { if case .closed = $0 { () } else { nil } }
     }
 
-    /// Runs `body` with a server that answers each request with what `respond` returns.
+    /// Runs `body` with a server that answers each request with what `respond` returns, or its head with what `early` returns.
     static func with<Result>(
+        tls: NIOSSLContext? = nil, early: @escaping @Sendable (HTTPRequestHead) -> Reply? = { _ in nil },
         respond: @escaping @Sendable (Request) -> Reply, _ body: (FakeHTTPServer) async throws -> Result
     ) async throws -> Result {
         let inbox = Mutex<FakeHTTPServer?>(nil)
@@ -60,9 +62,10 @@ final class FakeHTTPServer: Sendable {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
                     try channel.pipeline.syncOperations.addHandlers(
                         ByteToMessageHandler(HTTPRequestDecoder()),
-                        Handler(respond: respond, onEvent: { event in inbox.withLock { $0 }?.events.put(event) }))
+                        Handler(early: early, respond: respond, onEvent: { event in inbox.withLock { $0 }?.events.put(event) }))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -92,19 +95,29 @@ final class FakeHTTPServer: Sendable {
         typealias InboundIn = HTTPServerRequestPart
         typealias OutboundOut = ByteBuffer
 
+        private let early: @Sendable (HTTPRequestHead) -> Reply?
         private let respond: @Sendable (Request) -> Reply
         private let onEvent: @Sendable (Event) -> Void
         private var head: HTTPRequestHead?
         private var body = ByteBuffer()
 
-        init(respond: @escaping @Sendable (Request) -> Reply, onEvent: @escaping @Sendable (Event) -> Void) {
+        init(
+            early: @escaping @Sendable (HTTPRequestHead) -> Reply?, respond: @escaping @Sendable (Request) -> Reply,
+            onEvent: @escaping @Sendable (Event) -> Void
+        ) {
+            self.early = early
             self.respond = respond
             self.onEvent = onEvent
         }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             switch Self.unwrapInboundIn(data) {
-            case .head(let head): (self.head, body) = (head, ByteBuffer())
+            case .head(let head):
+                (self.head, body) = (head, ByteBuffer())
+                if let reply = early(head) {
+                    self.head = nil
+                    send(reply, to: head.method, context)
+                }
             case .body(var part): body.writeBuffer(&part)
             case .end:
                 guard let head else { return }
@@ -128,6 +141,7 @@ final class FakeHTTPServer: Sendable {
                 let channel = context.channel
                 context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(string: text))).whenComplete { _ in channel.close(promise: nil) }
             case .stall(let text): context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(string: text)), promise: nil)
+            case .stallBytes(let bytes): context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
             case .endless(let status):
                 let head = "HTTP/1.1 \(status) Whatever\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n["
                 context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(string: head)), promise: nil)
@@ -154,11 +168,11 @@ final class FakeHTTPServer: Sendable {
 
 /// Runs `body` with a client, and shuts its connections down after it.
 func withComfyUIClient<Result>(
-    _ url: String, requestTimeout: Duration = .seconds(30), _ body: (ComfyUIClient) async throws -> Result
+    _ url: String, requestTimeout: Duration = .seconds(30), tls: TLSConfiguration? = nil, _ body: (ComfyUIClient) async throws -> Result
 ) async throws -> Result {
     let endpoint = try ComfyEndpoint(url)
-    let http = HTTPClient(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, configuration: ComfyUIClient.httpClientConfiguration())
-    let client = ComfyUIClient(endpoint: endpoint, httpClient: http, logger: Logger(label: "test"), requestTimeout: requestTimeout)
+    let http = HTTPClient(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, configuration: ComfyUIClient.httpClientConfiguration(tls: tls))
+    let client = ComfyUIClient(endpoint: endpoint, httpClient: http, logger: .silent, requestTimeout: requestTimeout)
     do {
         let result = try await body(client)
         try await http.shutdown()

@@ -1,0 +1,89 @@
+@testable import ComfyUI
+import Synchronization
+import Testing
+
+/// The inputs that come while there is no connection; the others are in `EventSocketLifeTests`.
+@Suite struct EventSocketStateTests {
+    private func begin(_ state: inout EventSocketState, expecting expected: Bool = true) {
+        let began = state.beginAttempt()
+        #expect(began == expected)
+    }
+
+    private func pause(
+        _ state: inout EventSocketState, expecting expected: EventSocketState.PauseStart, _ pause: EventSocketState.Pause = .init(end: {})
+    ) {
+        let start = state.beginPause(pause)
+        #expect(start == expected)
+    }
+
+    @Test func aLifeWithoutInterference() {
+        var state = EventSocketState()
+        for _ in 1...2 {
+            begin(&state)
+            #expect(state.unfinished.isEmpty)
+            state.ended()
+            pause(&state, expecting: .wait)
+            state.endPause()
+        }
+    }
+
+    @Test func hurryingBeforeThePauseSkipsIt() {
+        var state = EventSocketState()
+        begin(&state)
+        state.ended()
+        guard case .none = state.reconnectNow() else {
+            Issue.record("nothing is there to be closed")
+            return
+        }
+        pause(&state, expecting: .hurry)
+        state.endPause()
+        begin(&state)
+        state.ended()
+        pause(&state, expecting: .wait)
+    }
+
+    @Test func hurryingInThePauseEndsIt() {
+        var state = EventSocketState()
+        begin(&state)
+        state.ended()
+        let woken = Mutex(0)
+        pause(&state, expecting: .wait, EventSocketState.Pause { woken.withLock { $0 += 1 } })
+        guard case .wake(let pause) = state.reconnectNow(), case .none = state.reconnectNow() else {
+            Issue.record("it is woken once")
+            return
+        }
+        pause.end()
+        #expect(woken.withLock { $0 } == 1)
+        state.endPause()
+        begin(&state)
+    }
+
+    @Test func hurryingWhileConnectingChangesNothing() {
+        var state = EventSocketState()
+        begin(&state)
+        guard case .none = state.reconnectNow() else {
+            Issue.record("the attempt is what was asked for")
+            return
+        }
+        state.ended()
+        pause(&state, expecting: .wait)
+    }
+
+    enum Moment: CaseIterable { case start, attempt, end, pause }
+
+    @Test(arguments: Moment.allCases)
+    func stoppingIsForEver(_ moment: Moment) {
+        var state = EventSocketState()
+        var wasWoken = false
+        if moment != .start { begin(&state) }
+        if moment == .end || moment == .pause { state.ended() }
+        if moment == .pause { pause(&state, expecting: .wait) }
+        if case .wake = state.stop() { wasWoken = true }
+        #expect(wasWoken == (moment == .pause))
+        state.ended()
+        state.endPause()
+        pause(&state, expecting: .stop)
+        _ = state.reconnectNow()
+        begin(&state, expecting: false)
+    }
+}
