@@ -282,7 +282,7 @@ final class PromptRun {
                     "  File \"/opt/ComfyUI/execution.py\", line 542, in execute\n    output_data, output_ui, has_subgraph, has_pending_tasks = await get_output_data(prompt_id, unique_id, obj, input_data_all)\n",
                     .string("  File \"/opt/ComfyUI/nodes.py\", line 95, in run\n    raise \(failure.type)(message)\n"),
                 ],
-                "current_inputs": .object(shown), "current_outputs": .array(graph.nodes.keys.map(JSON.string)),
+                "current_inputs": .object(shown), "current_outputs": .array(prompt.graph.keys.map(JSON.string)),
             ], toAll: false)
     }
 

@@ -34,9 +34,10 @@ struct NodeCatalog: Sendable {
         if let input = nodeClass.behavior.fileInput { Self.setChoices(folders.files(.input), of: input, in: name, &entries) }
         guard compatibility == .v0_25_0, case .object(let info)? = entries[name] else { return entries[name] }
         var extended: JSONObject = [:]
+        let renamed = ["EmptyImage": "Empty Image"]
         for (key, value) in info {
             if key == "output" { extended["is_input_list"] = false }
-            extended[key] = value
+            extended[key] = key == "display_name" ? renamed[name].map(JSON.string) ?? value : value
             if key == "output_node" {
                 extended["has_intermediate_output"] = false
                 extended["search_aliases"] = []

@@ -17,6 +17,13 @@ enum OutputNodes {
             }
             return NodeResult()
         },
+        "SaveLatent": NodeBehavior { call in
+            let latent = try call.latent("samples")
+            let slot = try call.services.names.reserve(1, prefix: try call.text("filename_prefix"), kind: .output, width: 0, height: 0)
+            let name = slot.name(inBatch: 0, fileExtension: "latent")
+            try Folders.write(SampleFile.latent(latent), to: slot.folder + "/" + name)
+            return .ui(["latents": [["filename": .string(name), "subfolder": .string(slot.subfolder), "type": "output"]]])
+        },
         "PreviewAny": NodeBehavior { call in
             let text = try call.value("source").pythonText
             return .ui(["text": [.string(text)]], .plain(.string(text)))

@@ -31,6 +31,10 @@ extension Router {
         Route(.GET, "/view_metadata/{}") { _, _, _ in .empty(.notFound) },
         Route(.GET, "/users") { _, _, _ in .json(["storage": "server", "migrated": false]) },
         Route(.GET, "/settings") { _, _, _ in .json([:]) },
+        Route(.GET, "/userdata") { _, request, _ in
+            guard let folder = request.value("dir"), !folder.isEmpty else { return .text("Directory not provided", status: .badRequest) }
+            return .text("Directory not found", status: .notFound)
+        },
         Route(.GET, "/i18n") { _, _, _ in .json([:]) },
         Route(.GET, "/node_replacements", new: true) { _, _, _ in .json([:]) },
         Route(.GET, "/internal/logs", mirrored: false) { router, _, _ in
