@@ -17,7 +17,8 @@ final class FileNames: Sendable {
         func name(inBatch index: Int, fileExtension: String) -> String {
             let digits = String(counter + index)
             let padded = String(repeating: "0", count: max(0, 5 - digits.count)) + digits
-            return "\(prefix.replacing("%batch_num%", with: String(index)))_\(padded)_.\(fileExtension)"
+            let name = prefix.contains("%") ? prefix.replacing("%batch_num%", with: String(index)) : prefix
+            return "\(name)_\(padded)_.\(fileExtension)"
         }
     }
 
@@ -66,10 +67,10 @@ final class FileNames: Sendable {
 
     private static func expand(_ prefix: String, width: Int, height: Int) -> String {
         let now = WallClock.calendar()
-        func two(_ value: Int32) -> String { (value < 10 ? "0" : "") + String(value) }
         let values = [
-            ("%width%", String(width)), ("%height%", String(height)), ("%year%", String(now.tm_year + 1900)), ("%month%", two(now.tm_mon + 1)),
-            ("%day%", two(now.tm_mday)), ("%hour%", two(now.tm_hour)), ("%minute%", two(now.tm_min)), ("%second%", two(now.tm_sec)),
+            ("%width%", String(width)), ("%height%", String(height)), ("%year%", String(now.tm_year + 1900)), ("%month%", WallClock.two(now.tm_mon + 1)),
+            ("%day%", WallClock.two(now.tm_mday)), ("%hour%", WallClock.two(now.tm_hour)),
+            ("%minute%", WallClock.two(now.tm_min)), ("%second%", WallClock.two(now.tm_sec)),
         ]
         return values.reduce(prefix) { $0.replacing($1.0, with: $1.1) }
     }

@@ -25,7 +25,7 @@ enum WebP {
         var data = bits.finish()
         let size = data.count
         if size % 2 == 1 { data.append(0) }
-        return Array("RIFF".utf8) + little(12 + data.count - 0) + Array("WEBPVP8L".utf8) + little(size) + data
+        return Array("RIFF".utf8) + little(12 + data.count) + Array("WEBPVP8L".utf8) + little(size) + data
     }
 
     /// Code lengths of 8 for the first symbols and 0 for the rest, written with a code-length code that knows only 8 and "many zeros".

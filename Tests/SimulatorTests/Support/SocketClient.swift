@@ -45,7 +45,7 @@ final class SocketClient: Sendable {
                     return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(configuration: pipeline)
                 }
             }
-        guard let channel = try await upgrade.get() else { throw SocketRefused() }
+        guard let channel = try? await upgrade.get() else { throw SocketRefused() }  // another answer than 101, or a closed connection
         return SocketClient(channel: channel, stream: stream)
     }
 

@@ -74,6 +74,14 @@ struct TestServer: Sendable {
         return socket
     }
 
+    /// Asks until the prompt has ended; for when no socket tells.
+    @discardableResult
+    func waitForHistory(_ id: String) async throws -> JSON {
+        while true {
+            if let entry = try await history(id) { return entry }
+        }
+    }
+
     func history(_ id: String) async throws -> JSON? { try await get("/history/\(id)").json[id] }
 
     static let featureFlags = #"{"type": "feature_flags", "data": {"supports_preview_metadata": true}}"#
@@ -93,6 +101,7 @@ extension SocketClient {
     }
 
     /// Up to the end of a run: `executing` with node null.
+    @discardableResult
     func messagesOfRun() async throws -> [SocketMessage] { try await messages { $0.isEndOfRun } }
 
     func message(_ type: String) async throws -> JSON {
@@ -140,7 +149,7 @@ enum Graphs {
             "3": [
                 "class_type": "KSampler",
                 "inputs": [
-                    "seed": seed, "steps": JSON(steps), "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
+                    "seed": seed, "steps": JSON(steps), "cfg": 7.5, "sampler_name": "euler", "scheduler": "normal", "denoise": .number(JSONNumber(literal: "1.0")),
                     "model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0],
                 ],
             ],
