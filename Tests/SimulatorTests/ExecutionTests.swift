@@ -1,5 +1,4 @@
 import Foundation
-import Logging
 import OrderedCollections
 import OrderedJSON
 import Testing
@@ -11,7 +10,9 @@ import Testing
 struct ExecutionTests {
     @Test(arguments: [true, false])
     func previewsAreJPEGsThatChangeFromStepToStep(_ negotiates: Bool) async throws {
-        try await withSimulator { $0.previewSize = 96 } _: { server in
+        try await withSimulator {
+            $0.previewSize = 96
+        } _: { server in
             let socket = try await server.socket(flags: negotiates)
             _ = try await server.submit(Graphs.textToImage(steps: 6, size: 128))
             let messages = try await socket.messagesOfRun()
@@ -31,10 +32,15 @@ struct ExecutionTests {
     }
 
     @Test func previewsKeepProportions() async throws {
-        try await withSimulator { $0.previewSize = 80 } _: { server in
+        try await withSimulator {
+            $0.previewSize = 80
+        } _: { server in
             let socket = try await server.socket()
             _ = try await server.submit([
-                "1": ["class_type": "SimSampler", "inputs": ["seed": "s", "steps": 1, "delay_ms": 0, "width": 160, "height": 64, "batch_size": 1]],
+                "1": [
+                    "class_type": "SimSampler",
+                    "inputs": ["seed": "s", "steps": 1, "delay_ms": 0, "width": 160, "height": 64, "batch_size": 1],
+                ],
                 "2": ["class_type": "PreviewImage", "inputs": ["images": ["1", 0]]],
             ])
             let picture = try #require(try await socket.messagesOfRun().compactMap(\.picture).first)
@@ -43,7 +49,9 @@ struct ExecutionTests {
     }
 
     @Test func previewsCanBeOff() async throws {
-        try await withSimulator { $0.previewsByDefault = false } _: { server in
+        try await withSimulator {
+            $0.previewsByDefault = false
+        } _: { server in
             let socket = try await server.socket()
             _ = try await server.submit(Graphs.textToImage(seed: 1))
             #expect(try await socket.messagesOfRun().allSatisfy { $0.bytes == nil })
@@ -64,7 +72,8 @@ struct ExecutionTests {
                 return try Picture.decode(file.body)
             }
             let one = try await picture(Graphs.textToImage(seed: 1)), two = try await picture(Graphs.textToImage(seed: 2))
-            let again = try await picture(Graphs.textToImage(seed: 1)), other = try await picture(Graphs.textToImage(seed: 1, text: "a town"))
+            let again = try await picture(Graphs.textToImage(seed: 1)),
+                other = try await picture(Graphs.textToImage(seed: 1, text: "a town"))
             #expect(one.pixels == again.pixels)
             #expect(difference(one, two) > 5 && difference(one, other) > 5)
             #expect(Set(one.pixels).count > 50)  // a picture, not a surface
@@ -101,7 +110,9 @@ struct ExecutionTests {
     }
 
     @Test func anInterruptReachesWaitingSamplers() async throws {
-        try await withSimulator { $0.stepDelay = .seconds(3600) } _: { server in
+        try await withSimulator {
+            $0.stepDelay = .seconds(3600)
+        } _: { server in
             let socket = try await server.socket()
             let id = try await server.submit(Graphs.textToImage())
             try await socket.messages { $0.type == "executing" && $0.data?["node"] == "3" }
@@ -118,7 +129,8 @@ struct ExecutionTests {
         try await withSimulator { server in
             let ui: JSON = [
                 "images": [["filename": "clip.mp4", "subfolder": "video", "type": "output"]], "animated": [true],
-                "audio": [["filename": "tone.wav", "subfolder": "", "type": "temp"]], "3d": [["filename": "m.glb", "subfolder": "", "type": "output"]],
+                "audio": [["filename": "tone.wav", "subfolder": "", "type": "temp"]],
+                "3d": [["filename": "m.glb", "subfolder": "", "type": "output"]],
                 "text": ["hello", "ü"], "odd": [1.5, nil, [["x"]], ["a": ["b": 1]]],
             ]
             let socket = try await server.socket()
@@ -148,7 +160,9 @@ struct ExecutionTests {
     @Test func anUnknownLinkedInputFailsAtRunTime() async throws {
         try await withSimulator { server in
             var graph = Graphs.trivial().object ?? [:]
-            graph["2"] = ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "x", "more": ["1", 0], "ignored": 5]]
+            graph["2"] = [
+                "class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "x", "more": ["1", 0], "ignored": 5],
+            ]
             let socket = try await server.socket()
             _ = try await server.submit(.object(graph))
             let error = try await socket.message("execution_error")
@@ -161,7 +175,10 @@ struct ExecutionTests {
             let socket = try await server.socket()
             let id = try await server.submit([
                 "1": ["class_type": "LoadImage", "inputs": ["image": "example.png"]],
-                "2": ["class_type": "ImageScale", "inputs": ["image": ["1", 0], "upscale_method": "bilinear", "width": 90, "height": 0, "crop": "disabled"]],
+                "2": [
+                    "class_type": "ImageScale",
+                    "inputs": ["image": ["1", 0], "upscale_method": "bilinear", "width": 90, "height": 0, "crop": "disabled"],
+                ],
                 "3": ["class_type": "ImageInvert", "inputs": ["image": ["2", 0]]],
                 "4": ["class_type": "CheckpointLoaderSimple", "inputs": ["ckpt_name": "sd15.safetensors"]],
                 "5": ["class_type": "VAEEncode", "inputs": ["pixels": ["3", 0], "vae": ["4", 2]]],
@@ -183,6 +200,30 @@ struct ExecutionTests {
             let picture = try Picture.decode(try await server.get("/view?filename=0_00001_.png&subfolder=90x60").body)
             #expect(picture.width == 90 && picture.height == 60)
             #expect(outputs?["10"]?["text"]?[0]?.string?.hasPrefix("tensor([[[[0.0000, 0.0000, 0.0000]") == true)
+        }
+    }
+
+    @Test func animationsAreOneFile() async throws {
+        try await withSimulator { server in
+            let socket = try await server.socket()
+            _ = try await server.submit([
+                "1": [
+                    "class_type": "SimSampler",
+                    "inputs": ["seed": "s", "steps": 1, "delay_ms": 0, "width": 16, "height": 8, "batch_size": 3],
+                ],
+                "2": [
+                    "class_type": "SaveAnimatedWEBP",
+                    "inputs": [
+                        "images": ["1", 0], "filename_prefix": "a", "fps": 10, "lossless": true, "quality": 80, "method": "default",
+                    ],
+                ],
+            ])
+            let output = try await socket.message("executed")["output"]
+            #expect(output == ["images": [["filename": "a_00001_.webp", "subfolder": "", "type": "output"]], "animated": [true]])
+            let file = try await server.get("/view?filename=a_00001_.webp")
+            #expect(file.header("content-type") == "image/webp")
+            let text = String(decoding: file.body, as: Unicode.ASCII.self)
+            #expect(text.ranges(of: "ANMF").count == 3 && text.contains("WEBPVP8X"))
         }
     }
 
@@ -211,7 +252,9 @@ struct ExecutionTests {
 
     @Test func progressIsThrottledWithoutPreviewsSince025() async throws {
         for (compatibility, expected) in [(ComfySimulator.Compatibility.v0_25_0, 1), (.v0_3_64, 30)] {
-            try await withSimulator { $0.compatibility = compatibility } _: { server in
+            try await withSimulator {
+                $0.compatibility = compatibility
+            } _: { server in
                 let socket = try await server.socket()
                 _ = try await server.submit([
                     "1": ["class_type": "EmptyImage", "inputs": ["width": 8, "height": 8, "batch_size": 1, "color": 0]],
@@ -242,7 +285,9 @@ struct ExecutionTests {
     @Test func aChangedFileIsLoadedAgain() async throws {
         let folder = try TemporaryFolder()
         let path = folder.path
-        try await withSimulator { $0.directory = path } _: { server in
+        try await withSimulator {
+            $0.directory = path
+        } _: { server in
             let graph: JSON = [
                 "1": ["class_type": "LoadImage", "inputs": ["image": "a.png"]],
                 "2": ["class_type": "PreviewImage", "inputs": ["images": ["1", 0]]],
@@ -255,103 +300,6 @@ struct ExecutionTests {
                 #expect(cached == .array(expected.map(JSON.string)))
             }
         }
-    }
-
-    // MARK: Queue
-
-    @Test func frontAndNumberOvertake() async throws {
-        try await withSimulator { server in
-            let socket = try await server.socket()
-            let first = try await server.submit(Graphs.slow())
-            try await socket.messages { $0.data?["node"] == "2" }
-            var ids: [String] = []
-            for more in [[:], ["front": true], ["number": -7.5], ["number": "3"]] as [JSONObject] {
-                ids.append(try await server.submit(Graphs.trivial(color: ids.count + 10), more))
-            }
-            let pending = try await server.get("/queue").json["queue_pending"]?.array ?? []
-            #expect(Set(pending.compactMap { $0[0]?.number?.literal }) == ["1", "-2", "-7.5", "3.0"])
-            try await server.post("/interrupt", ["prompt_id": .string(first)])
-            var order: [JSON] = []
-            while order.count < 4 { order.append(try await socket.message("execution_start")["prompt_id"] ?? .null) }
-            #expect(order == [ids[2], ids[1], ids[0], ids[3]].map(JSON.string))
-            #expect(server.simulator.statistics.promptsAccepted == 5)
-            #expect(server.simulator.statistics.promptsRun[first] == 1)
-            #expect(server.simulator.statistics.framesSent > 0)
-        }
-    }
-
-    /// Three equal entries: taking one out compares two equal ones, and the worker dies.
-    @Test func threeEqualPromptsKillTheWorker() async throws {
-        try await withSimulator { server in
-            let socket = try await server.socket()
-            let first = try await server.submit(Graphs.slow())
-            try await socket.messages { $0.data?["node"] == "2" }
-            let body: JSON = [
-                "prompt": Graphs.trivial(), "client_id": "client-a", "number": 5, "prompt_id": "dddddddd-1111-4000-8000-000000000001",
-            ]
-            #expect(try await server.post("/prompt", body).status == 200)
-            #expect(try await server.post("/prompt", body).status == 500)
-            #expect(try await server.post("/prompt", body).status == 500)
-            #expect(try await server.get("/queue").json["queue_pending"]?.array?.count == 3)
-            try await server.post("/interrupt", ["prompt_id": .string(first)])
-            try await socket.messagesOfRun()
-            _ = try await server.submit(Graphs.trivial(color: 9))
-            let queue = try await server.get("/queue").json
-            #expect(queue["queue_running"] == [] && (queue["queue_pending"]?.array?.count ?? 0) > 0)
-            #expect(try await server.get("/system_stats").status == 200)
-        }
-    }
-
-    @Test func nullExtraDataKillsTheOldWorker() async throws {
-        try await withSimulator { $0.compatibility = .v0_3_64 } _: { server in
-            let socket = try await server.socket(flags: false)
-            _ = await socket.next()
-            let body: JSON = ["prompt": Graphs.trivial(), "extra_data": nil]
-            #expect(try await server.post("/prompt", body).status == 200)
-            for _ in 0..<2 { #expect(await socket.next()?.type == "status") }
-            _ = try await server.submit(Graphs.trivial())
-            #expect(try await server.get("/prompt").json["exec_info"]?["queue_remaining"] == 2)
-        }
-    }
-
-    @Test func aBusyPortIsAnErrorOfStart() async throws {
-        try await withSimulator { server in
-            var configuration = ComfySimulator.Configuration()
-            configuration.port = server.port
-            let second = ComfySimulator(configuration: configuration, logger: .init(label: "test"))
-            await #expect(throws: (any Error).self) { _ = try await second.start() }
-        }
-    }
-
-    @Test func aRestartKeepsOutputsAndForgetsTheRest() async throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path
-        let id = try await withSimulator { $0.directory = path } _: { server in
-            let socket = try await server.socket()
-            let id = try await server.submit(["1": ["class_type": "EmptyImage", "inputs": ["width": 8, "height": 8, "batch_size": 1, "color": 0]],
-                "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "kept"]],
-                "3": ["class_type": "PreviewImage", "inputs": ["images": ["1", 0]]]])
-            try await socket.messagesOfRun()
-            return id
-        }
-        try await withSimulator { $0.directory = path } _: { server in
-            #expect(try await server.history(id) == nil)
-            #expect(try await server.get("/view?filename=kept_00001_.png").status == 200)
-            #expect(try FileManager.default.contentsOfDirectory(atPath: path + "/temp") == [])
-            let answer = try await server.post("/prompt", ["prompt": Graphs.trivial(prefix: "kept"), "client_id": "c"])
-            #expect(answer.json["number"] == 0)
-            let socket = try await server.socket("d", flags: false)
-            _ = try await server.submit(Graphs.trivial(color: 9, prefix: "kept"), client: "d")
-            #expect(try await socket.message("executed")["output"]?["images"]?[0]?["filename"] == "kept_00003_.png")
-        }
-    }
-
-    @Test func aForeignTempFolderIsNotEmptied() throws {
-        let folder = try TemporaryFolder()
-        try FileManager.default.createDirectory(atPath: folder.path + "/temp", withIntermediateDirectories: true)
-        try Folders.write([1], to: folder.path + "/temp/mine")
-        #expect(throws: Folders.ForeignTemp.self) { try Folders(root: folder.path) }
-        #expect(FileManager.default.fileExists(atPath: folder.path + "/temp/mine"))
     }
 
     /// Mean distance per sample, 0 to 255.

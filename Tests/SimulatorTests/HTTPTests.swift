@@ -10,7 +10,9 @@ import Testing
 @Suite(.timeLimit(.minutes(1)))
 struct HTTPTests {
     @Test func bodiesBeyondTheLimitAreRefused() async throws {
-        try await withSimulator { $0.maximumUploadSize = 10_000 } _: { server in
+        try await withSimulator {
+            $0.maximumUploadSize = 10_000
+        } _: { server in
             let answer = try await server.request(.POST, "/prompt", [:], [UInt8](repeating: 32, count: 10_001))
             #expect(answer.status == 413 && answer.text == "Maximum request body size 10000 exceeded.")
             #expect(try await server.get("/features").json["max_upload_size"] == 10000)
@@ -22,7 +24,9 @@ struct HTTPTests {
             for path in ["/prompt", "/queue", "/object_info/KSampler", "/view?filename=example.png&type=input"] {
                 let get = try await server.get(path), head = try await server.request(.HEAD, path)
                 #expect(head.status == 200 && head.body.isEmpty)
-                #expect(head.header("content-length") == get.header("content-length") && get.body.count == Int(get.header("content-length") ?? ""))
+                #expect(
+                    head.header("content-length") == get.header("content-length")
+                        && get.body.count == Int(get.header("content-length") ?? ""))
             }
         }
     }
@@ -37,7 +41,9 @@ struct HTTPTests {
     func rangesOfFiles(_ range: String, _ status: Int, _ contentRange: String, _ part: Range<Int>) async throws {
         let folder = try TemporaryFolder()
         let path = folder.path
-        try await withSimulator { $0.directory = path } _: { server in
+        try await withSimulator {
+            $0.directory = path
+        } _: { server in
             let bytes = (0..<1000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
             try Folders.write(bytes, to: path + "/output/f.bin")
             let answer = try await server.get("/view?filename=f.bin", ["Range": range])
@@ -66,12 +72,16 @@ struct HTTPTests {
     @Test func largeFilesArriveWhole() async throws {
         let folder = try TemporaryFolder()
         let path = folder.path
-        try await withSimulator { $0.directory = path } _: { server in
+        try await withSimulator {
+            $0.directory = path
+        } _: { server in
             var random = SplitMix(state: 1)
             let bytes = (0..<3_000_001).map { _ in UInt8(random.next() & 0xFF) }
             try Folders.write(bytes, to: path + "/output/large.bin")
             #expect(try await server.get("/view?filename=large.bin").body == bytes)
-            #expect(try await server.get("/view?filename=large.bin", ["Range": "bytes=300000-2999999"]).body == Array(bytes[300_000..<3_000_000]))
+            #expect(
+                try await server.get("/view?filename=large.bin", ["Range": "bytes=300000-2999999"]).body
+                    == Array(bytes[300_000..<3_000_000]))
         }
     }
 
@@ -93,11 +103,15 @@ struct HTTPTests {
     }
 
     @Test func objectInfoDescribesWhatRuns() async throws {
-        try await withSimulator { $0.checkpoints = ["a.safetensors", "b.safetensors"] } _: { server in
+        try await withSimulator {
+            $0.checkpoints = ["a.safetensors", "b.safetensors"]
+        } _: { server in
             let info = try #require(try await server.get("/object_info").json.object)
             for name in [
-                "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "LoadImage", "EmptyImage", "ImageScale",
-                "ImageInvert", "SaveImage", "PreviewImage", "SaveImageWebsocket", "SimDelay", "SimRaise", "SimOutput", "SimBlock", "SimExpand",
+                "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "LoadImage", "EmptyImage",
+                "ImageScale",
+                "ImageInvert", "SaveImage", "PreviewImage", "SaveImageWebsocket", "SimDelay", "SimRaise", "SimOutput", "SimBlock",
+                "SimExpand",
                 "SimProgressText", "SimSampler",
             ] {
                 let entry = try #require(info[name], "\(name)")

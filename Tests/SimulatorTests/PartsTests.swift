@@ -19,7 +19,8 @@ struct PartsTests {
 
     private func prompt(_ number: Double, _ id: String) -> Prompt {
         Prompt(
-            id: id, priority: Priority(given: number), graph: [:], extraData: [:], outputs: [], client: .absent, previews: false, killsWorker: false)
+            id: id, priority: Priority(given: number), graph: [:], extraData: [:], outputs: [], client: .absent, previews: false,
+            killsWorker: false)
     }
 
     /// The expected order is what Python's heapq leaves behind for the same pushes.
@@ -59,7 +60,8 @@ struct PartsTests {
 
     @Test(arguments: [3, 4]) func pngSurvivesARoundTrip(_ channels: Int) throws {
         var random = SplitMix(state: 7)
-        let picture = Picture(width: 13, height: 7, channels: channels, pixels: (0..<13 * 7 * channels).map { _ in UInt8(random.next() & 0xFF) })
+        let picture = Picture(
+            width: 13, height: 7, channels: channels, pixels: (0..<13 * 7 * channels).map { _ in UInt8(random.next() & 0xFF) })
         let file = PNG.adding([("prompt", Array("{}".utf8)), ("k", [])], to: try picture.png())
         let decoded = try Picture.decode(file)
         #expect(decoded.pixels == picture.pixels && decoded.channels == channels)
@@ -103,10 +105,12 @@ struct PartsTests {
 
     // MARK: Files
 
-    @Test(arguments: [
-        ("a.png [output]", "a.png", Folders.Kind.output), ("a.png [temp]", "a.png", .temp), ("a.png[input]", "a.pn", .input), ("a.png", "a.png", nil),
-        ("[output]", "", .output),
-    ] as [(String, String, Folders.Kind?)])
+    @Test(
+        arguments: [
+            ("a.png [output]", "a.png", Folders.Kind.output), ("a.png [temp]", "a.png", .temp), ("a.png[input]", "a.pn", .input),
+            ("a.png", "a.png", nil),
+            ("[output]", "", .output),
+        ] as [(String, String, Folders.Kind?)])
     func annotations(_ name: String, _ plain: String, _ kind: Folders.Kind?) { #expect(Folders.annotated(name) == (plain, kind)) }
 
     @Test func subfoldersStayInside() throws {

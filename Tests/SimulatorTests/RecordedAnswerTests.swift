@@ -15,7 +15,7 @@ struct RecordedAnswerTests {
         "v0.25/jobs_api", "v0.25/prompt_id_and_extra_data", "v0.25/cached_no_client_id", "cached_full", "v0.25/cached_full",
         "node_exception", "v0.25/node_exception", "interrupt_running", "v0.25/interrupt_running", "delete_pending", "v0.25/delete_pending",
         "subgraph_expansion", "v0.25/subgraph_expansion", "no_client_id", "v0.25/no_client_id", "view_variants", "v0.25/view_variants",
-        "v0.25/security_headers",
+        "v0.25/security_headers", "v0.25/intermediate_output",
     ])
     func answersAreAsRecorded(_ scenario: String) async throws {
         let recording = try Recording(scenario)
@@ -25,7 +25,9 @@ struct RecordedAnswerTests {
             $0.compatibility = scenario.hasPrefix("v0.25/") ? .v0_25_0 : .v0_3_64
             $0.checkpoints = ["random-sd15.safetensors"]
             $0.directory = folder.path
-        } _: { server in try await Replay(recording, against: server) }
+        } _: { server in
+            try await Replay(recording, against: server)
+        }
         #expect(!replay.recorded.exchanges.isEmpty)
         for (simulated, recorded) in zip(replay.simulated.exchanges, replay.recorded.exchanges) where !isPeculiar(recorded) {
             expectSame([simulated], [recorded], scenario)
@@ -42,7 +44,8 @@ extension Recording {
     /// Files that the recorded client fetched and that no graph makes.
     fileprivate func writeViewedFiles(to root: String) throws {
         for event in events where event.event == "http_request" && event["path"] == "/view" {
-            guard let name = event["query"]?["filename"]?.string, let answer = events.first(where: { $0.event == "http_response" && $0["id"] == event["id"] }),
+            guard let name = event["query"]?["filename"]?.string,
+                let answer = events.first(where: { $0.event == "http_response" && $0["id"] == event["id"] }),
                 answer["status"] == 200, !name.contains("[")
             else { continue }
             let folder = "\(root)/\(event["query"]?["type"]?.string ?? "output")/\(event["query"]?["subfolder"]?.string ?? "")"

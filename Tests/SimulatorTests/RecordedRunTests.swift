@@ -7,11 +7,12 @@ import Testing
 /// The order of messages on each socket, held against recordings of real servers. Serialized like `RecordedAnswerTests`.
 @Suite(.serialized, .timeLimit(.minutes(1)))
 struct RecordedRunTests {
-    @Test(arguments: [
-        "success_previews_metadata", "success_previews_legacy", "cached_full", "cached_partial", "node_exception", "interrupt_running",
-        "interrupt_uninterruptible", "save_image_websocket", "save_image_websocket_legacy", "subgraph_expansion",
-        "execution_blocker", "no_client_id", "preview_image_temp", "ws_first_message", "worker_thread_dead",
-    ], ["", "v0.25/"])
+    @Test(
+        arguments: [
+            "success_previews_metadata", "success_previews_legacy", "cached_full", "cached_partial", "node_exception", "interrupt_running",
+            "interrupt_uninterruptible", "save_image_websocket", "save_image_websocket_legacy", "subgraph_expansion",
+            "execution_blocker", "no_client_id", "preview_image_temp", "ws_first_message", "worker_thread_dead",
+        ], ["", "v0.25/"])
     func messagesComeAsRecorded(_ scenario: String, _ version: String) async throws {
         let replay = try await replay(version + scenario)
         for (socket, lines) in replay.recorded.sockets {
@@ -32,7 +33,7 @@ struct RecordedRunTests {
     }
 
     /// The everyday job with the stock sampler, its previews on, off and as configured.
-    @Test(arguments: ["v0.25/txt2img_ksampler", "txt2img_ksampler", "v0.25/preview_method_per_prompt"])
+    @Test(arguments: ["v0.25/txt2img_ksampler", "txt2img_ksampler", "v0.25/preview_method_per_prompt", "v0.25/intermediate_output"])
     func samplersSendAsRecorded(_ scenario: String) async throws {
         let replay = try await replay(scenario) { $0.checkpoints = ["random-sd15.safetensors"] }
         for (socket, lines) in replay.recorded.sockets {
@@ -56,6 +57,8 @@ struct RecordedRunTests {
         return try await withSimulator {
             $0.compatibility = name.hasPrefix("v0.25/") ? .v0_25_0 : .v0_3_64
             configure(&$0)
-        } _: { server in try await Replay(recording, against: server) }
+        } _: { server in
+            try await Replay(recording, against: server)
+        }
     }
 }

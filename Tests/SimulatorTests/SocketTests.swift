@@ -13,7 +13,8 @@ struct SocketTests {
     func greetsWithStatusAndSid(_ path: String) async throws {
         try await withSimulator { server in
             let socket = try await SocketClient.connect(port: server.port, path: path)
-            #expect(await socket.next()?.json == ["type": "status", "data": ["status": ["exec_info": ["queue_remaining": 0]], "sid": "me"]])
+            #expect(
+                await socket.next()?.json == ["type": "status", "data": ["status": ["exec_info": ["queue_remaining": 0]], "sid": "me"]])
             try await socket.close()
         }
     }
@@ -62,7 +63,9 @@ struct SocketTests {
         (.v0_25_0, HTTPHeaders([("Origin", "http://evil.example")])), (.v0_3_64, HTTPHeaders([("Origin", "http://evil.example:1")])),
     ])
     func refusesStrangers(_ compatibility: ComfySimulator.Compatibility, _ headers: HTTPHeaders) async throws {
-        try await withSimulator { $0.compatibility = compatibility } _: { server in
+        try await withSimulator {
+            $0.compatibility = compatibility
+        } _: { server in
             await #expect(throws: SocketRefused.self) { try await SocketClient.connect(port: server.port, path: "/ws", headers: headers) }
             let plain = try await server.get("/ws", headers)
             #expect(plain.status == 403)
@@ -118,7 +121,9 @@ struct SocketTests {
             try await old.close()
 
             _ = try await server.submit(Graphs.trivial(color: 2))
-            _ = try await witness.messages { $0.type == "status" && $0.data?["sid"] == nil && $0.data?["status"]?["exec_info"]?["queue_remaining"] == 0 }
+            _ = try await witness.messages {
+                $0.type == "status" && $0.data?["sid"] == nil && $0.data?["status"]?["exec_info"]?["queue_remaining"] == 0
+            }
             try await new.send(.ping, [])
             var heard: [String] = []
             while let message = await new.next(), message.kind != "pong" { heard.append(message.kind) }
@@ -132,7 +137,9 @@ struct SocketTests {
     @Test func aSlowReaderHoldsUpEverybody() async throws {
         let folder = try TemporaryFolder()
         let path = folder.path
-        try await withSimulator { $0.directory = path } _: { server in
+        try await withSimulator {
+            $0.directory = path
+        } _: { server in
             // About 6 MB that do not compress; three of them are more than the kernel keeps for a reader.
             let noise = Picture(width: 1400, height: 1400, color: 0).blended(withNoise: 1, seed: 1)
             try Folders.write(try noise.png(), to: path + "/input/noise.png")
@@ -189,7 +196,9 @@ struct SocketTests {
             func graph(_ text: String, _ toAll: Bool) -> JSON {
                 [
                     "1": ["class_type": "EmptyImage", "inputs": ["width": 8, "height": 8, "batch_size": 1, "color": 0]],
-                    "t2": ["class_type": "SimProgressText", "inputs": ["image": ["1", 0], "text": .string(text), "broadcast": JSON(toAll)]],
+                    "t2": [
+                        "class_type": "SimProgressText", "inputs": ["image": ["1", 0], "text": .string(text), "broadcast": JSON(toAll)],
+                    ],
                     "3": ["class_type": "PreviewImage", "inputs": ["images": ["t2", 0]]],
                 ]
             }

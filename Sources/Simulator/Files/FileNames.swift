@@ -36,7 +36,8 @@ final class FileNames: Sendable {
         guard full.hasPrefix(base + "/") else {
             throw NodeFailure(
                 type: "Exception",
-                message: "**** ERROR: Saving image outside the output folder is not allowed.\n full_output_folder: \(full)\n         output_dir: \(base)\n")
+                message: "**** ERROR: Saving image outside the output folder is not allowed.\n full_output_folder: \(full)\n"
+                    + "         output_dir: \(base)\n")
         }
         let parts = full.dropFirst(base.count + 1).split(separator: "/")
         let subfolder = parts.dropLast().joined(separator: "/")
@@ -68,8 +69,8 @@ final class FileNames: Sendable {
     private static func expand(_ prefix: String, width: Int, height: Int) -> String {
         let now = WallClock.calendar()
         let values = [
-            ("%width%", String(width)), ("%height%", String(height)), ("%year%", String(now.tm_year + 1900)), ("%month%", WallClock.two(now.tm_mon + 1)),
-            ("%day%", WallClock.two(now.tm_mday)), ("%hour%", WallClock.two(now.tm_hour)),
+            ("%width%", String(width)), ("%height%", String(height)), ("%year%", String(now.tm_year + 1900)),
+            ("%month%", WallClock.two(now.tm_mon + 1)), ("%day%", WallClock.two(now.tm_mday)), ("%hour%", WallClock.two(now.tm_hour)),
             ("%minute%", WallClock.two(now.tm_min)), ("%second%", WallClock.two(now.tm_sec)),
         ]
         return values.reduce(prefix) { $0.replacing($1.0, with: $1.1) }

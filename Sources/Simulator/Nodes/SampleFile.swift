@@ -44,7 +44,8 @@ enum SampleFile {
     private static func wave() -> [UInt8] {
         let samples = (0..<800).map { UInt8($0 * 880 / 8000 % 2 == 0 ? 100 : 156) }
         func little(_ value: Int, _ bytes: Int) -> [UInt8] { (0..<bytes).map { UInt8(value >> ($0 * 8) & 0xFF) } }
-        let format = Array("fmt ".utf8) + little(16, 4) + little(1, 2) + little(1, 2) + little(8000, 4) + little(8000, 4) + little(1, 2) + little(8, 2)
+        let numbers = [(16, 4), (1, 2), (1, 2), (8000, 4), (8000, 4), (1, 2), (8, 2)]
+        let format = Array("fmt ".utf8) + numbers.flatMap { little($0.0, $0.1) }
         let data = Array("data".utf8) + little(samples.count, 4) + samples
         return Array("RIFF".utf8) + little(4 + format.count + data.count, 4) + Array("WAVE".utf8) + format + data
     }

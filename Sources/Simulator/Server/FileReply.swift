@@ -21,7 +21,8 @@ enum FileReply {
         guard let range = range(wanted, size: file.size), let part = file.part(range) else {
             return Reply(
                 status: .rangeNotSatisfiable,
-                headers: ["Content-Disposition": disposition, "Content-Type": type, "Content-Range": "bytes */\(file.size)"], body: .emptyChunked)
+                headers: ["Content-Disposition": disposition, "Content-Type": type, "Content-Range": "bytes */\(file.size)"],
+                body: .emptyChunked)
         }
         headers.add(name: "Content-Range", value: "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(file.size)")
         return Reply(status: .partialContent, headers: headers, body: .file(part))

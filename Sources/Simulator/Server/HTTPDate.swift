@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #endif
 
 /// Dates in HTTP's preferred form, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
@@ -15,7 +15,8 @@ enum HTTPDate {
         var parts = tm()
         gmtime_r(&time, &parts)
         let clock = [parts.tm_hour, parts.tm_min, parts.tm_sec].map { WallClock.two($0) }.joined(separator: ":")
-        return "\(days[Int(parts.tm_wday)]), \(WallClock.two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(parts.tm_year + 1900) \(clock) GMT"
+        return
+            "\(days[Int(parts.tm_wday)]), \(WallClock.two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(parts.tm_year + 1900) \(clock) GMT"
     }
 
     /// Nil for every other form.

@@ -38,9 +38,11 @@ extension Router {
         Route(.GET, "/i18n") { _, _, _ in .json([:]) },
         Route(.GET, "/node_replacements", new: true) { _, _, _ in .json([:]) },
         Route(.GET, "/internal/logs", mirrored: false) { router, _, _ in
-            .json(.string(router.logs.entries.compactMap { entry in
-                entry["t"]?.string.map { "\($0) - \(entry["m"]?.string ?? "")" }
-            }.joined()))
+            .json(
+                .string(
+                    router.logs.entries.compactMap { entry in
+                        entry["t"]?.string.map { "\($0) - \(entry["m"]?.string ?? "")" }
+                    }.joined()))
         },
         Route(.GET, "/internal/logs/raw", mirrored: false) { router, _, _ in
             .json(["entries": .array(router.logs.entries), "size": ["cols": 80, "rows": 24]])

@@ -40,7 +40,8 @@ struct Normalizer {
         case "current_inputs":
             return .array((json.object?.keys.sorted() ?? []).map(JSON.string))
         case "outputs" where json.object != nil, "meta":  // a Python set decides the order of independent nodes
-            return .object(JSONObject(uniqueKeysWithValues: (json.object ?? [:]).map { ($0.key, normalized($0.value)) }.sorted { $0.0 < $1.0 }))
+            return .object(
+                JSONObject(uniqueKeysWithValues: (json.object ?? [:]).map { ($0.key, normalized($0.value)) }.sorted { $0.0 < $1.0 }))
         case "sid" where json.string?.wholeMatch(of: /[0-9a-f]{32}/) != nil:
             return "random"
         case "executed", "current_outputs", "dependent_outputs":
@@ -51,7 +52,10 @@ struct Normalizer {
         case .array(let elements):
             // [number, prompt id, graph, extra data, outputs]
             if elements.count == 5, let id = elements[1].string, names[id] != nil {
-                return .array([0, .string(names[id] ?? ""), normalized(elements[2]), normalized(elements[3]), .array(elements[4].array?.sorted { $0.text < $1.text } ?? [])])
+                return .array([
+                    0, .string(names[id] ?? ""), normalized(elements[2]), normalized(elements[3]),
+                    .array(elements[4].array?.sorted { $0.text < $1.text } ?? []),
+                ])
             }
             return .array(elements.map { normalized($0) })
         case .object(let members):

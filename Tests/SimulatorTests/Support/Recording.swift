@@ -65,7 +65,8 @@ enum RecordedGraph {
         switch name {
         case "RecSampler":
             translated = [
-                "seed": .string(input("seed").number?.literal ?? ""), "steps": input("steps"), "delay_ms": input("delay_ms"), "width": 64, "height": 64,
+                "seed": .string(input("seed").number?.literal ?? ""), "steps": input("steps"), "delay_ms": input("delay_ms"), "width": 64,
+                "height": 64,
                 "batch_size": input("batch"),
             ]
         case "RecSleep":
@@ -74,7 +75,8 @@ enum RecordedGraph {
             translated = inputs
         case "RecExpand":
             translated = [
-                "seed": .string(input("seed").number?.literal ?? ""), "count": input("count"), "with_preview": input("with_preview"), "message": "",
+                "seed": .string(input("seed").number?.literal ?? ""), "count": input("count"), "with_preview": input("with_preview"),
+                "message": "",
             ]
         case "RecExpandRaise":
             translated = [

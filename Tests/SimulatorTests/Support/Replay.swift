@@ -146,7 +146,8 @@ func expectSame<Element: Equatable>(
     _ simulated: [Element], _ recorded: [Element], _ label: String, sourceLocation: SourceLocation = #_sourceLocation
 ) {
     for index in 0..<max(simulated.count, recorded.count) {
-        let ours = index < simulated.count ? "\(simulated[index])" : "nothing", theirs = index < recorded.count ? "\(recorded[index])" : "nothing"
+        let ours = index < simulated.count ? "\(simulated[index])" : "nothing",
+            theirs = index < recorded.count ? "\(recorded[index])" : "nothing"
         guard ours != theirs else { continue }
         let place = max(0, zip(ours, theirs).prefix { $0 == $1 }.count - 60)
         Issue.record(

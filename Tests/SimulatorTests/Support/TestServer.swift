@@ -138,7 +138,9 @@ enum Graphs {
     /// EmptyImage → SaveImage.
     static func trivial(color: Int = 1, prefix: String = "t", size: Int = 16) -> JSON {
         [
-            "1": ["class_type": "EmptyImage", "inputs": ["width": JSON(size), "height": JSON(size), "batch_size": 1, "color": JSON(color)]],
+            "1": [
+                "class_type": "EmptyImage", "inputs": ["width": JSON(size), "height": JSON(size), "batch_size": 1, "color": JSON(color)],
+            ],
             "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": .string(prefix)]],
         ]
     }
@@ -149,7 +151,8 @@ enum Graphs {
             "3": [
                 "class_type": "KSampler",
                 "inputs": [
-                    "seed": seed, "steps": JSON(steps), "cfg": 7.5, "sampler_name": "euler", "scheduler": "normal", "denoise": .number(JSONNumber(literal: "1.0")),
+                    "seed": seed, "steps": JSON(steps), "cfg": 7.5, "sampler_name": "euler", "scheduler": "normal",
+                    "denoise": .number(JSONNumber(literal: "1.0")),
                     "model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0],
                 ],
             ],
