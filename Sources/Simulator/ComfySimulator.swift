@@ -100,7 +100,7 @@ package final class ComfySimulator: Service {
         let loop = group.next()
         let folders = try Folders(root: directory)
         let catalog = NodeCatalog(compatibility: configuration.compatibility, checkpoints: configuration.checkpoints)
-        let connections = Connections(loop: loop)
+        let connections = Connections()
         let hub = EventHub(
             loop: loop, serverFeatures: ServerInfo.features(configuration),
             onCrash: { [logger] in

@@ -237,7 +237,8 @@ final class PromptRun {
             key.utf8.allSatisfy { $0 > 0x1F && $0 < 0x7F } && !key.isEmpty ? (key, PythonJSON.encode(value)) : nil
         }
 
-    /// Five letters in the names of a PreviewImage's files. They belong to the node object, which lives on in the next run of the same node.
+    /// Five letters in the names of a PreviewImage's files. They belong to the node object, which lives on in the next run of the same
+    /// node.
     func letters(of id: String) -> String { services.letters.letters(of: id) }
 
     // MARK: Messages

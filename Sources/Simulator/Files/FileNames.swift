@@ -3,8 +3,8 @@ import Synchronization
 
 /// Names for saved pictures: prefix, counter, subfolder (protocol section 4.4).
 ///
-/// ComfyUI lists the folder for each save; this reads it once per folder and prefix and counts on, so that saving does not slow down with the number
-/// of files. Uploads into output or temp make it read again.
+/// ComfyUI lists the folder for each save; this reads it once per folder and prefix and counts on, so that saving does not slow down with
+/// the number of files. Uploads into output or temp make it read again.
 final class FileNames: Sendable {
     struct Slot {
         let kind: Folders.Kind

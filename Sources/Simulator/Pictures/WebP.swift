@@ -1,4 +1,5 @@
-/// Lossless WebP (RFC 9649), without any compression: `/view?preview=` answers WebP by default, and no codec for it is among the dependencies.
+/// Lossless WebP (RFC 9649), without any compression: `/view?preview=` answers WebP by default, and no codec for it is among the
+/// dependencies.
 ///
 /// Each pixel is written as four literal symbols with flat codes of 8 bits (9 for green, whose alphabet also holds copy lengths).
 enum WebP {

@@ -2,7 +2,7 @@ import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
 
-/// What the server has and is (protocol section 3), and stubs of the front-end's routes where clients look for them.
+/// What the server has and is (protocol section 3), and the front-end's routes as an empty installation answers them.
 extension Router {
     static let infoRoutes: [Route] = [
         Route(.GET, "/features") { router, _, _ in .json(ServerInfo.features(router.configuration)) },

@@ -86,10 +86,11 @@ struct Validator {
         }
         let title = node["_meta"]?["title"]
         let shown = title ?? name
+        let label = shown.map(PythonText.str) ?? "ID #\(id)"
         let message =
             name == nil
-            ? "Node '\(title.map(PythonText.str) ?? "ID #\(id)")' has no class_type. The workflow may be corrupted or a custom node is missing."
-            : "Node '\(shown.map(PythonText.str) ?? "")' not found. The custom node may not be installed."
+            ? "Node '\(label)' has no class_type. The workflow may be corrupted or a custom node is missing."
+            : "Node '\(label)' not found. The custom node may not be installed."
         return Self.error(
             "missing_node_type", message, details: "Node ID '#\(id)'",
             extra: ["node_id": .string(id), "class_type": name ?? .null, "node_title": shown ?? .null])
