@@ -136,7 +136,19 @@ let package = Package(
             resources: [.copy("Recordings")],
             swiftSettings: strict
         ),
-        .testTarget(name: "SimulatorTests", dependencies: ["ComfyUI", "OrderedJSON", "Simulator", orderedCollections], swiftSettings: strict),
+        .testTarget(
+            name: "SimulatorTests",
+            dependencies: [
+                "OrderedJSON", "Simulator", orderedCollections,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "BridgeTests",
             dependencies: [

@@ -56,14 +56,16 @@ package final class ComfySimulator: Service {
         }
         precondition(isNew, "a simulator starts once")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let directory = configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString
         do {
-            let running = try await start(on: group)
+            let running = try await start(on: group, directory: directory)
             state.withLock { $0 = .running(running) }
             logger.info("simulated ComfyUI listens", metadata: ["server.port": "\(running.port)"])
             return running.port
         } catch {
             state.withLock { $0 = .stopped }
             try? await group.shutdownGracefully()
+            if configuration.directory == nil { try? FileManager.default.removeItem(atPath: directory) }
             throw error
         }
     }
@@ -94,14 +96,14 @@ package final class ComfySimulator: Service {
         if let directory = running.temporaryDirectory { try? FileManager.default.removeItem(atPath: directory) }
     }
 
-    private func start(on group: MultiThreadedEventLoopGroup) async throws -> Running {
+    private func start(on group: MultiThreadedEventLoopGroup, directory: String) async throws -> Running {
         let loop = group.next()
-        let temporary = configuration.directory == nil ? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString : nil
-        let folders = try Folders(root: configuration.directory ?? temporary!)
+        let folders = try Folders(root: directory)
         let catalog = NodeCatalog(compatibility: configuration.compatibility, checkpoints: configuration.checkpoints)
-        let connections = Connections(loop: loop)
+        let connections = Connections()
         let hub = EventHub(
-            loop: loop, serverFeatures: ServerInfo.features(configuration), onCrash: { [logger] in
+            loop: loop, serverFeatures: ServerInfo.features(configuration),
+            onCrash: { [logger] in
                 logger.warning("ComfyUI would have ended here: an event could not be sent")
                 connections.closeAll()
             })
@@ -127,6 +129,6 @@ package final class ComfySimulator: Service {
         worker.start()
         return Running(
             port: channel.localAddress?.port ?? 0, group: group, hub: hub, queue: queue, worker: worker,
-            workerStopped: workerStopped.futureResult, temporaryDirectory: temporary)
+            workerStopped: workerStopped.futureResult, temporaryDirectory: configuration.directory == nil ? directory : nil)
     }
 }

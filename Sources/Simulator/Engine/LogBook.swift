@@ -1,4 +1,3 @@
-import Foundation
 import OrderedJSON
 import Synchronization
 
@@ -19,7 +18,7 @@ final class LogBook: Sendable {
     var entries: [JSON] { state.withLock { $0.entries }.map { ["t": .string($0.time), "m": .string($0.text)] } }
 
     func add(_ text: String) {
-        let time = Date.now.formatted(.iso8601.year().month().day().dateSeparator(.dash).time(includingFractionalSeconds: true))
+        let time = WallClock.iso()
         let followers = state.withLock { state in
             if state.entries.count == Self.limit { state.entries.removeFirst() }
             state.entries.append((time, text))

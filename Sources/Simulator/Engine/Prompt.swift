@@ -60,7 +60,10 @@ struct HistoryEntry: Sendable {
     }
 
     var json: JSON {
-        ["prompt": prompt.item(extraData: prompt.extraData.withoutKeys), "outputs": .object(outputs), "status": status, "meta": .object(meta)]
+        [
+            "prompt": prompt.item(extraData: prompt.extraData.withoutKeys), "outputs": .object(outputs), "status": status,
+            "meta": .object(meta),
+        ]
     }
 }
 

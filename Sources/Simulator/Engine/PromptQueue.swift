@@ -16,13 +16,15 @@ final class PromptQueue: Sendable {
         var history = History()
         var freeMemory = false
         var accepted = 0
+        /// For the statistics; grows with the number of prompts, some hundred bytes each.
         var runs: [String: Int] = [:]
 
         var remaining: Int { pending.items.count + (running == nil ? 0 : 1) }
     }
 
     private let state = Mutex(State())
-    /// Announces a new length. Called under the lock, as ComfyUI does it: a prompt's first `status` must not come after the worker's own events.
+    /// Announces a new length. Called under the lock, as ComfyUI does it: a prompt's first `status` must not come after the worker's own
+    /// events.
     private let lengthChanged: @Sendable (_ remaining: Int) -> Void
     /// Signalled whenever the worker may have something to do; spare signals only make it look once more.
     private let work = DispatchSemaphore(value: 0)

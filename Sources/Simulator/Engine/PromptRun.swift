@@ -58,6 +58,7 @@ final class PromptRun {
                 current = id
                 try execute(id, &cache)
             }
+            if services.compatibility == .v0_25_0 { announceIntermediates(among: cached.elements) }
         } catch is Abandoned {
             return .abandoned
         } catch is Interrupted {
@@ -99,6 +100,13 @@ final class PromptRun {
         meta[id] = .object(cached.meta)
     }
 
+    /// Cached nodes that show their result are announced when all others are done.
+    private func announceIntermediates(among cached: [String]) {
+        for id in cached where graph.classes[id]?.showsResult == true && outputs[id] == nil {
+            if let entry = results[id], entry.ui != nil { announce(entry, as: id) }
+        }
+    }
+
     /// False when the node was replaced by a subgraph.
     private func start(_ id: String, _ cache: inout ResultCache) throws -> Bool {
         guard let nodeClass = graph.classes[id] else {
@@ -112,8 +120,10 @@ final class PromptRun {
         }
         let inputs = try resolveInputs(of: id, nodeClass)
         try services.control.checkInterrupted()
-        let result = try blockedResult(id, nodeClass, inputs) ?? nodeClass.behavior.run(
-            NodeCall(nodeID: id, className: nodeClass.name, inputs: inputs, run: self))
+        let result =
+            try blockedResult(id, nodeClass, inputs)
+            ?? nodeClass.behavior.run(
+                NodeCall(nodeID: id, className: nodeClass.name, inputs: inputs, run: self))
 
         if let expansion = result.expansion {
             expand(id, expansion, &cache)
@@ -182,7 +192,8 @@ final class PromptRun {
 
     func reportProgress(node: String, value: Int, maximum: Int, preview: Preview?) throws {
         if services.compatibility == .v0_25_0 {
-            let passes = throttles[node, default: ProgressThrottle()].passes(value: value, maximum: maximum, hasPreview: preview != nil, now: .now)
+            let passes = throttles[node, default: ProgressThrottle()].passes(
+                value: value, maximum: maximum, hasPreview: preview != nil, now: .now)
             guard passes else { return }
         }
         try services.control.checkInterrupted()
@@ -226,7 +237,8 @@ final class PromptRun {
             key.utf8.allSatisfy { $0 > 0x1F && $0 < 0x7F } && !key.isEmpty ? (key, PythonJSON.encode(value)) : nil
         }
 
-    /// Five letters in the names of a PreviewImage's files. They belong to the node object, which lives on in the next run of the same node.
+    /// Five letters in the names of a PreviewImage's files. They belong to the node object, which lives on in the next run of the same
+    /// node.
     func letters(of id: String) -> String { services.letters.letters(of: id) }
 
     // MARK: Messages
@@ -268,22 +280,29 @@ final class PromptRun {
     private func report(_ failure: NodeFailure, at id: String) {
         let real = graph.realID(id)
         let inputs = graph.classes[id].flatMap { try? resolveInputs(of: id, $0) } ?? [:]
-        let shown = JSONObject(uniqueKeysWithValues: inputs.map { name, value in
-            let json: JSON = if case .plain(let json) = value { json } else { .string(value.pythonText) }
-            return (name, [json])
-        })
+        let shown = JSONObject(
+            uniqueKeysWithValues: inputs.map { name, value in
+                let json: JSON = if case .plain(let json) = value { json } else { .string(value.pythonText) }
+                return (name, [json])
+            })
         record(
             "execution_error",
             [
                 "prompt_id": .string(prompt.id), "node_id": .string(real), "node_type": .string(graph.className(real)),
                 "executed": .array(executed.map(JSON.string)), "exception_message": .string(failure.message + "\n"),
                 "exception_type": .string(failure.type),
-                "traceback": [
-                    "  File \"/opt/ComfyUI/execution.py\", line 542, in execute\n    output_data, output_ui, has_subgraph, has_pending_tasks = await get_output_data(prompt_id, unique_id, obj, input_data_all)\n",
-                    .string("  File \"/opt/ComfyUI/nodes.py\", line 95, in run\n    raise \(failure.type)(message)\n"),
-                ],
-                "current_inputs": .object(shown), "current_outputs": .array(graph.nodes.keys.map(JSON.string)),
+                "traceback": .array(traceback(failure).map(JSON.string)),
+                "current_inputs": .object(shown), "current_outputs": .array(prompt.graph.keys.map(JSON.string)),
             ], toAll: false)
+    }
+
+    /// As long as real ones in kind: lines of the server's sources, with its paths.
+    private func traceback(_ failure: NodeFailure) -> [String] {
+        [
+            "  File \"/opt/ComfyUI/execution.py\", line 542, in execute\n    output_data, output_ui, has_subgraph, has_pending_tasks = "
+                + "await get_output_data(prompt_id, unique_id, obj, input_data_all, execution_block_cb=execution_block_cb)\n",
+            "  File \"/opt/ComfyUI/nodes.py\", line 95, in run\n    raise \(failure.type)(message)\n",
+        ]
     }
 
     // MARK: History

@@ -1,7 +1,7 @@
 /// Python's `heapq` over (number, prompt id), move by move.
 ///
-/// `/queue` shows the heap's own order, and two equal entries make a comparison raise in the middle of an operation: a push leaves the entry in
-/// the heap, a pop loses one (protocol sections 3 and 13).
+/// `/queue` shows the heap's own order, and two equal entries make a comparison raise in the middle of an operation: a push leaves the
+/// entry in the heap, a pop loses one (protocol sections 3 and 13).
 struct PythonHeap {
     /// Two entries with equal number and id were compared.
     struct Incomparable: Error {}

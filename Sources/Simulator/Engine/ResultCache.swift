@@ -63,7 +63,8 @@ private struct Keying {
     mutating func key(of id: String) -> String? {
         if let key = known[id] { return key }
         known[id] = .some(nil)  // a cycle, which validation refuses where it matters
-        guard let node = graph[id], let name = node["class_type"]?.string, let nodeClass = services.catalog[name], nodeClass.behavior.isCached
+        guard let node = graph[id], let name = node["class_type"]?.string, let nodeClass = services.catalog[name],
+            nodeClass.behavior.isCached
         else { return nil }
         var parts = name
         for (input, value) in (node["inputs"]?.object ?? [:]).sorted(by: { $0.key < $1.key }) {
@@ -79,7 +80,8 @@ private struct Keying {
             parts += "\u{1F}" + services.folders.fingerprint(ofAnnotated: file)
         }
         let key = SHA256.hash(data: Array(parts.utf8)).withUnsafeBytes { digest in
-            String(digest.loadUnaligned(as: UInt64.self), radix: 36) + String(digest.loadUnaligned(fromByteOffset: 8, as: UInt64.self), radix: 36)
+            String(digest.loadUnaligned(as: UInt64.self), radix: 36)
+                + String(digest.loadUnaligned(fromByteOffset: 8, as: UInt64.self), radix: 36)
         }
         known[id] = key
         return key

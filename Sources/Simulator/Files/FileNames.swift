@@ -3,8 +3,8 @@ import Synchronization
 
 /// Names for saved pictures: prefix, counter, subfolder (protocol section 4.4).
 ///
-/// ComfyUI lists the folder for each save; this reads it once per folder and prefix and counts on, so that saving does not slow down with the number
-/// of files. Uploads into output or temp make it read again.
+/// ComfyUI lists the folder for each save; this reads it once per folder and prefix and counts on, so that saving does not slow down with
+/// the number of files. Uploads into output or temp make it read again.
 final class FileNames: Sendable {
     struct Slot {
         let kind: Folders.Kind
@@ -17,7 +17,8 @@ final class FileNames: Sendable {
         func name(inBatch index: Int, fileExtension: String) -> String {
             let digits = String(counter + index)
             let padded = String(repeating: "0", count: max(0, 5 - digits.count)) + digits
-            return "\(prefix.replacing("%batch_num%", with: String(index)))_\(padded)_.\(fileExtension)"
+            let name = prefix.contains("%") ? prefix.replacing("%batch_num%", with: String(index)) : prefix
+            return "\(name)_\(padded)_.\(fileExtension)"
         }
     }
 
@@ -35,7 +36,8 @@ final class FileNames: Sendable {
         guard full.hasPrefix(base + "/") else {
             throw NodeFailure(
                 type: "Exception",
-                message: "**** ERROR: Saving image outside the output folder is not allowed.\n full_output_folder: \(full)\n         output_dir: \(base)\n")
+                message: "**** ERROR: Saving image outside the output folder is not allowed.\n full_output_folder: \(full)\n"
+                    + "         output_dir: \(base)\n")
         }
         let parts = full.dropFirst(base.count + 1).split(separator: "/")
         let subfolder = parts.dropLast().joined(separator: "/")
@@ -66,10 +68,10 @@ final class FileNames: Sendable {
 
     private static func expand(_ prefix: String, width: Int, height: Int) -> String {
         let now = WallClock.calendar()
-        func two(_ value: Int32) -> String { (value < 10 ? "0" : "") + String(value) }
         let values = [
-            ("%width%", String(width)), ("%height%", String(height)), ("%year%", String(now.tm_year + 1900)), ("%month%", two(now.tm_mon + 1)),
-            ("%day%", two(now.tm_mday)), ("%hour%", two(now.tm_hour)), ("%minute%", two(now.tm_min)), ("%second%", two(now.tm_sec)),
+            ("%width%", String(width)), ("%height%", String(height)), ("%year%", String(now.tm_year + 1900)),
+            ("%month%", WallClock.two(now.tm_mon + 1)), ("%day%", WallClock.two(now.tm_mday)), ("%hour%", WallClock.two(now.tm_hour)),
+            ("%minute%", WallClock.two(now.tm_min)), ("%second%", WallClock.two(now.tm_sec)),
         ]
         return values.reduce(prefix) { $0.replacing($1.0, with: $1.1) }
     }

@@ -11,11 +11,24 @@ struct Folders: Sendable {
 
     let root: String
 
+    /// A temp folder is there already that no simulator made.
+    struct ForeignTemp: Error, CustomStringConvertible {
+        let path: String
+        var description: String { "\(path) exists and would be emptied at every start: choose another directory, or remove it" }
+    }
+
     /// Creates what is missing, empties temp as every start of ComfyUI does, and puts `example.png` into input.
+    ///
+    /// - Throws: `ForeignTemp` rather than emptying somebody's folder; a hidden file marks the simulator's own.
     init(root: String) throws {
         self.root = Self.normalized(root)
-        try? FileManager.default.removeItem(atPath: path(.temp))
+        let mark = self.root + "/.comfy-simulator"
+        if FileManager.default.fileExists(atPath: path(.temp)) {
+            guard FileManager.default.fileExists(atPath: mark) else { throw ForeignTemp(path: path(.temp)) }
+            try FileManager.default.removeItem(atPath: path(.temp))
+        }
         for kind in Kind.allCases { try FileManager.default.createDirectory(atPath: path(kind), withIntermediateDirectories: true) }
+        try Self.write([], to: mark)
         let example = path(.input) + "/example.png"
         if !FileManager.default.fileExists(atPath: example) {
             try Self.write(Scene(["example"]).picture(width: 384, height: 256).png(), to: example)
@@ -75,8 +88,6 @@ struct Folders: Sendable {
         }
         return "/" + parts.joined(separator: "/")
     }
-
-    static func write(_ bytes: [UInt8], to path: String) throws { try Data(bytes).write(to: URL(fileURLWithPath: path)) }
 
     static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
         bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()

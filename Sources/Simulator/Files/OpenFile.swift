@@ -1,10 +1,35 @@
 import Synchronization
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #endif
+
+extension Folders {
+    /// Creates the file or replaces its content.
+    static func write(_ bytes: [UInt8], to path: String) throws {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw FileFailure(path: path, code: errno) }
+        defer { close(descriptor) }
+        var written = 0
+        while written < bytes.count {
+            let count = bytes[written...].withUnsafeBytes { writeBytes(descriptor, $0.baseAddress, $0.count) }
+            if count >= 0 { written += count } else if errno != EINTR { throw FileFailure(path: path, code: errno) }
+        }
+    }
+}
+
+/// The C function, whose name `Folders.write` hides.
+private func writeBytes(_ descriptor: Int32, _ bytes: UnsafeRawPointer?, _ count: Int) -> Int { write(descriptor, bytes, count) }
+
+/// The system refused.
+struct FileFailure: Error, CustomStringConvertible {
+    let path: String
+    let code: Int32
+
+    var description: String { "[Errno \(code)] \(String(cString: strerror(code))): '\(path)'" }
+}
 
 /// A regular file opened for reading. Closes its descriptor when it goes away.
 final class OpenFile: Sendable {

@@ -1,3 +1,4 @@
+import OrderedCollections
 import OrderedJSON
 
 /// Pictures to pictures.
@@ -8,10 +9,22 @@ enum ImageNodes {
             guard width * height <= Picture.maximumPixels else {
                 throw NodeFailure(type: "MemoryError", message: "the simulator makes pictures of at most \(Picture.maximumPixels) pixels")
             }
-            let picture = call.services.pictures.value("color \(color) \(width)x\(height)") { Picture(width: width, height: height, color: color) }
+            let picture = call.services.pictures.value("color \(color) \(width)x\(height)") {
+                Picture(width: width, height: height, color: color)
+            }
             return .values(.images(Array(repeating: picture, count: try call.int("batch_size"))))
         },
         "ImageInvert": NodeBehavior { call in .values(.images(try call.images("image").map { $0.inverted() })) },
+        "ImageCropV2": NodeBehavior(isNew: true) { call in
+            let region = call.json("crop_region") ?? [:]
+            let cropped = try call.images("image").map { picture in
+                picture.cropped(
+                    x: region["x"]?.int ?? 0, y: region["y"]?.int ?? 0, width: region["width"]?.int ?? 512,
+                    height: region["height"]?.int ?? 512)
+            }
+            let shown = try OutputNodes.preview(cropped, call)
+            return .ui(["images": shown, "animated": [false]], .images(cropped))
+        },
         "ImageScale": NodeBehavior { call in
             let isNearest = try call.text("upscale_method") == "nearest-exact", isCropped = try call.text("crop") == "center"
             let width = try call.int("width"), height = try call.int("height")

@@ -32,7 +32,8 @@ enum LoaderNodes {
         // Without alpha the mask is a small black one, as there.
         let mask =
             picture.channels == 4
-            ? gray(picture.alpha().map { 255 - $0 }, width: picture.width, height: picture.height) : Picture(width: 64, height: 64, color: 0)
+            ? gray(picture.alpha().map { 255 - $0 }, width: picture.width, height: picture.height)
+            : Picture(width: 64, height: 64, color: 0)
         return .values(.images([picture.withoutAlpha()]), .masks([mask]))
     }
 

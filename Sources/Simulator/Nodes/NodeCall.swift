@@ -72,8 +72,6 @@ struct NodeCall {
         try services.control.pause(duration, interruptible: interruptible)
     }
 
-    func checkInterrupted() throws { try services.control.checkInterrupted() }
-
     /// Binary type 3 in the layout of both versions: node id, then text, no prompt id.
     func sendProgressText(_ text: String, toAll: Bool) {
         var bytes: [UInt8] = [0, 0, 0, 3]

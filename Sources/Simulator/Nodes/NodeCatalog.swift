@@ -18,9 +18,10 @@ struct NodeCatalog: Sendable {
         var classes: OrderedDictionary<String, NodeClass> = [:]
         for (name, info) in entries {
             guard let behavior = behaviors[name], let info = info.object else { continue }
+            if behavior.isNew, compatibility == .v0_3_64 { continue }
             classes[name] = NodeClass(name: name, info: info, behavior: behavior)
         }
-        precondition(classes.count == behaviors.count, "a class has a behavior but no object_info")
+        precondition(behaviors.keys.allSatisfy { entries[$0] != nil }, "a class has a behavior but no object_info")
         self.classes = classes
     }
 
@@ -32,11 +33,12 @@ struct NodeCatalog: Sendable {
         guard let nodeClass = classes[name] else { return nil }
         var entries: JSONObject = [name: .object(nodeClass.info)]
         if let input = nodeClass.behavior.fileInput { Self.setChoices(folders.files(.input), of: input, in: name, &entries) }
-        guard compatibility == .v0_25_0, case .object(let info)? = entries[name] else { return entries[name] }
+        guard compatibility == .v0_25_0, case .object(let info)? = entries[name], info["is_input_list"] == nil else { return entries[name] }
         var extended: JSONObject = [:]
+        let renamed = ["EmptyImage": "Empty Image"]
         for (key, value) in info {
             if key == "output" { extended["is_input_list"] = false }
-            extended[key] = value
+            extended[key] = key == "display_name" ? renamed[name].map(JSON.string) ?? value : value
             if key == "output_node" {
                 extended["has_intermediate_output"] = false
                 extended["search_aliases"] = []

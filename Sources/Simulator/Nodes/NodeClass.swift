@@ -32,6 +32,8 @@ struct NodeClass: Sendable {
     let inputs: [Input]
     let outputs: [String]
     let isOutput: Bool
+    /// Shows its result though it is no output node (protocol section 6, `executed`).
+    let showsResult: Bool
     let behavior: NodeBehavior
 
     init(name: String, info: JSONObject, behavior: NodeBehavior) {
@@ -39,6 +41,7 @@ struct NodeClass: Sendable {
         self.info = info
         self.behavior = behavior
         isOutput = info["output_node"]?.bool ?? false
+        showsResult = info["has_intermediate_output"]?.bool ?? false
         outputs = info["output"]?.array?.map { $0.string ?? "COMBO" } ?? []
         inputs = ["required", "optional"].flatMap { group in
             (info["input"]?[group]?.object ?? [:]).map { name, config in
@@ -69,6 +72,8 @@ struct NodeBehavior: Sendable {
     var fileInput: String?
     /// False: runs every time (its `IS_CHANGED` never equals itself).
     var isCached = true
+    /// Not in 0.3.64.
+    var isNew = false
     let run: @Sendable (NodeCall) throws -> NodeResult
 }
 

@@ -1,4 +1,6 @@
 import Foundation
+import OrderedCollections
+import OrderedJSON
 
 /// Small files of the kind that their names promise, for outputs that the simulator cannot render.
 enum SampleFile {
@@ -10,6 +12,17 @@ enum SampleFile {
         let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
         defer { try? handle.close() }
         try handle.truncate(atOffset: UInt64(bytes))
+    }
+
+    /// A safetensors file with one tensor of zeros of the latent's shape.
+    static func latent(_ latent: Latent) -> [UInt8] {
+        let shape = [latent.batch, 4, latent.height / 8, latent.width / 8]
+        let size = shape.reduce(4, *)
+        let header = PythonJSON.encode([
+            "latent_tensor": ["dtype": "F32", "shape": .array(shape.map { JSON($0) }), "data_offsets": [0, JSON(size)]]
+        ])
+        let length = (0..<8).map { UInt8(header.count >> ($0 * 8) & 0xFF) }
+        return length + header + [UInt8](repeating: 0, count: size)
     }
 
     private static func content(_ fileExtension: String) throws -> [UInt8] {
@@ -31,7 +44,8 @@ enum SampleFile {
     private static func wave() -> [UInt8] {
         let samples = (0..<800).map { UInt8($0 * 880 / 8000 % 2 == 0 ? 100 : 156) }
         func little(_ value: Int, _ bytes: Int) -> [UInt8] { (0..<bytes).map { UInt8(value >> ($0 * 8) & 0xFF) } }
-        let format = Array("fmt ".utf8) + little(16, 4) + little(1, 2) + little(1, 2) + little(8000, 4) + little(8000, 4) + little(1, 2) + little(8, 2)
+        let numbers = [(16, 4), (1, 2), (1, 2), (8000, 4), (8000, 4), (1, 2), (8, 2)]
+        let format = Array("fmt ".utf8) + numbers.flatMap { little($0.0, $0.1) }
         let data = Array("data".utf8) + little(samples.count, 4) + samples
         return Array("RIFF".utf8) + little(4 + format.count + data.count, 4) + Array("WAVE".utf8) + format + data
     }

@@ -4,7 +4,10 @@ import OrderedJSON
 enum SamplingNodes {
     static let all: [String: NodeBehavior] = [
         "EmptyLatentImage": NodeBehavior { call in
-            .values(.latent(Latent(width: try call.int("width"), height: try call.int("height"), batch: try call.int("batch_size"), content: .empty)))
+            .values(
+                .latent(
+                    Latent(width: try call.int("width"), height: try call.int("height"), batch: try call.int("batch_size"), content: .empty)
+                ))
         },
         "KSampler": NodeBehavior { call in try sample(call, seed: "seed", denoise: Float(try call.float("denoise"))) },
         "KSamplerAdvanced": NodeBehavior { call in try sample(call, seed: "noise_seed", denoise: 1) },
@@ -20,7 +23,8 @@ enum SamplingNodes {
             try steps(
                 call, count: try call.int("steps"), scene: scene, width: width, height: height,
                 delay: .milliseconds(try call.int("delay_ms")) + call.services.stepDelay)
-            let latent = Latent(width: width, height: height, batch: try call.int("batch_size"), content: .scene(scene, base: nil, denoise: 1))
+            let latent = Latent(
+                width: width, height: height, batch: try call.int("batch_size"), content: .scene(scene, base: nil, denoise: 1))
             return .values(.images(try decode(latent, services: call.services)))
         },
     ]

@@ -75,14 +75,21 @@ extension Picture {
             y = Int(((Double(height) - Double(height) * (oldAspect / newAspect)) / 2).rounded())
         }
         let cropWidth = max(1, width - 2 * x), cropHeight = max(1, height - 2 * y)
-        guard cropWidth != width || cropHeight != height else { return self }
+        return cropped(x: x, y: y, width: cropWidth, height: cropHeight)
+    }
+
+    /// A rectangle; what of it lies outside is cut off, and at least one pixel is left.
+    func cropped(x: Int, y: Int, width newWidth: Int, height newHeight: Int) -> Picture {
+        let x = min(max(x, 0), width - 1), y = min(max(y, 0), height - 1)
+        let newWidth = min(max(newWidth, 1), width - x), newHeight = min(max(newHeight, 1), height - y)
+        guard newWidth != width || newHeight != height else { return self }
         var cropped: [UInt8] = []
-        cropped.reserveCapacity(cropWidth * cropHeight * channels)
-        for row in y..<y + cropHeight {
+        cropped.reserveCapacity(newWidth * newHeight * channels)
+        for row in y..<y + newHeight {
             let start = (row * width + x) * channels
-            cropped += pixels[start..<start + cropWidth * channels]
+            cropped += pixels[start..<start + newWidth * channels]
         }
-        return Picture(width: cropWidth, height: cropHeight, channels: channels, pixels: cropped)
+        return Picture(width: newWidth, height: newHeight, channels: channels, pixels: cropped)
     }
 
     /// The size whose longer side is `longer` and that keeps the proportions, at least 1 x 1.

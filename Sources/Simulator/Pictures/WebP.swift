@@ -1,9 +1,35 @@
-/// Lossless WebP (RFC 9649), without any compression: `/view?preview=` answers WebP by default, and no codec for it is among the dependencies.
+/// Lossless WebP (RFC 9649), without any compression: `/view?preview=` answers WebP by default, and no codec for it is among the
+/// dependencies.
 ///
 /// Each pixel is written as four literal symbols with flat codes of 8 bits (9 for green, whose alphabet also holds copy lengths).
 enum WebP {
     /// - Precondition: at most 16384 pixels on a side, the format's limit.
-    static func encode(_ picture: Picture) -> [UInt8] {
+    static func encode(_ picture: Picture) -> [UInt8] { file([chunk("VP8L", bitstream(picture))]) }
+
+    /// Frames of equal size, shown for the same time each, for ever.
+    static func encode(animation pictures: [Picture], milliseconds: Int) throws(PictureError) -> [UInt8] {
+        guard let first = pictures.first else { throw .encodingFailed }
+        guard pictures.allSatisfy({ $0.width == first.width && $0.height == first.height }) else { throw .encodingFailed }
+        let size = little(first.width - 1, 3) + little(first.height - 1, 3)
+        let header = chunk("VP8X", [0x02 | (first.channels == 4 ? 0x10 : 0), 0, 0, 0] + size)
+        let animation = chunk("ANIM", [0, 0, 0, 0, 0, 0])
+        let frames = pictures.map { picture in
+            // Offset 0,0; size; duration; neither blend nor dispose.
+            chunk("ANMF", [0, 0, 0, 0, 0, 0] + size + little(milliseconds, 3) + [0x02] + chunk("VP8L", bitstream(picture)))
+        }
+        return file([header, animation] + frames)
+    }
+
+    private static func file(_ chunks: [[UInt8]]) -> [UInt8] {
+        let body = Array("WEBP".utf8) + chunks.joined()
+        return Array("RIFF".utf8) + little(body.count, 4) + body
+    }
+
+    private static func chunk(_ name: String, _ data: [UInt8]) -> [UInt8] {
+        Array(name.utf8) + little(data.count, 4) + data + (data.count % 2 == 1 ? [0] : [])
+    }
+
+    private static func bitstream(_ picture: Picture) -> [UInt8] {
         precondition(picture.width <= 16_384 && picture.height <= 16_384)
         var bits = BitWriter()
         bits.put(0x2F, 8)
@@ -22,10 +48,7 @@ enum WebP {
             bits.putReversed(picture.pixels[pixel + 2])
             bits.putReversed(picture.channels == 4 ? picture.pixels[pixel + 3] : 255)
         }
-        var data = bits.finish()
-        let size = data.count
-        if size % 2 == 1 { data.append(0) }
-        return Array("RIFF".utf8) + little(12 + data.count - 0) + Array("WEBPVP8L".utf8) + little(size) + data
+        return bits.finish()
     }
 
     /// Code lengths of 8 for the first symbols and 0 for the rest, written with a code-length code that knows only 8 and "many zeros".
@@ -53,7 +76,7 @@ enum WebP {
         bits.put(0, 1)
     }
 
-    private static func little(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(value >> ($0 * 8) & 0xFF) } }
+    private static func little(_ value: Int, _ bytes: Int) -> [UInt8] { (0..<bytes).map { UInt8(value >> ($0 * 8) & 0xFF) } }
 }
 
 /// Bits from the least significant on.

@@ -38,6 +38,7 @@ final class EventHub: Sendable {
         var flags: [String: ClientFlags] = [:]
         var running: (client: ClientID, node: String?) = (.absent, nil)
         var framesSent = 0
+        var hasCrashed = false
     }
 
     /// Touched on the event loop only.
@@ -98,6 +99,7 @@ final class EventHub: Sendable {
 
     private func enqueue(_ payload: Payload, to receiver: Receiver) {
         let start = shared.withLock { shared in
+            guard !shared.hasCrashed else { return false }
             shared.outbox.append(Event(receiver: receiver, payload: payload))
             defer { shared.isPumping = true }
             return !shared.isPumping
@@ -239,7 +241,10 @@ final class EventHub: Sendable {
     private func crash(_ state: LoopState) {
         state.batch = []
         state.next = 0
-        shared.withLock { $0.outbox = [] }  // `isPumping` stays true: nothing is sent any more
+        shared.withLock { shared in
+            shared.outbox = []
+            shared.hasCrashed = true
+        }
         onCrash()
     }
 }

@@ -1,4 +1,3 @@
-import Foundation
 import NIOHTTP1
 
 /// A file as aiohttp serves it: validators, conditions and one range (protocol section 4.1).
@@ -22,7 +21,8 @@ enum FileReply {
         guard let range = range(wanted, size: file.size), let part = file.part(range) else {
             return Reply(
                 status: .rangeNotSatisfiable,
-                headers: ["Content-Disposition": disposition, "Content-Type": type, "Content-Range": "bytes */\(file.size)"], body: .emptyChunked)
+                headers: ["Content-Disposition": disposition, "Content-Type": type, "Content-Range": "bytes */\(file.size)"],
+                body: .emptyChunked)
         }
         headers.add(name: "Content-Range", value: "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(file.size)")
         return Reply(status: .partialContent, headers: headers, body: .file(part))
@@ -52,22 +52,5 @@ enum FileReply {
         case (let start?, let end?): return start <= end && start < size ? start..<min(end, size - 1) + 1 : nil
         case (nil, nil): return nil
         }
-    }
-}
-
-/// Dates in HTTP's preferred form, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
-enum HTTPDate {
-    static func text(_ seconds: Int64) -> String {
-        formatter().string(from: Date(timeIntervalSince1970: TimeInterval(seconds)))
-    }
-
-    static func seconds(_ text: String) -> Int64? { formatter().date(from: text).map { Int64($0.timeIntervalSince1970) } }
-
-    private static func formatter() -> DateFormatter {
-        let formatter = DateFormatter()
-        formatter.locale = Locale(identifier: "en_US_POSIX")
-        formatter.timeZone = TimeZone(identifier: "GMT")
-        formatter.dateFormat = "EEE, dd MMM yyyy HH:mm:ss 'GMT'"
-        return formatter
     }
 }

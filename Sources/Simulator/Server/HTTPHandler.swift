@@ -12,7 +12,8 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     private enum State {
         case idle
         case receiving(HTTPRequestHead, [UInt8])
-        /// Answered before its end; the rest is read and dropped.
+        /// Refused before its end. The rest is read and dropped, because closing with unread data would reset the connection
+        /// and might take the answer along.
         case discarding
     }
 
@@ -46,9 +47,9 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         case (.end, .receiving(let head, let body)):
             state = .idle
             write(respond(Request(head: head, body: body)), to: head, keepAlive: head.isKeepAlive, context: context)
-        case (.end, _):
-            state = .idle
-        case (.body, _):
+        case (.end, .discarding):
+            context.close(promise: nil)
+        case (.end, .idle), (.body, .idle), (.body, .discarding):
             break
         }
     }
@@ -59,10 +60,13 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
 
     private func refuse(_ head: HTTPRequestHead, context: ChannelHandlerContext) {
         state = .discarding
-        write(.tooLarge(limit: maximumBodySize), to: head, keepAlive: false, context: context)
+        write(.tooLarge(limit: maximumBodySize), to: head, keepAlive: false, closes: false, context: context)
     }
 
-    private func write(_ reply: Reply, to request: HTTPRequestHead, keepAlive: Bool, context: ChannelHandlerContext) {
+    /// - Parameter closes: whether to close behind the answer when it is the last one.
+    private func write(
+        _ reply: Reply, to request: HTTPRequestHead, keepAlive: Bool, closes: Bool = true, context: ChannelHandlerContext
+    ) {
         var head = HTTPResponseHead(version: request.version, status: reply.status, headers: reply.headers)
         let hasBody = request.method != .HEAD && reply.status != .notModified
         switch reply.body {
@@ -83,11 +87,11 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         switch reply.body {
         case .bytes(let bytes) where hasBody:
             context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: bytes)))), promise: nil)
-            finish(keepAlive: keepAlive, context: context)
+            finish(keepAlive: keepAlive || !closes, context: context)
         case .file(let file) where hasBody:
             send(file, from: file.range.lowerBound, keepAlive: keepAlive, context: context)
         case .empty, .emptyChunked, .bytes, .file:
-            finish(keepAlive: keepAlive, context: context)
+            finish(keepAlive: keepAlive || !closes, context: context)
         }
     }
 

@@ -7,10 +7,7 @@ import Synchronization
 
 /// All open channels, so that a crash can drop them.
 final class Connections: Sendable {
-    private let loop: any EventLoop
     private let channels = Mutex<[ObjectIdentifier: any Channel]>([:])
-
-    init(loop: any EventLoop) { self.loop = loop }
 
     func add(_ channel: any Channel) {
         let id = ObjectIdentifier(channel)
@@ -54,7 +51,8 @@ struct Listener {
         let upgrader = NIOWebSocketServerUpgrader(
             maxFrameSize: SocketHandler.maximumMessageSize, automaticErrorHandling: false,
             shouldUpgrade: { channel, head in
-                channel.eventLoop.makeSucceededFuture(router.acceptsSocket(head) ? [:] : nil)  // nil: a plain request, which the router refuses
+                // Nil makes it a plain request, which the router refuses.
+                channel.eventLoop.makeSucceededFuture(router.acceptsSocket(head) ? [:] : nil)
             },
             upgradePipelineHandler: { [hub, queue] channel, head in
                 channel.eventLoop.makeCompletedFuture {

@@ -4,7 +4,8 @@ import NIOHTTP1
 enum Origin {
     static func isAllowed(_ headers: HTTPHeaders, checksFetchSite: Bool) -> Bool {
         if checksFetchSite, headers.first(name: "sec-fetch-site") == "cross-site" { return false }
-        guard let host = headers.first(name: "host"), let origin = headers.first(name: "origin"), let authority = authority(of: origin) else {
+        guard let host = headers.first(name: "host"), let origin = headers.first(name: "origin"), let authority = authority(of: origin)
+        else {
             return true
         }
         let (hostName, hostPort) = split(host.lowercased()), (originName, originPort) = split(authority.lowercased())
@@ -23,7 +24,9 @@ enum Origin {
     private static func split(_ authority: String) -> (name: String, port: String?) {
         if authority.hasPrefix("["), let end = authority.firstIndex(of: "]") {
             let rest = authority[authority.index(after: end)...]
-            return (String(authority[authority.index(after: authority.startIndex)..<end]), rest.hasPrefix(":") ? String(rest.dropFirst()) : nil)
+            return (
+                String(authority[authority.index(after: authority.startIndex)..<end]), rest.hasPrefix(":") ? String(rest.dropFirst()) : nil
+            )
         }
         let parts = authority.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         return (String(parts[0]), parts.count > 1 ? String(parts[1]) : nil)

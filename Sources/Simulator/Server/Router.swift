@@ -40,9 +40,8 @@ struct Router: Sendable {
     private static let routes: [Route] =
         promptRoutes + queueRoutes + infoRoutes + jobRoutes + fileRoutes + [
             Route(.GET, "/") { _, _, _ in
-                Reply(
-                    headers: ["Content-Type": "text/html"],
-                    body: .bytes(Array("<!DOCTYPE html><title>Simulated ComfyUI</title><p>A simulated ComfyUI: the API works, there is no page.\n".utf8)))
+                let page = "<!DOCTYPE html><title>Simulated ComfyUI</title><p>A simulated ComfyUI: the API works, there is no page.\n"
+                return Reply(headers: ["Content-Type": "text/html"], body: .bytes(Array(page.utf8)))
             },
             Route(.GET, "/ws") { _, request, _ in
                 let header = request.headers.first(name: "upgrade").map { "'\($0)'" } ?? "None"

@@ -15,7 +15,9 @@ extension Router {
             try router.upload(request) { form, part, path in try router.writeMask(form, part, to: path) }
         },
         Route(.GET, "/internal/files/{}", mirrored: false) { router, _, parameters in
-            guard let kind = Folders.Kind(rawValue: parameters[0]) else { return .json(["error": "Invalid directory type"], status: .badRequest) }
+            guard let kind = Folders.Kind(rawValue: parameters[0]) else {
+                return .json(["error": "Invalid directory type"], status: .badRequest)
+            }
             return .json(.array(router.services.folders.files(kind).map(JSON.string)))
         },
     ]
@@ -105,7 +107,8 @@ extension Router {
 
     /// The original's colours with the uploaded picture's alpha. Writes nothing when there is no original.
     private func writeMask(_ form: MultipartForm, _ part: MultipartForm.Part, to path: String) throws {
-        guard let reference = form.text("original_ref").flatMap({ try? JSON(parsing: $0, lenient: true) }), let given = reference["filename"]?.string
+        guard let reference = form.text("original_ref").flatMap({ try? JSON(parsing: $0, lenient: true) }),
+            let given = reference["filename"]?.string
         else { throw UnexpectedBody() }
         let (name, annotatedKind) = Folders.annotated(given)
         guard !name.isEmpty, !name.hasPrefix("/"), !name.contains(".."),

@@ -2,7 +2,7 @@ import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
 
-/// What the server has and is (protocol section 3), and stubs of the front-end's routes where clients look for them.
+/// What the server has and is (protocol section 3), and the front-end's routes as an empty installation answers them.
 extension Router {
     static let infoRoutes: [Route] = [
         Route(.GET, "/features") { router, _, _ in .json(ServerInfo.features(router.configuration)) },
@@ -31,12 +31,18 @@ extension Router {
         Route(.GET, "/view_metadata/{}") { _, _, _ in .empty(.notFound) },
         Route(.GET, "/users") { _, _, _ in .json(["storage": "server", "migrated": false]) },
         Route(.GET, "/settings") { _, _, _ in .json([:]) },
+        Route(.GET, "/userdata") { _, request, _ in
+            guard let folder = request.value("dir"), !folder.isEmpty else { return .text("Directory not provided", status: .badRequest) }
+            return .text("Directory not found", status: .notFound)
+        },
         Route(.GET, "/i18n") { _, _, _ in .json([:]) },
         Route(.GET, "/node_replacements", new: true) { _, _, _ in .json([:]) },
         Route(.GET, "/internal/logs", mirrored: false) { router, _, _ in
-            .json(.string(router.logs.entries.compactMap { entry in
-                entry["t"]?.string.map { "\($0) - \(entry["m"]?.string ?? "")" }
-            }.joined()))
+            .json(
+                .string(
+                    router.logs.entries.compactMap { entry in
+                        entry["t"]?.string.map { "\($0) - \(entry["m"]?.string ?? "")" }
+                    }.joined()))
         },
         Route(.GET, "/internal/logs/raw", mirrored: false) { router, _, _ in
             .json(["entries": .array(router.logs.entries), "size": ["cols": 80, "rows": 24]])

@@ -16,7 +16,8 @@ extension Router {
 
     private func allJobs() -> [Job] {
         let (running, pending, history) = queue.everything()
-        return running.map { Job(prompt: $0, status: "in_progress", entry: nil) } + pending.map { Job(prompt: $0, status: "pending", entry: nil) }
+        return running.map { Job(prompt: $0, status: "in_progress", entry: nil) }
+            + pending.map { Job(prompt: $0, status: "pending", entry: nil) }
             + history.map { entry in
                 let status =
                     switch entry.outcome {
@@ -41,7 +42,9 @@ extension Router {
             jobs = jobs.filter { wanted.contains($0.status) }
         }
         let sortBy = request.value("sort_by")?.lowercased() ?? "created_at", order = request.value("sort_order")?.lowercased() ?? "desc"
-        guard sortBy == "created_at" || sortBy == "execution_duration" else { return refuse("sort_by must be 'created_at' or 'execution_duration'") }
+        guard sortBy == "created_at" || sortBy == "execution_duration" else {
+            return refuse("sort_by must be 'created_at' or 'execution_duration'")
+        }
         guard order == "asc" || order == "desc" else { return refuse("sort_order must be 'asc' or 'desc'") }
         var limit: Int?
         if let text = request.value("limit") {
@@ -54,14 +57,16 @@ extension Router {
             guard let value = Int(text) else { return refuse("offset must be an integer") }
             offset = max(0, value)
         }
-        let shown = try jobs.map { job in (json: try job.json(isWhole: false), key: sortBy == "created_at" ? job.createTime : job.duration) }
-            .filter { job in request.value("workflow_id").map { $0.isEmpty || job.json["workflow_id"]?.string == $0 } ?? true }
-            .sorted { order == "asc" ? $0.key < $1.key : $0.key > $1.key }
+        let shown = try jobs.map { job in (json: try job.json(isWhole: false), key: sortBy == "created_at" ? job.createTime : job.duration)
+        }
+        .filter { job in request.value("workflow_id").map { $0.isEmpty || job.json["workflow_id"]?.string == $0 } ?? true }
+        .sorted { order == "asc" ? $0.key < $1.key : $0.key > $1.key }
         let page = shown.dropFirst(offset).prefix(limit ?? shown.count)
         return .json([
             "jobs": .array(page.map(\.json)),
             "pagination": [
-                "offset": JSON(offset), "limit": .optional(limit), "total": JSON(shown.count), "has_more": JSON(offset + page.count < shown.count),
+                "offset": JSON(offset), "limit": .optional(limit), "total": JSON(shown.count),
+                "has_more": JSON(offset + page.count < shown.count),
             ],
         ])
     }

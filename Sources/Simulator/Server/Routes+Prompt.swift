@@ -26,7 +26,8 @@ extension Router {
             return reject(
                 Validator.error(
                     "invalid_prompt_id", "prompt_id must be a valid UUID",
-                    details: "prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one"))
+                    details:
+                        "prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one"))
         }
         var validator = Validator(catalog: services.catalog, folders: services.folders, compatibility: configuration.compatibility)
         let outcome = try validator.validate(graph, targets: try targets(body))

@@ -95,7 +95,9 @@ final class SocketHandler: ChannelInboundHandler {
 
     /// Only `feature_flags` is ever read, and only as the first message that is a JSON object.
     private func received(_ message: ByteBuffer) {
-        guard isFirstMessage, let json = try? JSON(parsing: message.readableBytesView, lenient: true), let object = json.object else { return }
+        guard isFirstMessage, let json = try? JSON(parsing: message.readableBytesView, lenient: true), let object = json.object else {
+            return
+        }
         isFirstMessage = false
         if object["type"] == "feature_flags" { hub.setFlags(object["data"] ?? [:], of: self) }
     }

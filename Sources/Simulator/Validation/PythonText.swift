@@ -44,8 +44,9 @@ enum PythonText {
         guard let exponent = text.firstIndex(of: "e") else { return text }
         var mantissa = text[..<exponent]
         if mantissa.hasSuffix(".0") { mantissa = mantissa.dropLast(2) }
-        let digits = text[text.index(after: exponent)...]
-        return digits.hasPrefix("-") ? "\(mantissa)e\(digits.count == 2 ? "-0\(digits.dropFirst())" : "\(digits)")" : "\(mantissa)e+\(digits.drop { $0 == "+" })"
+        let isSmall = text[text.index(after: exponent)...].hasPrefix("-")
+        let digits = text[text.index(after: exponent)...].drop { $0 == "+" || $0 == "-" }
+        return "\(mantissa)e\(isSmall ? "-" : "+")\(digits.count == 1 ? "0" : "")\(digits)"
     }
 
     /// A batch as torch prints a tensor: shape [batch, height, width, channels], the edges of each dimension.
@@ -57,10 +58,12 @@ enum PythonText {
         }
         let rows = edges(first.height), columns = edges(first.width)
         let images = pictures.prefix(3).map { picture in
-            "[" + rows.map { row in
-                guard let row else { return "..." }
-                return "[" + columns.map { column in column.map { value(picture, row, $0) } ?? "..." }.joined(separator: ",\n          ") + "]"
-            }.joined(separator: ",\n\n         ") + "]"
+            "["
+                + rows.map { row in
+                    guard let row else { return "..." }
+                    return "["
+                        + columns.map { column in column.map { value(picture, row, $0) } ?? "..." }.joined(separator: ",\n          ") + "]"
+                }.joined(separator: ",\n\n         ") + "]"
         }
         return "tensor([" + images.joined(separator: ",\n\n\n        ") + "])"
     }

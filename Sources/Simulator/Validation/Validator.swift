@@ -86,10 +86,11 @@ struct Validator {
         }
         let title = node["_meta"]?["title"]
         let shown = title ?? name
+        let label = shown.map(PythonText.str) ?? "ID #\(id)"
         let message =
             name == nil
-            ? "Node '\(title.map(PythonText.str) ?? "ID #\(id)")' has no class_type. The workflow may be corrupted or a custom node is missing."
-            : "Node '\(shown.map(PythonText.str) ?? "")' not found. The custom node may not be installed."
+            ? "Node '\(label)' has no class_type. The workflow may be corrupted or a custom node is missing."
+            : "Node '\(label)' not found. The custom node may not be installed."
         return Self.error(
             "missing_node_type", message, details: "Node ID '#\(id)'",
             extra: ["node_id": .string(id), "class_type": name ?? .null, "node_title": shown ?? .null])
@@ -241,7 +242,8 @@ struct Validator {
             return try check(upstream, path: path).isValid ? .good : .badUpstream
         } catch {
             let details: JSONObject = [
-                "exception_message": .string(error.message), "exception_type": .string(error.type), "traceback": traceback("validate_inputs"),
+                "exception_message": .string(error.message), "exception_type": .string(error.type),
+                "traceback": traceback("validate_inputs"),
                 "linked_node": .array(link),
             ]
             verdicts[upstream] = Verdict(
@@ -287,12 +289,14 @@ struct Validator {
         let extra: JSON = ["input_name": .string(input.name), "input_config": input.config, "received_value": value]
         if let minimum = input.options["min"], Coercion.isLess(value, minimum) {
             return Self.error(
-                "value_smaller_than_min", "Value \(PythonText.str(value)) smaller than min of \(PythonText.str(minimum))", details: input.name,
+                "value_smaller_than_min", "Value \(PythonText.str(value)) smaller than min of \(PythonText.str(minimum))",
+                details: input.name,
                 extra: extra)
         }
         if let maximum = input.options["max"], Coercion.isLess(maximum, value) {
             return Self.error(
-                "value_bigger_than_max", "Value \(PythonText.str(value)) bigger than max of \(PythonText.str(maximum))", details: input.name,
+                "value_bigger_than_max", "Value \(PythonText.str(value)) bigger than max of \(PythonText.str(maximum))",
+                details: input.name,
                 extra: extra)
         }
         if case .choices(let choices) = input.kind, !choices.contains(value) { return notInList(input, value, choices) }
@@ -317,6 +321,7 @@ struct Validator {
 
     /// As long as the real ones in kind: source lines of the server.
     private func traceback(_ function: String) -> JSON {
-        [.string("  File \"/opt/ComfyUI/execution.py\", line \(isNew ? 1172 : 1010), in \(function)\n    m = await validate_inputs(prompt_id, prompt, o, validated)\n")]
+        let line = "    m = await validate_inputs(prompt_id, prompt, o, validated)\n"
+        return [.string("  File \"/opt/ComfyUI/execution.py\", line \(isNew ? 1172 : 1010), in \(function)\n" + line)]
     }
 }
