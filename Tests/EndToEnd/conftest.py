@@ -51,8 +51,13 @@ def start_bridge(binary, simulator):
         return process
 
     yield start
-    for process in started:
-        process.stop()
+    try:
+        for process in started:
+            process.stop()
+    finally:
+        # The other tests want this ComfyUI, and a bridge that is gone stops no run any more.
+        curl("-X", "POST", f"{simulator.url}/queue", data={"clear": True})
+        curl("-X", "POST", f"{simulator.url}/interrupt", data={})
 
 
 @pytest.fixture
