@@ -21,11 +21,8 @@ final class Heartbeats: Service {
     var count: Int { beats.withLock { $0.count } }
 
     func run() async throws {
-        try await cancelWhenGracefulShutdown {
-            while true {
-                try await Task.sleep(for: self.interval)
-                for beat in self.beats.withLock({ $0 }).values { beat() }
-            }
+        try await repeating(every: interval) {
+            for beat in self.beats.withLock({ $0 }).values { beat() }
         }
     }
 }

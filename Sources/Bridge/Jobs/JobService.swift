@@ -86,13 +86,10 @@ final class JobService: Service {
 
     /// Removes expired jobs until shut down.
     func run() async throws {
-        try await cancelWhenGracefulShutdown {
-            while true {
-                try await Task.sleep(for: .seconds(30))
-                let oldest = Date(timeIntervalSinceNow: -self.configuration.retention.seconds)
-                let expired = try await self.store.removeEnded(before: oldest, keeping: self.configuration.retainedJobs)
-                for job in expired { await self.files.removeOutputs(of: job) }
-            }
+        try await repeating(every: .seconds(30)) {
+            let oldest = Date(timeIntervalSinceNow: -self.configuration.retention.seconds)
+            let expired = try await self.store.removeEnded(before: oldest, keeping: self.configuration.retainedJobs)
+            for job in expired { await self.files.removeOutputs(of: job) }
         }
     }
 

@@ -37,11 +37,8 @@ final class WorkerPool: Service {
     }
 
     func run() async throws {
-        try await cancelWhenGracefulShutdown {
-            while true {
-                try await Task.sleep(for: .milliseconds(500))
-                if let error = self.unreachable { await self.service.failBlockedJobs(error) }
-            }
+        try await repeating(every: .milliseconds(500)) {
+            if let error = self.unreachable { await self.service.failBlockedJobs(error) }
         }
     }
 }

@@ -25,7 +25,7 @@ extension EventSocket {
         let host = configuration.endpoint.host
         return try await ClientBootstrap(group: eventLoop)
             .connectTimeout(TimeAmount(configuration.connectTimeout))
-            .channelOption(.socketOption(.tcp_nodelay), value: 1)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4 << 10, initial: 64 << 10, maximum: 1 << 20))
             .connect(host: host, port: configuration.endpoint.port) { channel in
                 channel.eventLoop.makeCompletedFuture {
