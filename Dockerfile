@@ -4,7 +4,7 @@ ARG RUNTIME_IMAGE=debian:bookworm-slim
 
 FROM ${SWIFT_IMAGE} AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libmicrohttpd-dev libturbojpeg0-dev libpng-dev pkg-config \
+ && apt-get install -y --no-install-recommends libmicrohttpd-dev libturbojpeg0-dev libpng-dev zlib1g-dev pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # The dependencies are fetched in a layer of their own, which a change of the sources leaves alone.

@@ -174,7 +174,9 @@ import Testing
     func handshakesMustEnd(_ start: String) async throws {
         try await FakeHTTPServer.with(respond: { _ in .stall(start) }) { server in
             try await withEventSocket(server.url, { $0.connectTimeout = .seconds(1) }) { _, events in
-                let reason = try await events.nextDisconnected()
+                // On a busy machine an attempt may run out of time while it still connects; the next one is as good.
+                var reason = try await events.nextDisconnected()
+                while reason.contains("no connection within the time limit") { reason = try await events.nextDisconnected() }
                 #expect(reason.contains("did not finish the handshake in time"))
             }
         }

@@ -139,7 +139,7 @@ extension APIError {
     }
 
     /// `node_errors` as the Comfy API v2 shows them, by node id; faults of the whole workflow under `""`.
-    private static func details(of faults: [WorkflowFault]) -> JSON {
+    static func details(of faults: [WorkflowFault]) -> JSON {
         guard !faults.isEmpty else { return [:] }
         var nodes: JSONObject = [:]
         for fault in faults {

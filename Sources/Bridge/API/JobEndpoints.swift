@@ -16,7 +16,8 @@ struct JobEndpoints: Sendable {
 
     func workflow(_: Request, _ path: PathParameters) async throws -> Response {
         let job = try await api.job(path["id"])
-        return .json(["workflow": .object(job.submission.workflow.graph), "format": "api"])
+        return .json(
+            ["workflow": .object(job.submission.workflow.graph), "format": "api"], headers: ["Comfy-Job-Id": job.id.description])
     }
 
     /// Asks for the end of a job. Of a finished one it changes nothing.
@@ -38,7 +39,7 @@ struct JobEndpoints: Sendable {
         guard let preview = job.latestPreview else {
             throw APIError.notFound("The job has no preview (yet, or any more). Not every workflow sends previews; samplers do.")
         }
-        return answer(preview, request, cacheControl: "no-cache")
+        return answer(preview, of: job, request, cacheControl: "no-cache")
     }
 
     func preview(_ request: Request, _ path: PathParameters) async throws -> Response {
@@ -49,7 +50,7 @@ struct JobEndpoints: Sendable {
         guard let preview = job.preview(number) else {
             throw APIError.notFound("Preview \(number) is not kept; only the newest are (--preview-history).")
         }
-        return answer(preview, request, cacheControl: "private, max-age=86400, immutable")
+        return answer(preview, of: job, request, cacheControl: "private, max-age=86400, immutable")
     }
 
     private func answer(_ job: Job, _ request: Request, status: Int = 200, headers: HTTPHeaders = [:]) -> Response {
@@ -58,9 +59,10 @@ struct JobEndpoints: Sendable {
         return .json(.object(api.representation(for: request).job(job)), status: status, headers: headers)
     }
 
-    private func answer(_ preview: Preview, _ request: Request, cacheControl: String) -> Response {
+    private func answer(_ preview: Preview, of job: Job, _ request: Request, cacheControl: String) -> Response {
         let headers: HTTPHeaders = [
             "Content-Type": preview.contentType, "ETag": "\"\(preview.number)\"", "Cache-Control": cacheControl, "X-Content-Type-Options": "nosniff",
+            "Comfy-Job-Id": job.id.description,
         ]
         if request.matches(etag: "\"\(preview.number)\"") { return Response(status: 304, headers: headers, body: .empty) }
         return Response(status: 200, headers: headers, body: .bytes(preview.bytes))

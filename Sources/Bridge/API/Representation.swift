@@ -68,10 +68,12 @@ struct Representation: Sendable {
     }
 
     func error(_ error: JobError) -> JSON {
-        [
+        var members: JSONObject = [
             "code": .string(error.code.rawValue), "message": .string(error.message), "node_id": .optional(error.node),
             "class_type": .optional(error.classType), "traceback": .null,
         ]
+        if !error.faults.isEmpty { members["details"] = APIError.details(of: error.faults) }
+        return .object(members)
     }
 
     /// The data of an event, on one line.

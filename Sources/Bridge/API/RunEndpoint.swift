@@ -27,7 +27,8 @@ struct RunEndpoint: Sendable {
                 job.attachCaller()
                 streamOptions.onDisconnect = { [api] in api.tasks.start { await api.leave(job) } }
             }
-            return api.stream(job, from: .snapshot, representation, streamOptions, headers: handle)
+            // From the beginning: the job may have come far before the stream is there.
+            return api.stream(job, from: .after(id: 0), representation, streamOptions, headers: handle)
         }
 
         if isBound { job.attachCaller() }

@@ -1,4 +1,5 @@
 import ComfyUI
+import Crypto
 import MicroHTTP
 import OrderedCollections
 import OrderedJSON
@@ -31,29 +32,44 @@ struct ServerEndpoints: Sendable {
     }
 
     func openAPI(_ request: Request, _: PathParameters) async throws -> Response {
-        file(Playground.openAPI, "application/yaml", request)
+        file(Self.openAPI, "application/yaml", request)
     }
 
     func page(_ request: Request, _: PathParameters) async throws -> Response {
-        var response = file(Playground.indexHTML, "text/html; charset=utf-8", request)
+        var response = file(Self.indexHTML, "text/html; charset=utf-8", request)
         response.headers["Content-Security-Policy"] =
             "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
         return response
     }
 
     func script(_ request: Request, _: PathParameters) async throws -> Response {
-        file(Playground.script, "text/javascript; charset=utf-8", request)
+        file(Self.script, "text/javascript; charset=utf-8", request)
     }
 
     func styleSheet(_ request: Request, _: PathParameters) async throws -> Response {
-        file(Playground.styleSheet, "text/css; charset=utf-8", request)
+        file(Self.styleSheet, "text/css; charset=utf-8", request)
     }
 
+    private static let openAPI = EmbeddedFile(Playground.openAPI)
+    private static let indexHTML = EmbeddedFile(Playground.indexHTML)
+    private static let script = EmbeddedFile(Playground.script)
+    private static let styleSheet = EmbeddedFile(Playground.styleSheet)
+
     /// The page asks each time whether it is still the newest: it comes with the binary.
-    private func file(_ bytes: [UInt8], _ contentType: String, _ request: Request) -> Response {
-        let etag = "\"\(ComfyBridge.version)-\(bytes.count)\""
-        let headers: HTTPHeaders = ["Content-Type": contentType, "Cache-Control": "no-cache", "ETag": etag, "X-Content-Type-Options": "nosniff"]
-        if request.matches(etag: etag) { return Response(status: 304, headers: headers, body: .empty) }
-        return Response(status: 200, headers: headers, body: .bytes(bytes))
+    private func file(_ file: EmbeddedFile, _ contentType: String, _ request: Request) -> Response {
+        let headers: HTTPHeaders = ["Content-Type": contentType, "Cache-Control": "no-cache", "ETag": file.etag, "X-Content-Type-Options": "nosniff"]
+        if request.matches(etag: file.etag) { return Response(status: 304, headers: headers, body: .empty) }
+        return Response(status: 200, headers: headers, body: .bytes(file.bytes))
+    }
+}
+
+/// A file of the binary with the tag of its content.
+private struct EmbeddedFile: Sendable {
+    let bytes: [UInt8]
+    let etag: String
+
+    init(_ bytes: [UInt8]) {
+        self.bytes = bytes
+        etag = "\"" + SHA256.hash(data: bytes).prefix(16).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined() + "\""
     }
 }

@@ -10,7 +10,8 @@ extension JobError {
         code: .payloadTooLarge, message: "ComfyUI refuses a workflow of this size; raise its --max-upload-size or upload large inputs as files.")
 
     static func timedOut(after timeout: Duration?) -> JobError {
-        JobError(code: .timedOut, message: "The job ran longer than its time limit of \(timeout?.seconds ?? 0) s and was interrupted; raise ?timeout= or --job-timeout.")
+        let limit = JSON(((timeout?.seconds ?? 0) * 1000).rounded() / 1000).text
+        return JobError(code: .timedOut, message: "The job ran longer than its time limit of \(limit) s and was interrupted; raise ?timeout= or --job-timeout.")
     }
 
     static func unreachable(reason: String) -> JobError {

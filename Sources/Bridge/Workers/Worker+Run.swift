@@ -157,6 +157,9 @@ extension Worker {
             let mayRunAgain = job.countLostRun() <= configuration.retries
             if mayRunAgain { job.publish(.log(LogEntry(.warning, "ComfyUI lost the job (restarted?); it is run again."))) }
             await again(job, mayRunAgain: mayRunAgain, error: .lost)
+        case .stopped where isCanceling || job.status.isTerminal:
+            // It was being taken back; nobody else will. Not to be cut short by the stop itself.
+            await Task { await self.removeFromComfyUI(job) }.value
         case .stopped:
             break
         }
@@ -227,15 +230,19 @@ extension Worker {
     /// interrupt can be lost when the prompt is just starting (protocol section 11).
     private func takeBack(_ job: Job, _ channel: PromptInbox.Channel) async {
         repeat {
-            do {
-                try await client.deleteQueued([job.id.description])
-                try await client.interrupt(promptID: job.id.description)
-            } catch {
-                logger.debug("a job could not be taken back", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
-            }
+            await removeFromComfyUI(job)
             channel.send(await reconcile(job))
             await wait(.seconds(2), then: nil, channel)
         } while !Task.isCancelled
+    }
+
+    private func removeFromComfyUI(_ job: Job) async {
+        do {
+            try await client.deleteQueued([job.id.description])
+            try await client.interrupt(promptID: job.id.description)
+        } catch {
+            logger.debug("a job could not be taken back", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+        }
     }
 
     private func watchSilence(of job: Job, _ channel: PromptInbox.Channel) async {
