@@ -57,7 +57,7 @@ extension WorkflowFault {
             let text = [error.message, error.details].filter { !$0.isEmpty }.joined(separator: ": ")
             return WorkflowFault(
                 node: node, field: error.inputName, reason: error.type, classType: errors.classType,
-                message: "Node '\(node)' (\(errors.classType ?? "unknown class")): \(withoutPaths(text))")
+                message: "Node '\(node)' (\(errors.classType ?? "unknown class")): \(withoutPaths(text))" + (text.hasSuffix(".") ? "" : "."))
         }
     }
 }
