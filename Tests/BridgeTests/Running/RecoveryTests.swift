@@ -107,6 +107,17 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
         }
     }
 
+    @Test func aStopDoesNotLeaveBehindWhatWasBeingTakenBack() async throws {
+        try await withSimulator { _, port in
+            try await withBridge([port]) { bridge in
+                let answer = try await bridge.run(Graph.delay(milliseconds: 600_000), query: "?timeout=0.1")
+                #expect(answer.status == 504)
+            }
+            let simulator = RunningBridge(base: "http://127.0.0.1:\(port)")
+            while try await simulator.get("/queue").json["queue_running"]?.array?.isEmpty != true { await Task.yield() }
+        }
+    }
+
     @Test func somebodyElsesInterruptIsSaid() async throws {
         try await withSimulator { simulator, port in
             try await withBridge([port]) { bridge in
