@@ -134,6 +134,14 @@ struct Run: Sendable {
         hasGap = true
     }
 
+    /// Whether ComfyUI's books know more than its messages told.
+    func hasMissed(_ verdict: Reconciliation) -> Bool {
+        switch (verdict, phase) {
+        case (.running, .waiting), (.finished, .waiting), (.finished, .running): true
+        default: false
+        }
+    }
+
     /// What `/queue` and `/history` said about the prompt.
     mutating func reconciled(_ verdict: Reconciliation) -> [Action] {
         if case .over = phase { return [] }

@@ -55,6 +55,7 @@ extension Worker {
             var ending: Run.Ending?
             var isTakenBack = false
             var isReconciling = false
+            var isAskedForSilence = false
 
             func reconcile() {
                 guard delivery != .underWay, !isReconciling else { return }
@@ -89,7 +90,10 @@ extension Worker {
                     }
                     if isTakenBack { takeBack() }
                 case .lostTouch: run.lostTouch()
-                case .reconnected, .silent: reconcile()
+                case .reconnected: reconcile()
+                case .silent:
+                    isAskedForSilence = true
+                    reconcile()
                 case .noVerdict:
                     isReconciling = false
                     if case .disconnected(let since, _) = inbox.connection, .now - since > configuration.patience { return .lost }
@@ -100,6 +104,12 @@ extension Worker {
                 case .verdict(let verdict):
                     isReconciling = false
                     delivery = .done
+                    if isAskedForSilence, run.hasMissed(verdict) {
+                        // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more.
+                        logger.warning("ComfyUI's socket is silent; connecting again", metadata: ["job.id": "\(job.id)"])
+                        socket.reconnectNow()
+                    }
+                    isAskedForSilence = false
                     actions = run.reconciled(verdict)
                 case .deadline:
                     await service.end(job, .failed, error: .timedOut(after: timeout(of: job)))

@@ -49,7 +49,7 @@ final class Worker: Service {
     /// ComfyUI sends a prompt's messages only to the socket with the id it was submitted under.
     let clientID = JobID.makeUUID()
 
-    private let socket: EventSocket
+    let socket: EventSocket
     private let signals: AsyncStream<Signal>
     private let signal: AsyncStream<Signal>.Continuation
     private let node = Mutex<(version: String?, catalog: NodeCatalog?)>((nil, nil))

@@ -1,5 +1,8 @@
 import AsyncHTTPClient
+import ComfyUI
 import Foundation
+import Logging
+import NIOCore
 import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
@@ -102,6 +105,40 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
                     #expect(first.statistics.promptsAccepted > 0)
                     #expect(second.statistics.promptsAccepted > 0)
                     #expect(first.statistics.promptsAccepted + second.statistics.promptsAccepted == 4)
+                }
+            }
+        }
+    }
+
+    @Test func aSocketThatComfyUIForgotIsReplaced() async throws {
+        try await withSimulator { _, port in
+            try await withBridge([port], ["--upstream-silence", "0.3"]) { bridge in
+                let first = try await bridge.submit(Graph.delay(milliseconds: 1500))
+                var clientID: String?
+                while clientID == nil {
+                    clientID = try await bridge.get("http://127.0.0.1:\(port)/queue").json["queue_running"]?[0]?[3]?["client_id"]?.string
+                }
+                // A second socket under the same id takes over; when it goes, ComfyUI sends to neither.
+                let (connected, continuation) = AsyncStream.makeStream(of: Void.self)
+                let usurper = EventSocket(
+                    configuration: .init(endpoint: try ComfyEndpoint("http://127.0.0.1:\(port)"), clientID: clientID ?? ""),
+                    eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: Logger(label: "usurper") { _ in SwiftLogNoOpLogHandler() },
+                    onEvent: { if case .connected = $0 { continuation.yield() } })
+                let usurping = Task { await usurper.run() }
+                for await _ in connected { break }
+                usurping.cancel()
+                await usurping.value
+
+                let events = try await bridge.events(of: first)
+                #expect(events.last?.json["status"] == "succeeded")
+                #expect(events.filter { $0.name == "output" }.count == 1)
+                // Soon a connection is registered again, and everything comes over it. Without one this never ends.
+                var previews = 0
+                var seed = 0
+                while previews < 3 {
+                    seed += 1
+                    let next = try await bridge.submit(Graph.sampler(steps: 3, seed: "\(seed)"))
+                    previews = try await bridge.events(of: next, query: "?last_event_id=0").count { $0.name == "preview" }
                 }
             }
         }
