@@ -186,6 +186,7 @@ async def main():
         result["idle_resident_mb"] = bridge.resident_kb() / 1024
         result["latency"] = await latency(session, simulator.url, bridge.url)
         result["throughput"] = await throughput(session, bridge)
+        result["resident_mb_after_throughput"] = bridge.resident_kb() / 1024
         result["idle_streams"] = await idle_streams(session, bridge)
         bridge.stop()
     simulator.stop()

@@ -16,8 +16,9 @@ struct JobEndpoints: Sendable {
 
     func workflow(_: Request, _ path: PathParameters) async throws -> Response {
         let job = try await api.job(path["id"])
-        return .json(
-            ["workflow": .object(job.submission.workflow.graph), "format": "api"], headers: ["Comfy-Job-Id": job.id.description])
+        let body = Array(#"{"workflow":"#.utf8) + job.submission.workflow.text + Array(#","format":"api"}"#.utf8)
+        let headers: HTTPHeaders = ["Content-Type": "application/json", "Cache-Control": "no-store", "Comfy-Job-Id": job.id.description]
+        return Response(status: 200, headers: headers, body: .bytes(body))
     }
 
     /// Asks for the end of a job. Of a finished one it changes nothing.

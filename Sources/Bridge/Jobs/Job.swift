@@ -9,12 +9,12 @@ import Synchronization
 /// thread. Everything that changes is behind one lock, so that a snapshot and a subscription fit together exactly.
 final class Job: Sendable {
     let id: JobID
-    let submission: Submission
     let createdAt: Date
 
     private let state: Mutex<State>
 
     fileprivate struct State {
+        var submission: Submission
         var status = JobStatus.queued
         var startedAt: Date?
         var completedAt: Date?
@@ -37,11 +37,10 @@ final class Job: Sendable {
 
     init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date()) {
         self.id = id
-        self.submission = submission
         self.createdAt = createdAt
         var log = EventLog(previewLimit: previewLimit)
         log.append(.status(.queued, error: nil))
-        state = Mutex(State(log: log))
+        state = Mutex(State(submission: submission, log: log))
     }
 
     // MARK: What is known
@@ -59,6 +58,7 @@ final class Job: Sendable {
         let error: JobError?
     }
 
+    var submission: Submission { state.withLock { $0.submission } }
     var snapshot: Snapshot { state.withLock { $0.snapshot } }
     var status: JobStatus { state.withLock { $0.status } }
     var error: JobError? { state.withLock { $0.error } }
@@ -256,6 +256,7 @@ final class Job: Sendable {
             state.completedAt = Date()
             state.queuePosition = nil
             state.cancelHandler = nil
+            state.submission.keepRecordOnly()
             state.log.append(.status(status, error: error))
             defer { state.waiters.removeAll() }
             return Array(state.waiters.values)

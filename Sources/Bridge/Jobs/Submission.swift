@@ -3,11 +3,11 @@ import OrderedJSON
 
 /// What a caller wants to be run, checked.
 struct Submission: Sendable {
-    let workflow: Workflow
+    private(set) var workflow: Workflow
     /// Nodes whose results are kept, as far as ComfyUI's node list was known.
     let outputNodes: Set<String>
     /// Forwarded to ComfyUI, for example `api_key_comfy_org`. Never stored, logged or echoed.
-    let extraData: JSONObject
+    private(set) var extraData: JSONObject
     /// The caller's own object, given back with the job.
     let metadata: JSONObject?
     let options: Options
@@ -29,5 +29,11 @@ struct Submission: Sendable {
         self.extraData = extraData
         self.metadata = metadata
         self.options = options
+    }
+
+    /// What callers may still ask for when the job has ended.
+    mutating func keepRecordOnly() {
+        workflow.keepTextOnly()
+        extraData = [:]
     }
 }

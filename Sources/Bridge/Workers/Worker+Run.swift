@@ -49,7 +49,8 @@ extension Worker {
         enum Delivery { case underWay, unknown, done }
         return await withTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
-            var run = Run(workflow: job.submission.workflow, outputNodes: job.submission.outputNodes, marksPreviews: inbox.marksPreviews)
+            let submission = job.submission
+            var run = Run(workflow: submission.workflow, outputNodes: submission.outputNodes, marksPreviews: inbox.marksPreviews)
             var delivery = Delivery.underWay
             /// A short run can be over before ComfyUI has answered the submit, and the answer may still say that outputs were left out.
             var ending: Run.Ending?
@@ -82,7 +83,7 @@ extension Worker {
                     if isTakenBack { takeBack() }
                 case .submitted(.accepted(let faults)):
                     delivery = .done
-                    if !faults.isEmpty, !job.submission.options.allowsPartial {
+                    if !faults.isEmpty, !submission.options.allowsPartial {
                         await service.end(job, .failed, error: .partiallyInvalid(faults))
                         isTakenBack = true
                     } else {
@@ -188,10 +189,11 @@ extension Worker {
     // MARK: Child tasks of a run
 
     private func submit(_ job: Job) async -> PromptInbox.SubmitResult {
-        var extraData = job.submission.extraData
+        let submission = job.submission
+        var extraData = submission.extraData
         extraData["preview_method"] = .string(configuration.previewMethod)
         let prompt = PromptSubmission(
-            promptID: job.id.description, clientID: clientID, graph: .object(job.submission.workflow.graph), extraData: extraData)
+            promptID: job.id.description, clientID: clientID, encodedGraph: submission.workflow.text, extraData: extraData)
         do {
             let receipt = try await client.submit(prompt)
             return .accepted(partialFaults: receipt.nodeErrors.flatMap { WorkflowFault.faults(of: $0, $1) })

@@ -22,9 +22,10 @@ struct Workflow: Sendable {
         let output: Int
     }
 
-    /// The graph as it came, key order and digits kept.
-    let graph: JSONObject
-    let nodes: OrderedDictionary<String, Node>
+    /// The graph as JSON text, key order and digits as they came.
+    let text: [UInt8]
+    /// Empty once the job has ended: then only the text is kept, which is a fraction of the size.
+    private(set) var nodes: OrderedDictionary<String, Node>
 
     /// Checks the structure; what only ComfyUI's node list can tell is `NodeCatalog.faults(in:)`.
     init(checking value: JSON) throws(WorkflowError) {
@@ -39,9 +40,11 @@ struct Workflow: Sendable {
             do { nodes[id] = try Node(id: id, value) } catch { faults.append(error) }
         }
         guard faults.isEmpty else { throw .invalid(faults) }
-        self.graph = graph
+        text = JSON.object(graph).encoded()
         self.nodes = nodes
     }
+
+    mutating func keepTextOnly() { nodes = [:] }
 
     /// The nodes that the given ones need, themselves included.
     func reachable(from targets: some Sequence<String>) -> Set<String> {

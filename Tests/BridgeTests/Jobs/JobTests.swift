@@ -1,3 +1,4 @@
+import OrderedCollections
 import OrderedJSON
 import Synchronization
 import Testing
@@ -80,6 +81,17 @@ final class Counter: Sendable {
         job.finish(.canceled)
         await patient.value
         await job.waitUntilOver()
+    }
+
+    @Test func anEndedJobKeepsItsTextAndNoSecret() throws {
+        let sample = try Submission.sample()
+        let job = Job(submission: Submission(workflow: sample.workflow, outputNodes: ["2"], extraData: ["api_key_comfy_org": "secret"], metadata: ["a": 1]))
+        #expect(job.submission.extraData["api_key_comfy_org"] == "secret")
+        job.finish(.succeeded)
+        #expect(job.submission.extraData.isEmpty)
+        #expect(job.submission.workflow.nodes.isEmpty)
+        #expect(job.submission.workflow.text == sample.workflow.text)
+        #expect(job.submission.metadata == ["a": 1])
     }
 
     @Test func aCanceledJobIsNotTaken() throws {
