@@ -18,8 +18,6 @@ final class Heartbeats: Service {
         _ = beats.withLock { $0.removeValue(forKey: ObjectIdentifier(stream)) }
     }
 
-    var count: Int { beats.withLock { $0.count } }
-
     func run() async throws {
         try await repeating(every: interval) {
             for beat in self.beats.withLock({ $0 }).values { beat() }

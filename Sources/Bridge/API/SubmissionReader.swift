@@ -39,9 +39,12 @@ struct SubmissionReader: Sendable {
 
     /// Checks against the node classes of all ComfyUIs; returns the output nodes.
     private func check(_ workflow: Workflow) async throws(WorkflowError) -> Set<String> {
-        guard var catalog = pool.catalog else { return [] }
+        guard var catalog = pool.catalog(for: workflow) else { return [] }
         let unknown = catalog.unknownClasses(in: workflow)
-        if !unknown.isEmpty, unknown.count <= 20, let newer = await pool.catalog(including: unknown) { catalog = newer }
+        if !unknown.isEmpty, unknown.count <= 20 {
+            await pool.read(unknown)
+            catalog = pool.catalog(for: workflow) ?? catalog
+        }
         let faults = catalog.faults(in: workflow)
         guard faults.isEmpty else { throw .invalid(faults) }
         return catalog.outputNodes(of: workflow)

@@ -65,7 +65,6 @@ struct Run: Sendable {
         case .waiting, .over: false
         }
     }
-    var progress: JobProgress { tracker.progress }
 
     // MARK: Inputs
 

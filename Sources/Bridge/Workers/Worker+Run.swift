@@ -30,6 +30,7 @@ extension Worker {
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
+        // Without a bound: what waits here are this run's own results, for the disk or for ComfyUI to tell their size.
         let (items, collected) = AsyncStream.makeStream(of: OutputCollector.Item.self)
         async let collection = collect(items, of: job)
         let end = await follow(job, channel, collecting: collected)
@@ -47,6 +48,7 @@ extension Worker {
     /// reports back through the channel, so that messages are handled as they come.
     private func follow(_ job: Job, _ channel: PromptInbox.Channel, collecting collected: AsyncStream<OutputCollector.Item>.Continuation) async -> RunEnd {
         enum Delivery { case underWay, unknown, done }
+        enum Look { case none, underWay, underWayAndStale }
         return await withTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             let submission = job.submission
@@ -55,16 +57,29 @@ extension Worker {
             /// A short run can be over before ComfyUI has answered the submit, and the answer may still say that outputs were left out.
             var ending: Run.Ending?
             var isTakenBack = false
-            var isReconciling = false
+            var isTakingBack = false
+            var look = Look.none
             var isAskedForSilence = false
 
             func reconcile() {
-                guard delivery != .underWay, !isReconciling else { return }
-                isReconciling = true
+                guard delivery != .underWay else { return }
+                guard look == .none else {
+                    look = .underWayAndStale
+                    return
+                }
+                look = .underWay
                 group.addTask { channel.send(await self.reconcile(job)) }
             }
+            /// ComfyUI has been asked; again, if something happened meanwhile that the answer may not know of.
+            func looked() {
+                let wasStale = look == .underWayAndStale
+                look = .none
+                if wasStale { reconcile() }
+            }
             func takeBack() {
-                guard delivery != .underWay else { return }
+                isTakenBack = true
+                guard delivery != .underWay, !isTakingBack else { return }
+                isTakingBack = true
                 group.addTask { await self.takeBack(job, channel) }
             }
 
@@ -96,14 +111,13 @@ extension Worker {
                     isAskedForSilence = true
                     reconcile()
                 case .noVerdict:
-                    isReconciling = false
+                    looked()
                     if case .disconnected(let since, _) = inbox.connection, .now - since > configuration.patience { return .lost }
                 case .verdict(.absent):
-                    isReconciling = false
                     if isTakenBack { return .takenBack }
                     return delivery == .unknown ? .notDelivered(reason: "ComfyUI did not answer and does not have the workflow") : .lost
                 case .verdict(let verdict):
-                    isReconciling = false
+                    looked()
                     delivery = .done
                     if isAskedForSilence, run.hasMissed(verdict) {
                         // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more.
@@ -114,11 +128,8 @@ extension Worker {
                     actions = run.reconciled(verdict)
                 case .deadline:
                     await service.end(job, .failed, error: .timedOut(after: timeout(of: job)))
-                    isTakenBack = true
                     takeBack()
-                case .cancel:
-                    isTakenBack = true
-                    takeBack()
+                case .cancel: takeBack()
                 }
                 for action in actions {
                     switch action {

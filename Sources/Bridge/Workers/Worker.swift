@@ -135,10 +135,8 @@ final class Worker: Service {
     private func readNodeList() async {
         do {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
-            var catalog = NodeCatalog(objectInfo: try await client.objectInfo())
-            for (name, replacement) in try await client.nodeReplacements() where catalog.classes[name] == nil {
-                catalog.add(name, replacement)
-            }
+            let replaced = Set(try await client.nodeReplacements().keys)
+            let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced)
             node.withLock { $0 = (version, catalog) }
             logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": "\(catalog.classes.count)"])
         } catch {
@@ -147,16 +145,12 @@ final class Worker: Service {
     }
 
     /// Reads one class that is not in the catalog yet, as after the installation of a node pack.
-    func readClass(_ name: String) async -> NodeCatalog? {
+    func readClass(_ name: String) async {
         do {
-            guard let info = try await client.objectInfo(class: name) else { return nil }
-            return node.withLock { node in
-                node.catalog?.add(name, info)
-                return node.catalog
-            }
+            guard let info = try await client.objectInfo(class: name) else { return }
+            node.withLock { $0.catalog?.add(name, info) }
         } catch {
             logger.debug("a class could not be read", metadata: ["class": "\(name)", "error": "\(error)"])
-            return nil
         }
     }
 }

@@ -14,19 +14,17 @@ final class WorkerPool: Service {
         self.grace = grace
     }
 
-    /// The node classes of all ComfyUIs; nil while none was read.
-    var catalog: NodeCatalog? {
-        workers.compactMap(\.catalog).reduce(into: nil) { union, catalog in
-            if union == nil { union = catalog } else { union?.formUnion(catalog) }
-        }
+    /// What all ComfyUIs together know of the workflow's classes; nil while no node list was read.
+    func catalog(for workflow: Workflow) -> NodeCatalog? {
+        let catalogs = workers.compactMap(\.catalog)
+        return catalogs.isEmpty ? nil : NodeCatalog(of: workflow, from: catalogs)
     }
 
-    /// Looks on every reachable ComfyUI for classes that are not in the catalog, and returns the catalog after that.
-    func catalog(including classes: Set<String>) async -> NodeCatalog? {
+    /// Looks on every reachable ComfyUI for classes that were not there when its node list was read.
+    func read(_ classes: Set<String>) async {
         for worker in workers where worker.status.isConnected {
-            for name in classes { _ = await worker.readClass(name) }
+            for name in classes { await worker.readClass(name) }
         }
-        return catalog
     }
 
     /// Set when no ComfyUI could be reached for longer than the grace period.

@@ -15,9 +15,19 @@ struct NodeCatalog: Sendable {
     }
 
     private(set) var classes: [String: NodeClass] = [:]
+    /// Names that ComfyUI exchanges for their successors before it checks (protocol section 2.2); of what shape, only it knows.
+    private let replaced: Set<String>
 
-    init(objectInfo: JSONObject) {
+    init(objectInfo: JSONObject, replaced: Set<String> = []) {
+        self.replaced = replaced
         for (name, info) in objectInfo { add(name, info) }
+    }
+
+    /// What the workflow uses, each class from the first catalog that has it.
+    init(of workflow: Workflow, from catalogs: [NodeCatalog]) {
+        let names = Set(workflow.nodes.values.map(\.classType))
+        replaced = names.filter { name in catalogs.contains { $0.replaced.contains(name) } }
+        for name in names { classes[name] = catalogs.lazy.compactMap { $0.classes[name] }.first }
     }
 
     /// Adds one class, for example one that was installed since the catalog was read.
@@ -37,13 +47,9 @@ struct NodeCatalog: Sendable {
             isOutput: info["output_node"]?.bool ?? false, outputCount: info["output"]?.array?.count ?? 0, requiredInputs: required, fileInputs: files)
     }
 
-    mutating func formUnion(_ other: NodeCatalog) {
-        classes.merge(other.classes) { _, newer in newer }
-    }
-
     /// The classes of the workflow that are not in the catalog.
     func unknownClasses(in workflow: Workflow) -> Set<String> {
-        Set(workflow.nodes.values.map(\.classType)).filter { classes[$0] == nil }
+        Set(workflow.nodes.values.map(\.classType)).filter { classes[$0] == nil && !replaced.contains($0) }
     }
 
     /// The nodes that produce something to keep; ComfyUI runs these and what they need.
@@ -55,12 +61,15 @@ struct NodeCatalog: Sendable {
     /// no output needs are only checked for their class.
     func faults(in workflow: Workflow) -> [WorkflowFault] {
         var faults: [WorkflowFault] = []
-        for (id, node) in workflow.nodes where classes[node.classType] == nil {
+        let unknown = unknownClasses(in: workflow)
+        for (id, node) in workflow.nodes where unknown.contains(node.classType) {
             faults.append(
                 WorkflowFault(
                     node: id, field: "class_type", reason: "missing_node_type", classType: node.classType,
                     message: "Node '\(id)' has the class \(node.classType), which this ComfyUI does not know; install its node pack or correct the name."))
         }
+        // The rest can only be judged by who knows every node.
+        guard workflow.nodes.values.allSatisfy({ classes[$0.classType] != nil || unknown.contains($0.classType) }) else { return faults }
         let outputs = outputNodes(of: workflow)
         if faults.isEmpty, outputs.isEmpty {
             faults.append(

@@ -92,6 +92,23 @@ import Testing
         #expect(try faults(text) == [])
     }
 
+    @Test func whatComfyUIReplacesIsLeftToIt() throws {
+        let catalog = NodeCatalog(objectInfo: ["Save": ["input": ["required": ["images": ["IMAGE"]]], "output": [], "output_node": true]], replaced: ["Old"])
+        let workflow = try Workflow(checking: JSON(parsing: #"{"1": {"class_type": "Old", "inputs": {}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 3]}}}"#))
+        #expect(catalog.unknownClasses(in: workflow).isEmpty)
+        #expect(catalog.faults(in: workflow) == [])
+        let missing = try Workflow(checking: JSON(parsing: #"{"1": {"class_type": "Old", "inputs": {}}, "2": {"class_type": "Gone", "inputs": {}}}"#))
+        #expect(catalog.faults(in: missing).map(\.node) == ["2"])
+    }
+
+    @Test func eachClassComesFromTheComfyUIThatHasIt() throws {
+        let other = NodeCatalog(objectInfo: ["Nope": ["input": [:], "output": ["IMAGE"]]])
+        let workflow = try Workflow(checking: JSON(parsing: #"{"1": {"class_type": "Nope", "inputs": {}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#))
+        let both = NodeCatalog(of: workflow, from: [Self.catalog, other])
+        #expect(both.faults(in: workflow) == [])
+        #expect(both.outputNodes(of: workflow) == ["2"])
+    }
+
     @Test func knowsOutputsAndUnknownClasses() throws {
         let workflow = try Workflow(checking: JSON(parsing: #"{"1": {"class_type": "Nope", "inputs": {}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#))
         #expect(Self.catalog.unknownClasses(in: workflow) == ["Nope"])
