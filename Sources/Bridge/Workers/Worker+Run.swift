@@ -230,11 +230,16 @@ extension Worker {
 
     /// After a submit without a clear answer: it may be queued all the same (protocol section 13).
     private func whereabouts(of job: Job, ifAbsent: PromptInbox.SubmitResult) async -> PromptInbox.SubmitResult {
-        switch await reconcile(job) {
-        case .verdict(.absent): ifAbsent
-        case .verdict: .accepted(partialFaults: [])
-        default: .unknown
+        // The first look may go over a connection that broke together with the submit.
+        for pause in [Duration.zero, .milliseconds(100), .seconds(1)] {
+            do { try await Task.sleep(for: pause) } catch { break }
+            switch await reconcile(job) {
+            case .verdict(.absent): return ifAbsent
+            case .verdict: return .accepted(partialFaults: [])
+            default: continue
+            }
         }
+        return .unknown
     }
 
     /// Asks ComfyUI's books. The queue first: the other way round a prompt that ends in between looks lost.
