@@ -14,10 +14,11 @@ struct Links: Sendable, Hashable {
     init(base: String) { self.base = base }
 
     static func path(of job: JobID) -> String { "/api/v2/jobs/\(job)" }
+    static func path(of asset: Asset) -> String { "/api/v2/assets/\(asset.id)" }
 
     func job(_ job: JobID) -> String { Links.path(of: job) }
     func events(_ job: JobID) -> String { "\(Links.path(of: job))/events" }
     func cancel(_ job: JobID) -> String { "\(Links.path(of: job))/cancel" }
     func preview(_ job: JobID, _ number: Int) -> String { "\(base)\(Links.path(of: job))/previews/\(number)" }
-    func content(_ output: Output) -> String { "\(base)/api/v2/assets/\(output.id)/content" }
+    func content(_ asset: Asset) -> String { "\(base)\(Links.path(of: asset))/content" }
 }
