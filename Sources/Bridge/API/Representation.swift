@@ -8,6 +8,9 @@ struct Representation: Sendable {
     /// How long a job is kept after its end.
     let retention: Duration
 
+    /// With links that are signed now.
+    func renewed() -> Representation { Representation(links: links.renewed(), retention: retention) }
+
     func job(_ job: Job) -> JSONObject {
         let snapshot = job.snapshot
         let expires = (snapshot.completedAt ?? Date()).addingTimeInterval(retention.seconds)
@@ -43,7 +46,7 @@ struct Representation: Sendable {
             "size_bytes": JSON(output.size ?? 0),
             "hash": .null,
             "url": .string(links.content(output)),
-            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
+            "url_expires_at": date(links.expiry(until: output.createdAt.addingTimeInterval(retention.seconds))),
             "temporary": .bool(output.isTemporary),
         ]
         if case .text(let text) = output.source { members["text"] = .string(text) }
@@ -54,7 +57,7 @@ struct Representation: Sendable {
         [
             "id": .string(output.id), "hash": .null, "size_bytes": JSON(output.size ?? 0), "content_type": .string(output.contentType),
             "file_path": .string(output.name), "created_at": date(output.createdAt), "url": .string(links.content(output)),
-            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
+            "url_expires_at": date(links.expiry(until: output.createdAt.addingTimeInterval(retention.seconds))),
             "expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)), "job_id": .string(output.job.description),
         ]
     }
