@@ -32,12 +32,15 @@ package struct ComfyBridge: Sendable {
         let pool = WorkerPool(workers: workers, service: service, grace: configuration.upstreamGrace)
         let tasks = BackgroundTasks()
         let heartbeats = Heartbeats(interval: configuration.heartbeat)
+        let access = AccessGuard(configuration.access)
+        for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
-            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks,
-            heartbeats: heartbeats, publicURL: configuration.publicURL)
-        let router = Router(routes: Routes.all(api), logger: logger)
+            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(),
+            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: heartbeats, access: access, publicURL: configuration.publicURL)
+        let router = Router(routes: Routes.all(api), access: access, logger: logger)
         server = HTTPServer(
-            configuration: configuration.http, logger: logger, failure: { APIError($0).response }, respond: { await router.respond(to: $0) })
+            configuration: configuration.http, logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
+            failure: { APIError($0).response }, respond: { await router.respond(to: $0) })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
         services = [service, assets, pool] + workers + [tasks, heartbeats, server]
     }

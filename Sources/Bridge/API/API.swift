@@ -11,11 +11,12 @@ struct API: Sendable {
     let content: AssetContent
     let tasks: BackgroundTasks
     let heartbeats: Heartbeats
+    let access: AccessGuard
     /// What callers see when a proxy stands before the bridge; nil takes the `Host` they named.
     let publicURL: String?
 
     func representation(for request: Request) -> Representation {
-        Representation(links: Links(request, publicURL: publicURL), retention: service.retention)
+        Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
     }
 
     func job(_ id: String) async throws -> Job {

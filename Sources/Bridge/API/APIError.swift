@@ -34,6 +34,14 @@ extension APIError {
         APIError(status: 422, code: "invalid_request", message: message, details: ["field": .string(field)])
     }
 
+    static func unauthorized(_ message: String) -> APIError {
+        APIError(status: 401, code: "unauthorized", message: message, headers: ["WWW-Authenticate": "Bearer"])
+    }
+
+    static func forbidden(_ message: String) -> APIError {
+        APIError(status: 403, code: "forbidden", message: message)
+    }
+
     static func notFound(_ what: String) -> APIError {
         APIError(status: 404, code: "not_found", message: what)
     }

@@ -8,6 +8,9 @@ struct Representation: Sendable {
     /// How long a job is kept after its end.
     let retention: Duration
 
+    /// With links that are signed now.
+    func renewed() -> Representation { Representation(links: links.renewed(), retention: retention) }
+
     func job(_ job: Job) -> JSONObject {
         let snapshot = job.snapshot
         let expires = (snapshot.completedAt ?? Date()).addingTimeInterval(retention.seconds)
@@ -43,7 +46,7 @@ struct Representation: Sendable {
             "size_bytes": JSON(output.asset.blob.size ?? 0),
             "hash": .optional(output.asset.blob.hash?.description),
             "url": .string(links.content(output.asset)),
-            "url_expires_at": date(output.asset.createdAt.addingTimeInterval(retention.seconds)),
+            "url_expires_at": date(links.expiry(until: output.asset.createdAt.addingTimeInterval(retention.seconds))),
             "temporary": .bool(output.isTemporary),
         ]
         if case .text(let text) = output.asset.blob.source { members["text"] = .string(text) }
@@ -61,7 +64,7 @@ struct Representation: Sendable {
             "tags": .array(asset.tags.map(JSON.string)),
             "created_at": date(asset.createdAt),
             "url": .string(links.content(asset)),
-            "url_expires_at": date(expiry ?? Date().addingTimeInterval(retention.seconds)),
+            "url_expires_at": date(links.expiry(until: expiry ?? Date().addingTimeInterval(retention.seconds))),
             "expires_at": expiry.map(date) ?? .null,
             "job_id": .optional(asset.job?.description),
         ]

@@ -16,12 +16,19 @@ package struct BridgeConfiguration: Sendable {
     var heartbeat: Duration
     var upstreamGrace: Duration
     var publicURL: String?
+    var access: AccessConfiguration
 
     package static let options: [Option] = [
         Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
         Option("port", "PORT", default: "8189", "port to listen on; 0 lets the system choose"),
         Option("comfyui", "URL", default: "http://127.0.0.1:8188", "a ComfyUI to run jobs on; repeat it for several"),
         Option("public-url", "URL", "how callers reach the bridge, when a proxy stands before it"),
+        Option("token", "TOKEN", isSecret: true, "a token that callers must send; repeat it for several. Others see a command line: rather use --token-file"),
+        Option("token-file", "FILE", "tokens that callers must send, one per line"),
+        Option("url-lifetime", "SECONDS", default: "3600", "how long the signed URLs work that a bridge with tokens gives out"),
+        Option("cors-origin", "ORIGIN", "an origin whose web pages may use the bridge, or * for all; repeat it for several"),
+        Option("allowed-host", "NAME", "a host name that the bridge without tokens answers to, beside local ones; repeat it for several"),
+        Option(switch: "allow-insecure-bind", "listens on addresses that other machines reach even without a token"),
         Option("queue-limit", "N", default: "256", "jobs that may wait; more are refused with 429"),
         Option("job-timeout", "SECONDS", default: "0", "time limit of a job from the start of its execution; 0 is none"),
         Option("retries", "N", default: "1", "how often a job that ComfyUI lost is run again"),
@@ -70,6 +77,7 @@ package struct BridgeConfiguration: Sendable {
         guard heartbeat > .zero else { throw ConfigurationError("--heartbeat must be greater than 0.") }
         upstreamGrace = try reader.seconds("upstream-grace", default: 10)
         publicURL = reader.string("public-url").map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
+        access = try AccessConfiguration(reader, host: http.host, publicURL: publicURL)
 
         let jobTimeout = try reader.seconds("job-timeout", default: 0)
         let retries = try reader.integer("retries", default: 1, in: 0...100)
