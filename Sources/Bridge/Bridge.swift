@@ -31,7 +31,7 @@ package struct ComfyBridge: Sendable {
         let heartbeats = Heartbeats(interval: configuration.heartbeat)
         let api = API(
             service: service, pool: pool, keys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks,
-            heartbeats: heartbeats, publicURL: configuration.publicURL)
+            heartbeats: heartbeats, publicURL: configuration.publicURL, sdkHold: configuration.sdkHold)
         let router = Router(routes: Routes.all(api), logger: logger)
         server = HTTPServer(
             configuration: configuration.http, logger: logger, failure: { APIError($0).response }, respond: { await router.respond(to: $0) })

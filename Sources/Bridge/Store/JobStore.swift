@@ -17,5 +17,7 @@ protocol JobStore: Sendable {
     func removeEnded(before date: Date, keeping limit: Int) async throws -> [Job]
 
     func job(_ id: JobID) async throws -> Job?
+    /// A page of the jobs that match, the one submitted last first.
+    func jobs(_ query: JobQuery) async throws -> JobPage
     func output(_ id: String) async throws -> Output?
 }

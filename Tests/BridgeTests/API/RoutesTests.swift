@@ -25,7 +25,7 @@ import Testing
         let tasks = BackgroundTasks()
         let api = API(
             service: service, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
-            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)), publicURL: nil)
+            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)), publicURL: nil, sdkHold: .zero)
         let routes = Set(Routes.all(api).map { "\($0.method) \($0.path)" })
         #expect(try documented() == routes)
     }
