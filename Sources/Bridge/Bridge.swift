@@ -36,7 +36,8 @@ package struct ComfyBridge: Sendable {
         for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
             service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(),
-            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: heartbeats, access: access, publicURL: configuration.publicURL)
+            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
+            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold)
         let router = Router(routes: Routes.all(api), access: access, logger: logger)
         server = HTTPServer(
             configuration: configuration.http, logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },

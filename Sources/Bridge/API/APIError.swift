@@ -29,6 +29,17 @@ extension APIError {
         APIError(status: 400, code: "invalid_parameter", message: message, details: ["parameter": .string(name)])
     }
 
+    static func invalidCursor(_ text: String) -> APIError {
+        APIError(
+            status: 400, code: "invalid_cursor",
+            message: "'\(text.prefix(100))' is no cursor of this list. Send the next_cursor of the page before, or none to begin anew.",
+            details: ["parameter": "cursor"])
+    }
+
+    static func invalidMetadataFilter(_ message: String) -> APIError {
+        APIError(status: 400, code: "invalid_metadata_filter", message: message, details: ["parameter": "metadata"])
+    }
+
     /// A member of the request's JSON object.
     static func invalidRequest(_ field: String, _ message: String) -> APIError {
         APIError(status: 422, code: "invalid_request", message: message, details: ["field": .string(field)])

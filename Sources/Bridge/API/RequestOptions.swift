@@ -22,6 +22,17 @@ extension Request {
         }
     }
 
+    /// A query parameter that is a whole number.
+    func integer(_ name: String, default fallback: Int, in range: ClosedRange<Int>) throws -> Int {
+        guard let text = queryValue(name) else { return fallback }
+        guard let value = Int(text), range.contains(value) else {
+            throw APIError.invalidParameter(
+                name,
+                "The query parameter \(name) is '\(text.prefix(100))'; it must be a whole number from \(range.lowerBound) to \(range.upperBound).")
+        }
+        return value
+    }
+
     /// A duration in seconds, greater than zero.
     func seconds(_ name: String) throws -> Duration? {
         guard let text = queryValue(name) else { return nil }
@@ -65,8 +76,10 @@ extension Request {
 
 /// RFC 7240.
 struct Prefer: Sendable, Equatable {
-    /// How long to block; nil is until the end.
+    /// How long to block; nil when the caller does not say.
     var wait: Duration?
+    /// For `Preference-Applied`: what of the header is known here.
+    var applied: String?
 
     init(_ request: Request) throws {
         var isAsync = false
@@ -83,6 +96,8 @@ struct Prefer: Sendable, Equatable {
             default: break  // RFC 7240 section 2: what is not known is ignored
             }
         }
+        let known = [isAsync ? "respond-async" : nil, wait.map { "wait=\($0.components.seconds)" }].compactMap(\.self)
+        if !known.isEmpty { applied = known.joined(separator: ", ") }
         if isAsync, wait == nil { wait = .zero }
     }
 }

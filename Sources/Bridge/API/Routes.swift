@@ -10,6 +10,7 @@ enum Routes {
         return [
             Route("POST", "/run", { try await run($0, $1) }),
             Route("POST", "/api/v2/jobs", jobs.submit),
+            Route("GET", "/api/v2/jobs", jobs.list),
             Route("GET", "/api/v2/jobs/{id}", jobs.get),
             Route("GET", "/api/v2/jobs/{id}/workflow", jobs.workflow),
             Route("POST", "/api/v2/jobs/{id}/cancel", jobs.cancel),

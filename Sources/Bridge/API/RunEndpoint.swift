@@ -32,42 +32,26 @@ struct RunEndpoint: Sendable {
         }
 
         if isBound { job.attachCaller() }
-        let isOver = await wait(for: job, atMost: prefer.wait)
+        await job.wait(atMost: prefer.wait, until: \.isTerminal)
         if Task.isCancelled {
             // Nobody reads the answer any more, or the server stops.
             if isBound { await api.leave(job) }
             throw APIError.shuttingDown
         }
         if isBound { job.detachCaller() }
-        guard isOver else {
+        let snapshot = job.snapshot
+        guard snapshot.status.isTerminal, prefer.wait != .zero else {
             var headers = handle
             headers["Location"] = Links.path(of: job.id)
-            headers["Preference-Applied"] = request.headers["Prefer"]
+            headers["Preference-Applied"] = prefer.applied
             return .json(.object(representation.job(job)), status: 202, headers: headers)
         }
-        let snapshot = job.snapshot
         guard snapshot.status == .succeeded else {
             throw APIError(snapshot.error ?? .lost, job: job)
         }
         switch accept.answer {
         case .content: return try await content(of: job, snapshot, accept, request, representation, handle)
         case .json, .events: return try await json(job, form, representation, handle)
-        }
-    }
-
-    /// Waits for the end of the job; false when the time is up before.
-    private func wait(for job: Job, atMost limit: Duration?) async -> Bool {
-        guard let limit else {
-            await job.waitUntilOver()
-            return job.status.isTerminal
-        }
-        guard limit > .zero else { return false }
-        return await withTaskGroup(of: Void.self) { group in
-            group.addTask { await job.waitUntilOver() }
-            group.addTask { do { try await Task.sleep(for: limit) } catch {} }  // cancelled: the job was first
-            await group.next()
-            group.cancelAll()
-            return job.status.isTerminal
         }
     }
 

@@ -1,4 +1,3 @@
-import Crypto
 import MicroHTTP
 import OrderedCollections
 import OrderedJSON
@@ -13,12 +12,14 @@ struct SubmissionReader: Sendable {
         let body = try request.json("Send the workflow as exported with Workflow > Export (API), for example with curl --data-binary @workflow_api.json.")
         var metadata: JSONObject?
         var extraData: JSONObject = [:]
+        var options = options
         let graph: JSON
         if let members = body.object, let workflow = members["workflow"], workflow["class_type"] == nil {
             try checkMembers(members)
             graph = workflow
             metadata = try object("metadata", in: members)
             extraData = try extra(object("extra_data", in: members) ?? [:])
+            options.priority = try priority(in: members) ?? options.priority
         } else if acceptsBareGraph {
             if let prompt = body["prompt"]?.object, prompt["class_type"] == nil {
                 throw APIError.invalidRequest("prompt", "This is a body for ComfyUI's own /prompt. Send the graph alone, or as {\"workflow\": {…}}.")
@@ -84,10 +85,10 @@ struct SubmissionReader: Sendable {
     }
 
     private func checkMembers(_ members: JSONObject) throws {
-        for name in members.keys where !["workflow", "metadata", "extra_data"].contains(name) {
+        for name in members.keys where !["workflow", "metadata", "extra_data", "priority"].contains(name) {
             let isReserved = name == "webhook_url" || name == "inputs"
             throw APIError.invalidRequest(
-                name, "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); possible are workflow, metadata and extra_data.")
+                name, "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); possible are workflow, metadata, extra_data and priority.")
         }
     }
 
@@ -96,6 +97,20 @@ struct SubmissionReader: Sendable {
         case nil, .null: return nil
         case .object(let value): return value
         case let other?: throw APIError.invalidRequest(name, "'\(name)' is \(other.kindInWords); it must be an object.")
+        }
+    }
+
+    private func priority(in members: JSONObject) throws -> Int? {
+        switch members["priority"] {
+        case nil, .null: return nil
+        case let value?:
+            let possible = Submission.Options.priorities
+            guard let priority = value.int, possible.contains(priority) else {
+                throw APIError.invalidRequest(
+                    "priority",
+                    "'priority' is \(value.text.prefix(100)); it must be a whole number from \(possible.lowerBound) to \(possible.upperBound). Higher runs first.")
+            }
+            return priority
         }
     }
 
@@ -118,7 +133,4 @@ struct SubmissionReader: Sendable {
         }
         return members
     }
-
-    /// What makes two requests the same, for Idempotency-Key.
-    static func digest(of request: Request) -> [UInt8] { Array(SHA256.hash(data: request.body)) }
 }

@@ -17,6 +17,7 @@ package struct BridgeConfiguration: Sendable {
     var upstreamGrace: Duration
     var publicURL: String?
     var access: AccessConfiguration
+    var sdkHold: Duration
 
     package static let options: [Option] = [
         Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
@@ -42,6 +43,7 @@ package struct BridgeConfiguration: Sendable {
         Option("max-upload-size", "MB", default: "4096", "largest file upload"),
         Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers get 503"),
         Option("upstream-silence", "SECONDS", default: "10", "how long a job may be silent before ComfyUI is asked about it"),
+        Option("sdk-hold", "SECONDS", default: "5", "how long a poll of the official SDK waits for the end of its job; 0 is not at all"),
         Option("heartbeat", "SECONDS", default: "15", "interval of the comments that keep event streams open"),
         Option("max-body-size", "MB", default: "64", "largest request body"),
         Option("connection-limit", "N", default: "10000", "connections at the same time"),
@@ -75,6 +77,8 @@ package struct BridgeConfiguration: Sendable {
         previewDirectory = reader.string("preview-dir")
         heartbeat = try reader.seconds("heartbeat", default: 15)
         guard heartbeat > .zero else { throw ConfigurationError("--heartbeat must be greater than 0.") }
+        sdkHold = try reader.seconds("sdk-hold", default: 5)
+        guard sdkHold <= .seconds(25) else { throw ConfigurationError("--sdk-hold must be at most 25: the SDK gives up on a request after 30 seconds.") }
         upstreamGrace = try reader.seconds("upstream-grace", default: 10)
         publicURL = reader.string("public-url").map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
         access = try AccessConfiguration(reader, host: http.host, publicURL: publicURL)

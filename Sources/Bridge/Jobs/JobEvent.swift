@@ -2,7 +2,7 @@ import ComfyUI
 import OrderedJSON
 
 /// The public state of a job, by the names of the Comfy API v2.
-enum JobStatus: String, Sendable {
+enum JobStatus: String, Sendable, CaseIterable {
     case queued, running, canceling, succeeded, failed, canceled, expired
 
     var isTerminal: Bool {

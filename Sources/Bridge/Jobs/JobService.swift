@@ -60,6 +60,7 @@ final class JobService: Service {
     }
 
     func job(_ id: JobID) async throws -> Job? { try await store.job(id) }
+    func jobs(_ query: JobQuery) async throws -> JobPage { try await store.jobs(query) }
 
     /// Cancels a job wherever it is: at once in the queue, through its worker inside ComfyUI. Does nothing to an ended one.
     func cancel(_ job: Job) async {

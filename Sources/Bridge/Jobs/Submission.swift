@@ -1,3 +1,4 @@
+import Crypto
 import OrderedCollections
 import OrderedJSON
 
@@ -26,6 +27,10 @@ struct Submission: Sendable {
         var allowsPartial = false
         /// The job ends, instead of waiting in the queue, when no ComfyUI can be reached for long: somebody blocks for it.
         var failsWhenUnreachable = false
+        /// Within `priorities`; higher runs first.
+        var priority = 0
+
+        static let priorities = -100...100
 
         init() {}
     }
@@ -39,6 +44,22 @@ struct Submission: Sendable {
         self.extraData = extraData
         self.metadata = metadata
         self.options = options
+    }
+
+    /// What makes two submissions the same for `Idempotency-Key`: what is run and how, not who pays for it (the contract excludes
+    /// `extra_data`) nor how the request was written.
+    var digest: [UInt8] {
+        let timeout = options.timeout?.components
+        let parts = [
+            workflow.text, metadata.map { JSON.object($0).encoded() } ?? [],
+            Array("\(options.priority) \(options.allowsPartial) \(timeout?.seconds ?? 0) \(timeout?.attoseconds ?? 0)".utf8),
+        ]
+        var hash = SHA256()
+        for part in parts {
+            withUnsafeBytes(of: part.count) { hash.update(bufferPointer: $0) }
+            hash.update(data: part)
+        }
+        return Array(hash.finalize())
     }
 
     /// What callers may still ask for when the job has ended.

@@ -17,4 +17,6 @@ protocol JobStore: Sendable {
     func job(_ id: JobID) async throws -> Job?
     /// The ids of the assets that jobs which are not over read.
     func assetsInUse() async throws -> Set<String>
+    /// A page of the jobs that match, the one submitted last first.
+    func jobs(_ query: JobQuery) async throws -> JobPage
 }

@@ -46,6 +46,7 @@ struct OutputCollector: Sendable {
     /// neither a file nor a text is kept as it came.
     private mutating func collect(_ result: Run.NodeOutput) async {
         var others: JSONObject = [:]
+        var hasOutputs = false
         for (key, value) in result.output {
             guard let items = value.array else {
                 others[key] = value
@@ -54,9 +55,12 @@ struct OutputCollector: Sendable {
             var rest: [JSON] = []
             for (index, item) in items.enumerated() {
                 if let file = FileReference(item) {
-                    guard seen.insert("\(result.node)/\(file.type)/\(file.subfolder)/\(file.filename)").inserted else { continue }
-                    await publish(file, node: result.node, key: key)
+                    if seen.insert("\(result.node)/\(file.type)/\(file.subfolder)/\(file.filename)").inserted {
+                        await publish(file, node: result.node, key: key)
+                    }
+                    if !missing.contains(file) { hasOutputs = true }
                 } else if key == "text", let text = item.string {
+                    hasOutputs = true
                     guard seen.insert("\(result.node)/text/\(index)/\(text)").inserted else { continue }
                     await publish(
                         Output(
@@ -69,6 +73,7 @@ struct OutputCollector: Sendable {
             if !rest.isEmpty { others[key] = .array(rest) }
         }
         if !others.isEmpty { job.addOther(.object(others), node: result.node) }
+        if hasOutputs, result.isReused { job.markReusedOutputs() }
     }
 
     private mutating func publish(_ file: FileReference, node: String, key: String) async {

@@ -27,7 +27,7 @@ import Testing
         let api = API(
             service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
             uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
-            access: AccessGuard(AccessConfiguration()), publicURL: nil)
+            access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero)
         let routes = Set(Routes.all(api).map { "\($0.method) \($0.path)" })
         #expect(try documented() == routes)
     }
