@@ -12,7 +12,7 @@ import Testing
         var path = ""
         for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {
             if let match = line.wholeMatch(of: #/  (/\S*):/#) { path = String(match.output.1) }
-            if let match = line.wholeMatch(of: #/    (get|post|put|patch|delete|options):/#) { routes.insert("\(match.output.1.uppercased()) \(path)") }
+            if let match = line.wholeMatch(of: #/    (get|head|post|put|patch|delete|options):/#) { routes.insert("\(match.output.1.uppercased()) \(path)") }
         }
         return routes
     }
