@@ -35,11 +35,16 @@ package final class HTTPServer: Service {
 
     private let configuration: Configuration
     private let logger: Logger
+    private let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
     private let failure: @Sendable (HTTPServerFailure) -> Response
     private let respond: @Sendable (Request) async -> Response
     private let state = Mutex(State.idle)
 
     /// - Parameters:
+    ///   - uploadLimit: which routes stream the body of a request instead of collecting it, and how many bytes of it they take (more is
+    ///     `HTTPServerFailure.bodyTooLarge`, or `FormUploadError.tooLarge` if the length was not said). Their handlers run as soon as the
+    ///     head is there; what they answer before they have read `Request.form` is sent before the body is asked for. Called on the
+    ///     server's threads: must not block.
     ///   - failure: renders the errors that the server itself finds. Called on the server's threads: must not block. Its body should
     ///     be `.bytes` or `.empty`.
     ///   - respond: answers a request. It runs in a task of its own on the default executor, which is cancelled when the client goes away
@@ -47,11 +52,13 @@ package final class HTTPServer: Service {
     package init(
         configuration: Configuration,
         logger: Logger,
+        uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
         failure: @escaping @Sendable (HTTPServerFailure) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.uploadLimit = uploadLimit
         self.failure = failure
         self.respond = respond
     }

@@ -1,13 +1,13 @@
 import DequeModule
 import Synchronization
 
-/// Which job each `Idempotency-Key` made. A key lives 24 hours, as the Comfy API v2 says.
+/// What became of each `Idempotency-Key` of one operation. A key lives 24 hours, as the Comfy API v2 says.
 final class IdempotencyKeys: Sendable {
     enum Claim: Sendable {
         /// The key is new and now the caller's: `settle` or `release` it.
         case granted
-        /// The key made this job, from the same body or from another.
-        case used(JobID, sameBody: Bool)
+        /// The key made this job (nil where keys make something else), from the same body or from another.
+        case used(JobID?, sameBody: Bool)
         /// Another request with the key is just being accepted.
         case busy
     }
@@ -15,6 +15,7 @@ final class IdempotencyKeys: Sendable {
     private struct Entry {
         let digest: [UInt8]
         let since: ContinuousClock.Instant
+        var isSettled = false
         var job: JobID?
     }
 
@@ -31,8 +32,7 @@ final class IdempotencyKeys: Sendable {
                 state.entries[oldest] = nil
             }
             if let entry = state.entries[key] {
-                guard let job = entry.job else { return .busy }
-                return .used(job, sameBody: entry.digest == digest)
+                return entry.isSettled ? .used(entry.job, sameBody: entry.digest == digest) : .busy
             }
             state.entries[key] = Entry(digest: digest, since: .now)
             state.order.append(key)
@@ -40,8 +40,11 @@ final class IdempotencyKeys: Sendable {
         }
     }
 
-    func settle(_ key: String, job: JobID) {
-        state.withLock { $0.entries[key]?.job = job }
+    func settle(_ key: String, job: JobID? = nil) {
+        state.withLock { state in
+            state.entries[key]?.isSettled = true
+            state.entries[key]?.job = job
+        }
     }
 
     /// The request did not make a job: the key may be used again.

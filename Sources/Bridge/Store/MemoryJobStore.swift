@@ -6,7 +6,7 @@ import Synchronization
 final class MemoryJobStore: JobStore {
     fileprivate struct State {
         var jobs: [JobID: Job] = [:]
-        var outputs: [String: Output] = [:]
+        var open: Set<JobID> = []
         /// In the order of their ends.
         var ended: Deque<(job: Job, at: Date)> = []
     }
@@ -15,11 +15,26 @@ final class MemoryJobStore: JobStore {
 
     init() {}
 
-    func insert(_ job: Job) { state.withLock { $0.jobs[job.id] = job } }
-    func record(_ output: Output) { state.withLock { $0.outputs[output.id] = output } }
-    func recordEnd(of job: Job) { state.withLock { $0.ended.append((job, Date())) } }
+    func insert(_ job: Job) {
+        state.withLock { state in
+            state.jobs[job.id] = job
+            state.open.insert(job.id)
+        }
+    }
+
+    func recordEnd(of job: Job) {
+        state.withLock { state in
+            state.open.remove(job.id)
+            state.ended.append((job, Date()))
+        }
+    }
+
     func job(_ id: JobID) -> Job? { state.withLock { $0.jobs[id] } }
-    func output(_ id: String) -> Output? { state.withLock { $0.outputs[id] } }
+
+    func assetsInUse() -> Set<String> {
+        let open = state.withLock { state in state.open.compactMap { state.jobs[$0] } }
+        return open.reduce(into: []) { $0.formUnion($1.submission.inputs.map(\.asset.id)) }
+    }
 
     func remove(_ job: Job) {
         state.withLock { $0.forget(job) }
@@ -41,6 +56,6 @@ final class MemoryJobStore: JobStore {
 extension MemoryJobStore.State {
     fileprivate mutating func forget(_ job: Job) {
         jobs[job.id] = nil
-        for output in job.snapshot.outputs { outputs[output.id] = nil }
+        open.remove(job.id)
     }
 }

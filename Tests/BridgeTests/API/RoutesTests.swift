@@ -19,13 +19,15 @@ import Testing
 
     @Test func theDocumentListsExactlyTheRoutes() throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let files = try OutputFiles(directory: nil, previewDirectory: nil, logger: logger)
-        defer { files.removeTemporaryDirectory() }
-        let service = JobService(configuration: .init(), store: MemoryJobStore(), files: files, logger: logger)
+        let blobs = try BlobStore(directory: nil, logger: logger)
+        defer { blobs.removeTemporaryDirectory() }
+        let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger)
+        let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, logger: logger)
         let tasks = BackgroundTasks()
         let api = API(
-            service: service, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
-            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)), publicURL: nil)
+            service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
+            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
+            access: AccessGuard(AccessConfiguration()), publicURL: nil)
         let routes = Set(Routes.all(api).map { "\($0.method) \($0.path)" })
         #expect(try documented() == routes)
     }
