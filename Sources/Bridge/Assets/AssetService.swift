@@ -119,7 +119,7 @@ final class AssetService: Service {
             }
             // Somebody may have put another file in its place.
             guard size == asset.blob.size ?? size else { return }
-            asset.blob.hash = ContentHash(digest: hasher.finalize())
+            asset.blob.hash = hasher.contentHash
             try await store.recordHash(of: asset)
         } catch {
             logger.debug("the hash of an asset could not be computed", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])

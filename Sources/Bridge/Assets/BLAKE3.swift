@@ -51,11 +51,8 @@ struct BLAKE3: Sendable {
         return (0..<8).flatMap { word in withUnsafeBytes(of: values[word][0].littleEndian) { Array($0) } }
     }
 
-    /// The hash of the input so far as the Comfy API v2 writes it: `blake3:` and 64 lower-case hexadecimal digits.
-    var contentHash: String {
-        let digits = Array("0123456789abcdef".utf8)
-        return "blake3:" + String(decoding: finalize().flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-    }
+    /// The hash of the input so far, as the Comfy API v2 writes it.
+    var contentHash: ContentHash { ContentHash(digest: finalize()) }
 
     private var firstPendingChunk: UInt64 { groupCount &* UInt64(Lanes.scalarCount) }
 

@@ -138,7 +138,7 @@ final class BlobWriter: Sendable {
     }
 
     fileprivate var summary: (hash: ContentHash, size: Int) {
-        state.withLock { (ContentHash(digest: $0.hasher.finalize()), $0.size) }
+        state.withLock { ($0.hasher.contentHash, $0.size) }
     }
 
     /// What was written so far.

@@ -4,7 +4,7 @@ struct ContentHash: Sendable, Hashable, CustomStringConvertible {
 
     /// - Parameter digest: the 32 bytes that BLAKE3 gives.
     init(digest: [UInt8]) {
-        description = Self.prefix + digest.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        description = Self.prefix + digest.hexadecimal
     }
 
     /// Nil for what is no such hash. Digits may be upper case.
@@ -17,7 +17,7 @@ struct ContentHash: Sendable, Hashable, CustomStringConvertible {
     init(of bytes: some Sequence<UInt8>) {
         var hasher = BLAKE3()
         hasher.update(Array(bytes))
-        self.init(digest: hasher.finalize())
+        self = hasher.contentHash
     }
 
     /// The digits alone, for names of files.

@@ -17,18 +17,37 @@ import Testing
         return routes
     }
 
-    @Test func theDocumentListsExactlyTheRoutes() throws {
-        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let blobs = try BlobStore(directory: nil, logger: logger)
-        defer { blobs.removeTemporaryDirectory() }
-        let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger)
-        let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, logger: logger)
-        let tasks = BackgroundTasks()
-        let api = API(
-            service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
-            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
-            access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero)
-        let routes = Set(Routes.all(api).map { "\($0.method) \($0.path)" })
-        #expect(try documented() == routes)
+    @Test func theDocumentListsExactlyTheRoutes() async throws {
+        let documented = try documented()
+        try await withRoutes { routes in
+            #expect(documented == Set(routes.map { "\($0.method) \($0.path)" }))
+        }
     }
+
+    /// A new route asks for a token unless it says otherwise; what says so is listed here as well.
+    @Test func whatIsOpenIsMeantToBe() async throws {
+        try await withRoutes { routes in
+            func paths(_ access: Route.Access) -> Set<String> { Set(routes.filter { $0.access == access }.map { "\($0.method) \($0.path)" }) }
+            #expect(paths(.open) == ["GET /api/v2/health", "GET /readyz", "GET /openapi.yaml", "GET /", "GET /app.js", "GET /style.css"])
+            #expect(
+                paths(.tokenOrSignature) == [
+                    "GET /api/v2/jobs/{id}/events", "GET /api/v2/jobs/{id}/previews/{n}", "GET /api/v2/assets/{id}/content",
+                ])
+        }
+    }
+}
+
+/// All routes, of a bridge without ComfyUIs.
+func withRoutes(_ body: ([Route]) async throws -> Void) async throws {
+    let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    let blobs = try BlobStore(directory: nil, logger: logger)
+    defer { blobs.removeTemporaryDirectory() }
+    let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger)
+    let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, logger: logger)
+    let tasks = BackgroundTasks()
+    let api = API(
+        service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
+        uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
+        access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero)
+    try await body(Routes.all(api))
 }

@@ -49,7 +49,7 @@ import Testing
     func inOnePiece(_ length: Int, _ hash: String) {
         var hasher = BLAKE3()
         hasher.update(Array(Self.input[..<length]))
-        #expect(hasher.contentHash == "blake3:" + hash)
+        #expect(hasher.contentHash.description == "blake3:" + hash)
     }
 
     @Test("Official vectors, in pieces that end anywhere", arguments: vectors, [1, 63, 64, 65, 1000, 1023, 1024, 1025, 4096, 10007])
@@ -60,7 +60,7 @@ import Testing
                 hasher.update(UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + size, bytes.count)]))
             }
         }
-        #expect(hasher.contentHash == "blake3:" + vector.hash)
+        #expect(hasher.contentHash.description == "blake3:" + vector.hash)
     }
 
     @Test func theHashCanBeAskedForOnTheWay() {
@@ -69,8 +69,8 @@ import Testing
         for vector in Self.vectors {
             hasher.update(Array(Self.input[length..<vector.length]))
             length = vector.length
-            #expect(hasher.contentHash == "blake3:" + vector.hash, "after \(length) bytes")
-            #expect(hasher.contentHash == "blake3:" + vector.hash, "asked again after \(length) bytes")
+            #expect(hasher.contentHash.description == "blake3:" + vector.hash, "after \(length) bytes")
+            #expect(hasher.contentHash.description == "blake3:" + vector.hash, "asked again after \(length) bytes")
         }
     }
 
@@ -82,7 +82,7 @@ import Testing
     func deepTrees(_ length: Int, _ hash: String) {
         var hasher = BLAKE3()
         hasher.update(Array(Self.input[..<length]))
-        #expect(hasher.contentHash == "blake3:" + hash)
+        #expect(hasher.contentHash.description == "blake3:" + hash)
     }
 
     @Test func aCopyGoesItsOwnWay() {
@@ -92,14 +92,14 @@ import Testing
         second.update([Self.input[8192]])
         first.update([])
         first.update(UnsafeRawBufferPointer(start: nil, count: 0))
-        #expect(first.contentHash == "blake3:aae792484c8efe4f19e2ca7d371d8c467ffb10748d8a5a1ae579948f718a2a63")
-        #expect(second.contentHash == "blake3:bab6c09cb8ce8cf459261398d2e7aef35700bf488116ceb94a36d0f5f1b7bc3b")
+        #expect(first.contentHash.description == "blake3:aae792484c8efe4f19e2ca7d371d8c467ffb10748d8a5a1ae579948f718a2a63")
+        #expect(second.contentHash.description == "blake3:bab6c09cb8ce8cf459261398d2e7aef35700bf488116ceb94a36d0f5f1b7bc3b")
     }
 
     @Test func theBytesAreThoseOfTheContentHash() {
         let bytes = BLAKE3().finalize()
         #expect(bytes.count == 32)
         #expect(bytes.prefix(4) == [0xAF, 0x13, 0x49, 0xB9])
-        #expect(BLAKE3().contentHash == "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")
+        #expect(BLAKE3().contentHash.description == "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262")
     }
 }
