@@ -1,12 +1,15 @@
-"""A TCP proxy before a ComfyUI that keeps what the bridge sends to it."""
+"""TCP proxies that look into what passes, or break it off."""
 
 import re
+import select
 import socket
 import threading
 from urllib.parse import urlsplit
 
 
 class RecordingProxy:
+    """Before a ComfyUI: keeps what the bridge sends to it."""
+
     def __init__(self, upstream):
         self.upstream = (urlsplit(upstream).hostname, urlsplit(upstream).port)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -53,3 +56,64 @@ class RecordingProxy:
             target.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+
+
+class CuttingProxy:
+    """Passes connections on to the bridge, and can cut all that are open."""
+
+    def __init__(self, target):
+        host, port = target.removeprefix("http://").split(":")
+        self.target = (host, int(port))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.pairs = set()
+        self.lock = threading.Lock()
+        self.streams = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+        self.cut()
+
+    def cut(self):
+        with self.lock:
+            pairs, self.pairs = self.pairs, set()
+        for pair in pairs:
+            for end in pair:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass   # the other side was faster
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            pair = (client, socket.create_connection(self.target))
+            with self.lock:
+                self.pairs.add(pair)
+            threading.Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, client, server):
+        other = {client: server, server: client}
+        try:
+            while True:
+                for end in select.select([client, server], [], [])[0]:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    if end is client and b"/events?" in data.split(b"\r\n")[0]:
+                        self.streams += 1
+                    other[end].sendall(data)
+        except OSError:
+            return
+        finally:
+            with self.lock:
+                self.pairs.discard((client, server))
+            client.close()
+            server.close()
