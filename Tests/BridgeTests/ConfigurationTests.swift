@@ -16,6 +16,7 @@ import Testing
         #expect(configuration.jobs.queueLimit == 256)
         #expect(configuration.workers.map(\.endpoint.description) == ["http://127.0.0.1:8188"])
         #expect(configuration.workers[0].jobTimeout == nil)
+        #expect(configuration.sdkHold == .seconds(5))
     }
 
     @Test func flagsWinOverTheEnvironment() throws {
@@ -36,6 +37,7 @@ import Testing
     @Test("What is wrong is said with the flag's name", arguments: [
         (["--nope", "1"], "--nope"), (["stray"], "stray"), (["--port"], "--port"), (["--port", "--host", "x"], "--port"), (["--port", "70000"], "--port"),
         (["--port", "x"], "--port"), (["--comfyui", "ftp://x"], "--comfyui"), (["--heartbeat", "0"], "--heartbeat"), (["--retries", "-1"], "--retries"),
+        (["--sdk-hold", "30"], "--sdk-hold"),
         (["--preview-method", "best"], "--preview-method"),
     ])
     func errors(_ arguments: [String], _ named: String) {
