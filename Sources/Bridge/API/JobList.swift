@@ -26,7 +26,7 @@ extension JobQuery {
         for list in request.query where list.name == "status" {
             statuses = try (statuses ?? []).union(list.value.split(separator: ",", omittingEmptySubsequences: false).map(JobQuery.status))
         }
-        for (name, value) in request.query where name.hasPrefix("metadata") {
+        for (name, value) in request.query where name == "metadata" || name.hasPrefix("metadata[") {
             let key = try JobQuery.metadataKey(name)
             guard metadata.updateValue(value, forKey: key) == nil else {
                 throw APIError.invalidMetadataFilter("The metadata filter '\(key.prefix(100))' is given twice; a job has only one value under a name.")
@@ -54,7 +54,7 @@ extension JobQuery {
     /// `name` out of `metadata[name]`.
     private static func metadataKey(_ parameter: String) throws -> String {
         let key = parameter.dropFirst("metadata[".count).dropLast()
-        guard parameter.hasPrefix("metadata["), parameter.hasSuffix("]"), !key.isEmpty, !key.contains("][") else {
+        guard parameter.hasSuffix("]"), !key.isEmpty, !key.contains("][") else {
             throw APIError.invalidMetadataFilter("'\(parameter.prefix(100))' is no filter; write metadata[NAME]=VALUE for a member of the jobs' metadata.")
         }
         return String(key)

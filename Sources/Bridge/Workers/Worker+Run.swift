@@ -27,6 +27,7 @@ extension Worker {
     func run(_ job: Job, _ channel: PromptInbox.Channel) async {
         defer { inbox.close(job.id) }
         guard job.taken(cancelHandler: { channel.send(.cancel) }) else {
+            hasSubmitted()
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
@@ -83,7 +84,11 @@ extension Worker {
                 group.addTask { await self.takeBack(job, channel) }
             }
 
-            group.addTask { channel.send(.submitted(await self.submit(job))) }
+            group.addTask {
+                let result = await self.submit(job)
+                self.hasSubmitted()
+                channel.send(.submitted(result))
+            }
             group.addTask { await self.watchSilence(of: job, channel) }
 
             for await input in channel.inputs {

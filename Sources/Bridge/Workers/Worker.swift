@@ -54,6 +54,8 @@ final class Worker: Service {
     let socket: EventSocket
     private let signals: AsyncStream<Signal>
     private let signal: AsyncStream<Signal>.Continuation
+    /// ComfyUI is being given a job. The next waits for that: requests side by side may arrive in any order, and the queue's is to count.
+    private let isSubmitting = Atomic(false)
     private let node = Mutex<(version: String?, catalog: NodeCatalog?)>((nil, nil))
 
     /// Something that may let a job be taken, or a reason to read ComfyUI's node list.
@@ -129,9 +131,16 @@ final class Worker: Service {
         let open = inbox.openCount
         let isConnected = inbox.isConnected
         service.queue.setIdle(isConnected && open == 0, worker: ObjectIdentifier(self))
-        guard isConnected, open < configuration.slots, let job = service.queue.take(isSecond: open > 0) else { return nil }
+        guard isConnected, open < configuration.slots, !isSubmitting.load(ordering: .relaxed), let job = service.queue.take(isSecond: open > 0) else { return nil }
         service.queue.setIdle(false, worker: ObjectIdentifier(self))
+        isSubmitting.store(true, ordering: .relaxed)
         return (job, inbox.open(job.id))
+    }
+
+    /// The job that was taken last is inside ComfyUI, or will not be.
+    func hasSubmitted() {
+        isSubmitting.store(false, ordering: .relaxed)
+        signal.yield(.look)
     }
 
     /// Reads what ComfyUI is and which nodes it has: after every connect, since it may have been restarted with others.

@@ -39,15 +39,20 @@ import Testing
 
 /// All routes, of a bridge without ComfyUIs.
 func withRoutes(_ body: ([Route]) async throws -> Void) async throws {
+    try await withAPI { try await body(Routes.all($0)) }
+}
+
+/// With empty stores and nobody to run a job.
+func withAPI(_ body: (API) async throws -> Void) async throws {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     let blobs = try BlobStore(directory: nil, logger: logger)
     defer { blobs.removeTemporaryDirectory() }
     let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger)
     let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, logger: logger)
     let tasks = BackgroundTasks()
-    let api = API(
-        service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
-        uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
-        access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero)
-    try await body(Routes.all(api))
+    try await body(
+        API(
+            service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
+            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
+            access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero))
 }
