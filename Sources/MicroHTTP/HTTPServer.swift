@@ -4,7 +4,7 @@ import Synchronization
 
 /// An HTTP/1.1 server on libmicrohttpd.
 ///
-/// Requests are read on libmicrohttpd's threads and handed, complete, to `respond`, which runs in a task each. While it runs, the
+/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in a task each. While it runs, the
 /// connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is noticed within a second.
 ///
 /// A graceful shutdown (or the cancellation of `run()`) goes like this: no new connections; streams are asked to `drain`; what is still
@@ -81,7 +81,9 @@ package final class HTTPServer: Service {
 
     private func open() throws -> Parts {
         guard let watch = DisconnectWatch() else { throw HTTPServerError.cannotStart("no descriptors left") }
-        let reception = Reception(configuration: configuration, logger: logger, watch: watch, failure: failure, respond: respond)
+        let reception = Reception(
+            configuration: configuration, logger: logger, watch: watch, uploadLimit: uploadLimit, failure: failure, respond: respond
+        )
         let socket = try ListeningSocket(configuration)
         let daemon = try Daemon(socket, reception: reception)
         guard watch.start(onDisconnect: { reception.disconnected($0) }) else {
