@@ -1,4 +1,5 @@
 package import AsyncHTTPClient
+import ComfyUI
 package import Logging
 import MicroHTTP
 package import NIOCore
@@ -12,7 +13,8 @@ package struct ComfyBridge: Sendable {
     private let server: HTTPServer
     private let workers: [Worker]
     private let services: [any Service]
-    private let blobs: BlobStore
+    private let storage: Storage
+    private let service: JobService
     private let logger: Logger
 
     /// - Parameters:
@@ -20,14 +22,19 @@ package struct ComfyBridge: Sendable {
     ///   - eventLoopGroup: for the event sockets; must outlive `run()`.
     package init(configuration: BridgeConfiguration, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) throws {
         self.logger = logger
-        blobs = try BlobStore(directory: configuration.dataDirectory, logger: logger)
+        storage = try Storage(
+            directory: configuration.dataDirectory, previewHistory: configuration.jobs.previewHistory, endpoints: configuration.workers.map(\.endpoint),
+            httpClient: httpClient, logger: logger)
         let previewFiles = try configuration.previewDirectory.map { try PreviewFiles(directory: $0, logger: logger) }
-        let jobs = MemoryJobStore()
         let assets = AssetService(
-            store: MemoryAssetStore(), blobs: blobs, retention: configuration.assetRetention, inUse: { jobs.assetsInUse() }, logger: logger)
-        let service = JobService(configuration: configuration.jobs, store: jobs, assets: assets, previewFiles: previewFiles, logger: logger)
-        workers = configuration.workers.map {
-            Worker(configuration: $0, service: service, previewFiles: previewFiles, httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
+            store: storage.assets, blobs: storage.blobs, retention: configuration.assetRetention, inUse: { [jobs = storage.jobs] in try await jobs.assetsInUse() },
+            logger: logger)
+        let service = JobService(configuration: configuration.jobs, store: storage.jobs, assets: assets, previewFiles: previewFiles, logger: logger)
+        self.service = service
+        workers = try configuration.workers.map { [identities = storage.identities] worker in
+            Worker(
+                configuration: worker, clientID: try identities.clientID(for: worker.endpoint.description), service: service, previewFiles: previewFiles,
+                httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
         }
         let pool = WorkerPool(workers: workers, service: service, grace: configuration.upstreamGrace)
         let tasks = BackgroundTasks()
@@ -35,7 +42,8 @@ package struct ComfyBridge: Sendable {
         let access = AccessGuard(configuration.access)
         for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
-            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(),
+            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(.job, store: storage.keys),
+            uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
             content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
             publicURL: configuration.publicURL, sdkHold: configuration.sdkHold)
         let router = Router(routes: Routes.all(api), access: access, logger: logger)
@@ -43,7 +51,7 @@ package struct ComfyBridge: Sendable {
             configuration: configuration.http, logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
             failure: { APIError($0).response }, respond: { await router.respond(to: $0) })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
-        services = [service, assets, pool] + workers + [tasks, heartbeats, server]
+        services = [storage, service, assets, pool] + workers + [tasks, heartbeats, server]
     }
 
     /// Binds and listens; requests are answered once `run()` is called. Returns the port.
@@ -51,7 +59,26 @@ package struct ComfyBridge: Sendable {
 
     /// Runs until the signals ask for the end, or the task is cancelled.
     package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
-        defer { blobs.removeTemporaryDirectory() }
+        do {
+            try await restore()
+            try await runServices(gracefulShutdownSignals)
+        } catch {
+            await storage.close()
+            throw error
+        }
+        await storage.close()
+    }
+
+    /// Takes up what a former process left, before anybody can ask for it.
+    private func restore() async throws {
+        try await service.restore { job, endpoint in
+            guard let worker = workers.first(where: { $0.configuration.endpoint.description == endpoint }) else { return false }
+            worker.adopt(job)
+            return true
+        }
+    }
+
+    private func runServices(_ gracefulShutdownSignals: [UnixSignal]) async throws {
         var configuration = ServiceGroupConfiguration(services: services, gracefulShutdownSignals: gracefulShutdownSignals, logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(60)
         try await ServiceGroup(configuration: configuration).run()

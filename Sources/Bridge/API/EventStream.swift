@@ -27,6 +27,8 @@ final class EventStream: BodySource {
         var isHeartbeatDue = false
         var isDraining = false
         var hasEnded = false
+        /// Events that are only on disk cannot be read; the viewer comes back with the id of its last one.
+        var hasFailed = false
     }
 
     private let job: Job
@@ -63,6 +65,7 @@ final class EventStream: BodySource {
             }
             if state.hasEnded { return .finished }
             if let bytes = nextEvents(&state) { return .bytes(bytes) }
+            if state.hasFailed { return .failed }
             if state.hasEnded { return .finished }
             if state.isDraining {
                 state.hasEnded = true
@@ -94,7 +97,10 @@ final class EventStream: BodySource {
 
     private func nextEvents(_ state: inout State) -> [UInt8]? {
         while true {
-            let events = job.events(after: state.cursor, limit: Self.batch)
+            guard let events = job.events(after: state.cursor, limit: Self.batch) else {
+                state.hasFailed = true
+                return nil
+            }
             guard let last = events.last else { return nil }
             state.cursor = last.sequence
             // One event alone is passed on as it is, without a copy.

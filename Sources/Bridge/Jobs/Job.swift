@@ -13,19 +13,20 @@ final class Job: Sendable {
     /// Jobs with a higher one run first.
     let priority: Int
 
+    /// Where what happens is written down; nil where nothing outlives the process.
+    private let journal: (any JobJournal)?
+    /// Where the events of a job that was over before it came into memory are.
+    private let archive: (any EventArchive)?
+    private let firstArchivedID: UInt64
     private let state: Mutex<State>
 
     fileprivate struct State {
         var submission: Submission
-        var status = JobStatus.queued
-        var statusChangedAt: Date
-        var startedAt: Date?
-        var completedAt: Date?
+        /// As it is. What callers see is `visible`.
+        var now: Snapshot
+        /// As it was written down last, so that nobody is told what a crash would undo. The same as `now` where nothing is written.
+        var visible: Snapshot
         var queuePosition: Int?
-        var outputs: [Output] = []
-        var hasReusedOutputs = false
-        var otherOutputs: OrderedDictionary<String, JSON> = [:]
-        var error: JobError?
         var previewCount = 0
         var log: EventLog
         var viewers: [UInt64: @Sendable () -> Void] = [:]
@@ -35,8 +36,11 @@ final class Job: Sendable {
         var cancelHandler: (@Sendable () -> Void)?
         /// Callers that block for the job and whose leaving cancels it.
         var callers = 0
-        var lostRuns = 0
-        var failedDeliveries = 0
+        /// What is written down.
+        var written = Written()
+        var isSnapshotUnwritten = true
+        /// The journal will ask for what is unwritten. True until the job is inserted, which writes it.
+        var isInJournal = true
     }
 
     fileprivate struct Waiter {
@@ -44,38 +48,67 @@ final class Job: Sendable {
         let continuation: CheckedContinuation<Void, Never>
     }
 
-    init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date()) {
+    /// - Parameter journal: of the store that the job will be inserted into.
+    init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date(), journal: (any JobJournal)? = nil) {
         self.id = id
         self.createdAt = createdAt
+        self.journal = journal
+        archive = nil
+        firstArchivedID = 0
         priority = submission.options.priority
-        var log = EventLog(previewLimit: previewLimit)
+        var log = EventLog(previewLimit: previewLimit, isHiddenUntilWritten: journal != nil)
         log.append(.status(.queued, error: nil))
-        state = Mutex(State(submission: submission, statusChangedAt: createdAt, log: log))
+        let snapshot = Snapshot(status: .queued, statusChangedAt: createdAt)
+        state = Mutex(State(submission: submission, now: snapshot, visible: snapshot, log: log))
+    }
+
+    /// A job of a former process, or one that left the memory after its end.
+    init(_ stored: StoredJob, previewLimit: Int, journal: any JobJournal, archive: (any EventArchive)?) {
+        id = stored.id
+        createdAt = stored.createdAt
+        self.journal = journal
+        self.archive = archive
+        firstArchivedID = stored.firstEventID
+        priority = stored.submission.options.priority
+        var state = State(
+            submission: stored.submission, now: stored.snapshot, visible: stored.snapshot,
+            log: EventLog(previewLimit: previewLimit, past: stored.events, lastID: stored.lastEventID))
+        state.written = Written(
+            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, lostRuns: stored.snapshot.lostRuns)
+        (state.isSnapshotUnwritten, state.isInJournal) = (false, false)
+        self.state = Mutex(state)
     }
 
     // MARK: What is known
 
     /// A consistent copy of everything a caller may ask for.
     struct Snapshot: Sendable {
-        let status: JobStatus
-        let statusChangedAt: Date
-        let startedAt: Date?
-        let completedAt: Date?
-        let queuePosition: Int?
-        let progress: JobProgress?
-        let outputs: [Output]
+        var status: JobStatus
+        var statusChangedAt: Date
+        var startedAt: Date?
+        var completedAt: Date?
+        var queuePosition: Int?
+        var progress: JobProgress?
+        var outputs: [Output] = []
         /// At least one of the outputs is an earlier run's, from ComfyUI's cache.
-        let hasReusedOutputs: Bool
+        var hasReusedOutputs = false
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
-        let otherOutputs: OrderedDictionary<String, JSON>
-        let error: JobError?
+        var otherOutputs: OrderedDictionary<String, JSON> = [:]
+        var error: JobError?
+        var lostRuns = 0
+        var failedDeliveries = 0
+        /// The ComfyUI that was given the job, or is about to be; nil while the job waits in the bridge.
+        var assignment: String?
     }
 
     var submission: Submission { state.withLock { $0.submission } }
+    /// As callers see it.
     var snapshot: Snapshot { state.withLock { $0.snapshot } }
-    var status: JobStatus { state.withLock { $0.status } }
+    /// As it is, which callers may not know yet.
+    var status: JobStatus { state.withLock { $0.now.status } }
     var metadata: JSONObject? { state.withLock { $0.submission.metadata } }
-    var error: JobError? { state.withLock { $0.error } }
+    /// The outputs so far, those included that callers do not see yet.
+    var outputs: [Output] { state.withLock { $0.now.outputs } }
 
     var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
     /// The preview with this number; nil when there was none or it is no longer kept.
@@ -95,7 +128,7 @@ final class Job: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isReached = state.withLock { state in
-                    guard !state.status.isTerminal, !isWanted(state.status), !Task.isCancelled else { return true }
+                    guard !state.visible.status.isTerminal, !isWanted(state.visible.status), !Task.isCancelled else { return true }
                     state.waiters[token] = Waiter(isWanted: isWanted, continuation: continuation)
                     return false
                 }
@@ -146,16 +179,19 @@ final class Job: Sendable {
     func watch(from start: Start, wake: @escaping @Sendable () -> Void) -> Opening? {
         state.withLock { state -> Opening? in
             let opening: Opening
-            switch start {
-            case .after(let id) where id <= state.log.lastID && state.log.cursor(afterID: id) != nil:
-                if state.status.isTerminal, id == state.log.lastID { return nil }
+            var isReset = false
+            var cursor: UInt64?
+            if case .after(let id) = start {
+                // Ids are the cursors of what is in the archive.
+                if id <= state.log.visibleID { cursor = archive == nil ? state.log.cursor(afterID: id) : id + 1 >= firstArchivedID ? id : nil }
+                if cursor != nil, state.visible.status.isTerminal, id == state.log.visibleID { return nil }
+                isReset = cursor == nil
+            }
+            if let cursor {
+                opening = Opening(reset: false, snapshot: [], coveredID: nil, cursor: cursor, token: state.makeToken())
+            } else {
                 opening = Opening(
-                    reset: false, snapshot: [], coveredID: nil, cursor: state.log.cursor(afterID: id)!, token: state.makeToken())
-            case .after, .snapshot:
-                var isReset = false
-                if case .after = start { isReset = true }
-                opening = Opening(
-                    reset: isReset, snapshot: state.openingEvents, coveredID: state.log.lastID, cursor: state.log.end, token: state.makeToken())
+                    reset: isReset, snapshot: state.openingEvents, coveredID: state.log.visibleID, cursor: state.log.end, token: state.makeToken())
             }
             state.viewers[opening.token] = wake
             return opening
@@ -166,8 +202,11 @@ final class Job: Sendable {
         _ = state.withLock { $0.viewers.removeValue(forKey: token) }
     }
 
-    func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
-        state.withLock { $0.log.events(after: cursor, limit: limit) }
+    /// The next events after a cursor, in order, at most `limit`; nil when they cannot be read (any more).
+    func events(after cursor: UInt64, limit: Int) -> [LoggedEvent]? {
+        let (events, lastID) = state.withLock { ($0.log.events(after: cursor, limit: limit), $0.log.visibleID) }
+        guard let archive, events.isEmpty, cursor < lastID else { return events }
+        return archive.events(of: self, after: cursor, limit: limit)
     }
 
     func attachCaller() {
@@ -201,21 +240,25 @@ final class Job: Sendable {
 
     func add(_ output: Output) {
         change { state in
-            state.outputs.append(output)
+            state.now.outputs.append(output)
             state.log.append(.output(output))
         }
     }
 
     /// An output of the job comes from ComfyUI's cache.
     func markReusedOutputs() {
-        change { $0.hasReusedOutputs = true }
+        change { state in
+            state.now.hasReusedOutputs = true
+            state.isSnapshotUnwritten = true
+        }
     }
 
     func addOther(_ value: JSON, node: String) {
         change { state in
-            var members = state.otherOutputs[node]?.object ?? [:]
+            var members = state.now.otherOutputs[node]?.object ?? [:]
             members.merge(value.object ?? [:]) { _, newer in newer }
-            state.otherOutputs[node] = .object(members)
+            state.now.otherOutputs[node] = .object(members)
+            state.isSnapshotUnwritten = true
         }
     }
 
@@ -230,39 +273,47 @@ final class Job: Sendable {
     /// A worker has the job. Returns false when it was canceled meanwhile and must not be run.
     func taken(cancelHandler: @escaping @Sendable () -> Void) -> Bool {
         state.withLock { state in
-            guard state.status == .queued || state.status == .running else { return false }
+            guard state.now.status == .queued || state.now.status == .running else { return false }
             state.cancelHandler = cancelHandler
             return true
+        }
+    }
+
+    /// The job is about to be given to this ComfyUI.
+    func assign(to endpoint: String) {
+        change { state in
+            state.now.assignment = endpoint
+            state.isSnapshotUnwritten = true
         }
     }
 
     /// A run was lost inside ComfyUI: what it made so far does not count, since it will be made again. Returns how many
     /// were lost, this one included.
     func countLostRun() -> Int {
-        state.withLock { state in
-            state.lostRuns += 1
-            state.outputs.removeAll()
-            state.hasReusedOutputs = false
-            state.otherOutputs.removeAll()
-            state.cancelHandler = nil
-            return state.lostRuns
-        }
+        change { state in
+            state.now.lostRuns += 1
+            state.now.outputs.removeAll()
+            state.now.hasReusedOutputs = false
+            state.now.otherOutputs.removeAll()
+            state.leaveComfyUI()
+            return state.now.lostRuns
+        } ?? state.withLock { $0.now.lostRuns }
     }
 
     /// ComfyUI could not be given the job. Returns how often that happened, this time included.
     func countFailedDelivery() -> Int {
-        state.withLock { state in
-            state.failedDeliveries += 1
-            state.cancelHandler = nil
-            return state.failedDeliveries
-        }
+        change { state in
+            state.now.failedDeliveries += 1
+            state.leaveComfyUI()
+            return state.now.failedDeliveries
+        } ?? state.withLock { $0.now.failedDeliveries }
     }
 
     func started() {
         change { state in
-            guard state.status == .queued else { return }
+            guard state.now.status == .queued else { return }
             state.enter(.running)
-            state.startedAt = state.statusChangedAt
+            state.now.startedAt = state.now.statusChangedAt
         }
     }
 
@@ -270,7 +321,7 @@ final class Job: Sendable {
     /// `taken`.
     func requestCancel() {
         let handler: (@Sendable () -> Void)?? = change { state in
-            guard state.status == .queued || state.status == .running else { return nil }
+            guard state.now.status == .queued || state.now.status == .running else { return nil }
             state.enter(.canceling)
             return state.cancelHandler
         }
@@ -282,9 +333,9 @@ final class Job: Sendable {
     func finish(_ status: JobStatus, error: JobError? = nil) -> Bool {
         let isFirst: Void? = change { state in
             state.enter(status, error: error)
-            state.completedAt = state.statusChangedAt
+            state.now.completedAt = state.now.statusChangedAt
             state.cancelHandler = nil
-            state.submission.keepRecordOnly()
+            state.submission.keepRecordOnly(isOnDisk: journal != nil)
         }
         return isFirst != nil
     }
@@ -292,35 +343,128 @@ final class Job: Sendable {
     /// Changes the state of a job that is not over, and wakes whom it concerns afterwards, outside the lock.
     @discardableResult
     private func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result? {
-        let (result, waiters, viewers) = state.withLock { state -> (Result?, [Waiter], [UInt64: @Sendable () -> Void]) in
-            guard !state.status.isTerminal else { return (nil, [], [:]) }
-            let (status, end) = (state.status, state.log.end)
+        let (result, audience, isForJournal) = state.withLock { state -> (Result?, Audience, Bool) in
+            guard !state.now.status.isTerminal else { return (nil, Audience(), false) }
+            let end = state.log.end
             let result = body(&state)
-            return (result, state.status == status ? [] : state.takeSatisfiedWaiters(), state.log.end == end ? [:] : state.viewers)
+            guard journal != nil else {
+                let status = state.visible.status
+                state.visible = state.now
+                return (result, state.audience(since: end, status), false)
+            }
+            let isForJournal = state.isUnwritten && !state.isInJournal
+            if isForJournal { state.isInJournal = true }
+            return (result, state.audience(since: end, state.visible.status), isForJournal)
         }
-        for waiter in waiters { waiter.continuation.resume() }
-        for wake in viewers.values { wake() }
+        audience.tell()
+        if isForJournal { journal?.enqueue(self) }
         return result
+    }
+}
+
+// MARK: Writing down
+
+extension Job {
+    /// How much of the job is written down.
+    fileprivate struct Written {
+        var eventID: UInt64 = 0
+        var outputCount = 0
+        var lostRuns = 0
+    }
+
+    /// What is to be written of a job.
+    struct Unwritten: Sendable {
+        /// The present, written if `isChanged`.
+        let snapshot: Snapshot
+        let isChanged: Bool
+        let events: [LoggedEvent]
+        /// The first of the snapshot's outputs that is not written yet.
+        let firstNewOutput: Int
+        /// Outputs that were written are not the job's any more.
+        let forgetsOutputs: Bool
+    }
+
+    /// What is to be written down now. The journal's only: `wrote` follows before it asks again.
+    func takeUnwritten() -> Unwritten {
+        state.withLock { state in
+            var snapshot = state.now
+            snapshot.progress = state.log.newestProgress
+            let forgetsOutputs = snapshot.lostRuns != state.written.lostRuns
+            let unwritten = Unwritten(
+                snapshot: snapshot, isChanged: state.isSnapshotUnwritten, events: state.log.replayable(after: state.written.eventID),
+                firstNewOutput: forgetsOutputs ? 0 : state.written.outputCount, forgetsOutputs: forgetsOutputs)
+            (state.isInJournal, state.isSnapshotUnwritten) = (false, false)
+            return unwritten
+        }
+    }
+
+    /// What was taken is on disk, and from now on callers see it.
+    ///
+    /// - Parameter isKept: false when it could not be written. Callers see it all the same, rather than nothing for as long as the disk
+    ///   is full; it is among what is taken the next time.
+    func wrote(_ unwritten: Unwritten, isKept: Bool = true) {
+        let audience = state.withLock { state -> Audience in
+            let (end, status) = (state.log.end, state.visible.status)
+            if isKept {
+                state.written.eventID = unwritten.events.last?.id ?? state.written.eventID
+                state.written.outputCount = unwritten.snapshot.outputs.count
+                state.written.lostRuns = unwritten.snapshot.lostRuns
+            } else {
+                state.isSnapshotUnwritten = true
+            }
+            state.log.reveal(through: unwritten.events.last?.id ?? 0)
+            state.visible = unwritten.snapshot
+            return state.audience(since: end, status)
+        }
+        audience.tell()
+    }
+
+    /// Whom a change concerns.
+    fileprivate struct Audience: Sendable {
+        var waiters: [Waiter] = []
+        var viewers: [@Sendable () -> Void] = []
+
+        func tell() {
+            for waiter in waiters { waiter.continuation.resume() }
+            for wake in viewers { wake() }
+        }
     }
 }
 
 extension Job.State {
     fileprivate var snapshot: Job.Snapshot {
-        Job.Snapshot(
-            status: status, statusChangedAt: statusChangedAt, startedAt: startedAt, completedAt: completedAt, queuePosition: queuePosition,
-            progress: log.latestProgress?.progress, outputs: outputs, hasReusedOutputs: hasReusedOutputs, otherOutputs: otherOutputs, error: error)
+        var snapshot = visible
+        snapshot.queuePosition = visible.status == .queued ? queuePosition : nil
+        snapshot.progress = log.latestProgress?.progress ?? visible.progress
+        return snapshot
+    }
+
+    fileprivate var isUnwritten: Bool { isSnapshotUnwritten || log.lastID > written.eventID }
+
+    /// Whom it concerns that more is visible than before.
+    fileprivate mutating func audience(since end: UInt64, _ status: JobStatus) -> Job.Audience {
+        Job.Audience(waiters: visible.status == status ? [] : takeSatisfiedWaiters(), viewers: log.end == end ? [] : Array(viewers.values))
     }
 
     /// Every change of the status.
     fileprivate mutating func enter(_ status: JobStatus, error: JobError? = nil) {
-        self.status = status
-        self.error = error
-        statusChangedAt = Date()
+        now.status = status
+        now.error = error
+        now.statusChangedAt = Date()
         queuePosition = nil
         log.append(.status(status, error: error))
+        isSnapshotUnwritten = true
+    }
+
+    /// No ComfyUI has the job any more.
+    fileprivate mutating func leaveComfyUI() {
+        now.assignment = nil
+        cancelHandler = nil
+        isSnapshotUnwritten = true
     }
 
     fileprivate mutating func takeSatisfiedWaiters() -> [Job.Waiter] {
+        let status = visible.status
         let satisfied = status.isTerminal ? waiters : waiters.filter { $0.value.isWanted(status) }
         for token in satisfied.keys { waiters[token] = nil }
         return Array(satisfied.values)
@@ -328,12 +472,13 @@ extension Job.State {
 
     /// The present as events. The terminal status of a finished job comes last, after its outputs.
     fileprivate var openingEvents: [JobEvent] {
-        let status = JobEvent.status(status, error: error)
-        let outputs = outputs.map(JobEvent.output)
-        if self.status.isTerminal { return [log.latestProgress?.event].compactMap(\.self) + outputs + [status] }
+        let snapshot = snapshot
+        let status = JobEvent.status(snapshot.status, error: snapshot.error)
+        let outputs = snapshot.outputs.map(JobEvent.output)
+        if snapshot.status.isTerminal { return [snapshot.progress.map(JobEvent.progress)].compactMap(\.self) + outputs + [status] }
         let latest = [log.latestProgress?.event, log.latestPreview?.event].compactMap(\.self)
         // A queue position is a `status` event too.
-        return [queuePosition.map(JobEvent.queuePosition) ?? status] + outputs + latest
+        return [snapshot.queuePosition.map(JobEvent.queuePosition) ?? status] + outputs + latest
     }
 
     fileprivate mutating func makeToken() -> UInt64 {
@@ -345,4 +490,9 @@ extension Job.State {
 extension LoggedEvent {
     fileprivate var preview: Preview? { if case .preview(let preview) = event { preview } else { nil } }
     fileprivate var progress: JobProgress? { if case .progress(let progress) = event { progress } else { nil } }
+}
+
+extension EventLog {
+    /// Also while it is not to be seen yet.
+    fileprivate var newestProgress: JobProgress? { newestProgressEvent?.progress }
 }

@@ -216,6 +216,7 @@ extension Worker {
             if case .unreachable(let reason) = error { return .notDelivered(reason: reason) }
             return .refused(JobError(error))
         }
+        await service.assign(job, to: configuration.endpoint.description)
         let prompt = PromptSubmission(promptID: job.id.description, clientID: clientID, encodedGraph: graph, extraData: extraData)
         do {
             let receipt = try await client.submit(prompt)

@@ -49,7 +49,7 @@ final class Worker: Service {
     let inbox: PromptInbox
     let logger: Logger
     /// ComfyUI sends a prompt's messages only to the socket with the id it was submitted under.
-    let clientID = JobID.makeUUID()
+    let clientID: String
 
     let socket: EventSocket
     private let signals: AsyncStream<Signal>
@@ -61,11 +61,16 @@ final class Worker: Service {
     /// Something that may let a job be taken, or a reason to read ComfyUI's node list.
     private enum Signal { case look, connected }
 
-    init(configuration: Configuration, service: JobService, previewFiles: PreviewFiles?, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) {
+    /// - Parameter clientID: the same as before a restart of the bridge.
+    init(
+        configuration: Configuration, clientID: String, service: JobService, previewFiles: PreviewFiles?, httpClient: HTTPClient,
+        eventLoopGroup: any EventLoopGroup, logger: Logger
+    ) {
         var logger = logger
         logger[metadataKey: "comfy.url"] = "\(configuration.endpoint)"
         self.logger = logger
         self.configuration = configuration
+        self.clientID = clientID
         self.service = service
         self.previewFiles = previewFiles
         client = ComfyUIClient(endpoint: configuration.endpoint, httpClient: httpClient, logger: logger)

@@ -116,11 +116,13 @@ extension Logger {
     }
 }
 
-/// Runs the body with a bridge in front of the ComfyUIs at the given ports, ready to take jobs unless told otherwise.
+/// Runs the body with a bridge in front of the ComfyUIs at the given ports, ready to take jobs unless told otherwise. It keeps everything in
+/// memory unless the flags name a `--data-dir`.
 func withBridge(
     _ ports: [Int], _ flags: [String] = [], waitUntilReady: Bool = true, logger: Logger = .errorsOnly, _ body: (RunningBridge) async throws -> Void
 ) async throws {
-    let arguments = ["--port", "0"] + ports.flatMap { ["--comfyui", "http://127.0.0.1:\($0)"] } + flags
+    let storage = flags.contains("--data-dir") ? [] : ["--data-dir", "none"]
+    let arguments = ["--port", "0"] + storage + ports.flatMap { ["--comfyui", "http://127.0.0.1:\($0)"] } + flags
     let configuration = try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: arguments, environment: [:]))
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {

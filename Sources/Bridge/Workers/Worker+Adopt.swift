@@ -1,0 +1,7 @@
+extension Worker {
+    /// Takes up a job that this ComfyUI was given before the bridge was restarted.
+    func adopt(_ job: Job) {
+        _ = job.countLostRun()
+        service.queue.putBack(job)
+    }
+}
