@@ -156,6 +156,7 @@ let package = Package(
             dependencies: [
                 "Bridge", "ComfyUI", "MicroHTTP", "OrderedJSON", "Simulator", orderedCollections,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "InMemoryLogging", package: "swift-log"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

@@ -5,7 +5,7 @@
     .venv/bin/python Benchmarks/first_figures.py [path of comfy-bridge]
 
 Both sides of a comparison run in turn (A B A B ...) in this one process, against the same simulator. Every answer is
-checked; a wrong one ends the run. Prints one JSON object.
+checked; a wrong one ends the run. Prints one JSON object. The bridge keeps everything in memory, unless COMFY_BRIDGE_DATA_DIR names a folder.
 """
 import asyncio
 import json
@@ -57,7 +57,8 @@ class Process:
 
     def __init__(self, *arguments):
         self.started = time.perf_counter()
-        self.process = subprocess.Popen([BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        environment = {"COMFY_BRIDGE_DATA_DIR": "none", **os.environ}
+        self.process = subprocess.Popen([BINARY, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.url = self.process.stdout.readline().split()[-1]
 
     def resident_kb(self):

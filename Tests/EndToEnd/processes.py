@@ -13,12 +13,17 @@ STOP_WITHIN = 20
 
 
 class Process:
-    """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong."""
+    """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong.
+
+    A bridge keeps everything in memory unless the arguments name a --data-dir.
+    """
 
     def __init__(self, binary, *arguments):
         self.arguments = [str(binary), *map(str, arguments)]
         self.log = tempfile.NamedTemporaryFile(prefix="comfy-bridge-", suffix=".log")
-        self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        environment = {**os.environ, "COMFY_BRIDGE_DATA_DIR": "none"}
+        self.process = subprocess.Popen(
+            self.arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.lines = queue.Queue()
         # Reads to the end, so that a full pipe never stops the process; None marks the end.
         threading.Thread(target=self._read, daemon=True).start()

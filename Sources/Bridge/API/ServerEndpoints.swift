@@ -17,7 +17,9 @@ struct ServerEndpoints: Sendable {
     /// Whether a job submitted now can run at once: 200, else 503. Why, and where the ComfyUIs are, is told to callers with a token.
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
-        let isReady = states.contains { $0.isConnected && $0.hasCatalog }
+        // A bridge that cannot keep a job must not take one.
+        let storageFailure = api.service.store.failure
+        let isReady = states.contains { $0.isConnected && $0.hasCatalog } && storageFailure == nil
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
         guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
@@ -28,9 +30,11 @@ struct ServerEndpoints: Sendable {
             if let reason = state.reason { members["reason"] = .string(reason) }
             return .object(members)
         }
-        return .json(
-            ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version)],
-            status: status, headers: headers)
+        var members: JSONObject = [
+            "ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version),
+        ]
+        if let storageFailure { members["storage"] = ["reason": .string(storageFailure)] }
+        return .json(.object(members), status: status, headers: headers)
     }
 
     func openAPI(_ request: Request, _: PathParameters) async throws -> Response {

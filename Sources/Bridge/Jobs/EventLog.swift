@@ -95,7 +95,7 @@ struct EventLog: Sendable {
     var latestProgress: LoggedEvent? { progress.flatMap { $0.sequence <= end ? $0 : nil } }
     /// Whether it is to be seen yet or not.
     var newestProgressEvent: LoggedEvent? { progress }
-    var latestPreview: LoggedEvent? { previews.last.flatMap { $0.sequence <= end ? $0 : nil } }
+    var latestPreview: LoggedEvent? { previews.last { $0.sequence <= end } }
 
     private var firstHidden: LoggedEvent? {
         visibleID == lastID ? nil : replayable[max(0, Int(visibleID + 1) - Int(firstReplayableID))]

@@ -36,9 +36,11 @@ final class Job: Sendable {
         var cancelHandler: (@Sendable () -> Void)?
         /// Callers that block for the job and whose leaving cancels it.
         var callers = 0
-        /// What is written down.
-        var written = Written()
-        var isSnapshotUnwritten = true
+        /// Counts the changes of what is written besides events.
+        var version: UInt64 = 1
+        /// How far the job is written down, and how far it was taken to be.
+        var written = Extent()
+        var taken = Extent()
         /// The journal will ask for what is unwritten. True until the job is inserted, which writes it.
         var isInJournal = true
     }
@@ -73,9 +75,10 @@ final class Job: Sendable {
         var state = State(
             submission: stored.submission, now: stored.snapshot, visible: stored.snapshot,
             log: EventLog(previewLimit: previewLimit, past: stored.events, lastID: stored.lastEventID))
-        state.written = Written(
-            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, lostRuns: stored.snapshot.lostRuns)
-        (state.isSnapshotUnwritten, state.isInJournal) = (false, false)
+        state.written = Extent(
+            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, lostRuns: stored.snapshot.lostRuns, version: state.version)
+        state.taken = state.written
+        state.isInJournal = false
         self.state = Mutex(state)
     }
 
@@ -249,7 +252,7 @@ final class Job: Sendable {
     func markReusedOutputs() {
         change { state in
             state.now.hasReusedOutputs = true
-            state.isSnapshotUnwritten = true
+            state.version += 1
         }
     }
 
@@ -258,7 +261,7 @@ final class Job: Sendable {
             var members = state.now.otherOutputs[node]?.object ?? [:]
             members.merge(value.object ?? [:]) { _, newer in newer }
             state.now.otherOutputs[node] = .object(members)
-            state.isSnapshotUnwritten = true
+            state.version += 1
         }
     }
 
@@ -283,7 +286,7 @@ final class Job: Sendable {
     func assign(to endpoint: String) {
         change { state in
             state.now.assignment = endpoint
-            state.isSnapshotUnwritten = true
+            state.version += 1
         }
     }
 
@@ -365,36 +368,39 @@ final class Job: Sendable {
 // MARK: Writing down
 
 extension Job {
-    /// How much of the job is written down.
-    fileprivate struct Written {
+    /// How much of the job.
+    struct Extent: Sendable, Equatable {
         var eventID: UInt64 = 0
         var outputCount = 0
         var lostRuns = 0
+        var version: UInt64 = 0
     }
 
     /// What is to be written of a job.
     struct Unwritten: Sendable {
-        /// The present, written if `isChanged`.
+        /// What was taken before, and what will be written when this is.
+        let from: Extent
+        let to: Extent
         let snapshot: Snapshot
-        let isChanged: Bool
         let events: [LoggedEvent]
-        /// The first of the snapshot's outputs that is not written yet.
-        let firstNewOutput: Int
+
+        /// Whether more than events is to be written.
+        var isChanged: Bool { from.version != to.version }
         /// Outputs that were written are not the job's any more.
-        let forgetsOutputs: Bool
+        var forgetsOutputs: Bool { from.lostRuns != to.lostRuns }
+        /// The first of the snapshot's outputs that was not taken before.
+        var firstNewOutput: Int { forgetsOutputs ? 0 : from.outputCount }
     }
 
-    /// What is to be written down now. The journal's only: `wrote` follows before it asks again.
+    /// What is to be written down now. The journal's only, which says for each, in this order, whether it was (`wrote`).
     func takeUnwritten() -> Unwritten {
         state.withLock { state in
             var snapshot = state.now
             snapshot.progress = state.log.newestProgress
-            let forgetsOutputs = snapshot.lostRuns != state.written.lostRuns
-            let unwritten = Unwritten(
-                snapshot: snapshot, isChanged: state.isSnapshotUnwritten, events: state.log.replayable(after: state.written.eventID),
-                firstNewOutput: forgetsOutputs ? 0 : state.written.outputCount, forgetsOutputs: forgetsOutputs)
-            (state.isInJournal, state.isSnapshotUnwritten) = (false, false)
-            return unwritten
+            let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, lostRuns: snapshot.lostRuns, version: state.version)
+            defer { state.taken = to }
+            state.isInJournal = false
+            return Unwritten(from: state.taken, to: to, snapshot: snapshot, events: state.log.replayable(after: state.taken.eventID))
         }
     }
 
@@ -402,21 +408,20 @@ extension Job {
     ///
     /// - Parameter isKept: false when it could not be written. Callers see it all the same, rather than nothing for as long as the disk
     ///   is full; it is among what is taken the next time.
-    func wrote(_ unwritten: Unwritten, isKept: Bool = true) {
-        let audience = state.withLock { state -> Audience in
+    /// - Returns: whether it is written, and everything that was taken before.
+    @discardableResult
+    func wrote(_ unwritten: Unwritten, isKept: Bool = true) -> Bool {
+        let (audience, isWritten) = state.withLock { state -> (Audience, Bool) in
             let (end, status) = (state.log.end, state.visible.status)
-            if isKept {
-                state.written.eventID = unwritten.events.last?.id ?? state.written.eventID
-                state.written.outputCount = unwritten.snapshot.outputs.count
-                state.written.lostRuns = unwritten.snapshot.lostRuns
-            } else {
-                state.isSnapshotUnwritten = true
-            }
-            state.log.reveal(through: unwritten.events.last?.id ?? 0)
+            // What follows on something that could not be written is taken again together with that.
+            let isWritten = isKept && unwritten.from == state.written
+            if isWritten { state.written = unwritten.to } else { state.taken = state.written }
+            state.log.reveal(through: unwritten.to.eventID)
             state.visible = unwritten.snapshot
-            return state.audience(since: end, status)
+            return (state.audience(since: end, status), isWritten)
         }
         audience.tell()
+        return isWritten
     }
 
     /// Whom a change concerns.
@@ -439,7 +444,7 @@ extension Job.State {
         return snapshot
     }
 
-    fileprivate var isUnwritten: Bool { isSnapshotUnwritten || log.lastID > written.eventID }
+    fileprivate var isUnwritten: Bool { version != taken.version || log.lastID > taken.eventID }
 
     /// Whom it concerns that more is visible than before.
     fileprivate mutating func audience(since end: UInt64, _ status: JobStatus) -> Job.Audience {
@@ -453,14 +458,14 @@ extension Job.State {
         now.statusChangedAt = Date()
         queuePosition = nil
         log.append(.status(status, error: error))
-        isSnapshotUnwritten = true
+        version += 1
     }
 
     /// No ComfyUI has the job any more.
     fileprivate mutating func leaveComfyUI() {
         now.assignment = nil
         cancelHandler = nil
-        isSnapshotUnwritten = true
+        version += 1
     }
 
     fileprivate mutating func takeSatisfiedWaiters() -> [Job.Waiter] {

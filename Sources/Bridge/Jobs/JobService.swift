@@ -142,7 +142,6 @@ final class JobService: Service {
                 queue.restore(job)
                 queuedCount += 1
             }
-            await store.record(job)
         }
         guard !jobs.isEmpty else { return }
         logger.info("took up the jobs of before", metadata: ["jobs": "\(jobs.count)", "queued": "\(queuedCount)"])

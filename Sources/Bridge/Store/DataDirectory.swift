@@ -1,12 +1,13 @@
 import Foundation
 import Glibc
 import Logging
+import Synchronization
 
 /// The folder in which the bridge keeps what outlives it. One process at a time.
 final class DataDirectory: Sendable {
     let path: String
-    /// Held as long as this lives; the system lets go of it with the process, however that ends.
-    private let lock: Int32
+    /// The lock file, held until `release`; the system lets go of it with the process, however that ends. -1 when released.
+    private let lock: Atomic<Int32>
 
     /// Makes the folder if need be, readable by its owner only, and takes it for this process.
     init(path: String) throws(ConfigurationError) {
@@ -34,10 +35,16 @@ final class DataDirectory: Sendable {
             close(descriptor)
             throw Self.unusable(path, "it cannot be written to (\(reason))")
         }
-        lock = descriptor
+        lock = Atomic(descriptor)
     }
 
-    deinit { close(lock) }
+    deinit { release() }
+
+    /// Another process may have the folder from here on.
+    func release() {
+        let descriptor = lock.exchange(-1, ordering: .relaxed)
+        if descriptor >= 0 { close(descriptor) }
+    }
 
     var databasePath: String { path + "/comfy-bridge.sqlite" }
 

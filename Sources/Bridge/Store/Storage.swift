@@ -12,9 +12,10 @@ final class Storage: Service {
     /// Nil where keys are forgotten with the process.
     let keys: (any UsedKeyStore)?
     let identities: WorkerIdentities
-    private let disk: Disk?
+    let disk: Disk?
 
-    private struct Disk {
+    /// What is behind it, where that is not memory.
+    struct Disk {
         let directory: DataDirectory
         let database: SQLiteDatabase
         let jobs: SQLiteJobStore
@@ -72,6 +73,7 @@ final class Storage: Service {
     func close() async {
         await disk?.jobs.retry()
         disk?.database.close()
+        disk?.directory.release()
         blobs.removeTemporaryDirectory()
     }
 }

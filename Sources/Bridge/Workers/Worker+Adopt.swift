@@ -2,6 +2,6 @@ extension Worker {
     /// Takes up a job that this ComfyUI was given before the bridge was restarted.
     func adopt(_ job: Job) {
         _ = job.countLostRun()
-        service.queue.putBack(job)
+        service.queue.restore(job)
     }
 }

@@ -63,7 +63,7 @@ struct JobRows: Sendable {
 
     private func insert(_ events: [LoggedEvent], place: Int64, _ db: GRDB.Database) throws {
         guard !events.isEmpty else { return }
-        let statement = try db.cachedStatement(sql: "INSERT INTO events (job, id, date, event_json) VALUES (?, ?, ?, ?)")
+        let statement = try db.cachedStatement(sql: "INSERT OR IGNORE INTO events (job, id, date, event_json) VALUES (?, ?, ?, ?)")
         for event in events {
             guard let id = event.id, let record = event.event.record(output: { $0.record(isComplete: true) }) else { continue }
             try statement.execute(arguments: [place, Int64(id), event.date.timeIntervalSinceReferenceDate, record.text])

@@ -95,7 +95,7 @@ final class SQLiteDatabase: Sendable {
         var free = Int.max
         repeat {
             let before = free
-            free = try await pool.writeWithoutTransaction { db in
+            free = try await write { db in
                 try db.execute(sql: "PRAGMA incremental_vacuum(\(steps))")
                 return try Int.fetchOne(db, sql: "PRAGMA freelist_count") ?? 0
             }

@@ -56,10 +56,9 @@ final class SQLiteJobStore: JobStore {
     func insert(_ job: Job, key: UsedKey?) async throws {
         let place = state.withLock { $0.open(job) }
         do {
-            let unwritten = try await database.write { [rows] db in
-                let unwritten = job.takeUnwritten()
+            let unwritten = job.takeUnwritten()
+            try await database.write { [rows] db in
                 try rows.insert(job, unwritten, place: Int64(place), key: key, db)
-                return unwritten
             }
             job.wrote(unwritten)
         } catch {
@@ -101,21 +100,16 @@ final class SQLiteJobStore: JobStore {
         database.add(
             perform: { [rows] db in
                 guard let place = self.state.withLock({ $0.open[job.id]?.place }) else { return }
-                let unwritten = job.takeUnwritten()
-                taken.withLock { $0 = unwritten }
-                try rows.update(unwritten, place: Int64(place), db)
+                let unwritten = taken.withLock { taken in
+                    if taken == nil { taken = job.takeUnwritten() }
+                    return taken!
+                }
+                if unwritten.from != unwritten.to { try rows.update(unwritten, place: Int64(place), db) }
             },
             finish: { error in
                 if let unwritten = taken.withLock({ $0 }) {
-                    self.state.withLock { state in
-                        if error != nil {
-                            state.unwritten.insert(job.id)
-                        } else {
-                            state.unwritten.remove(job.id)
-                            if unwritten.snapshot.status.isTerminal { state.close(job) }
-                        }
-                    }
-                    job.wrote(unwritten, isKept: error == nil)
+                    let isWritten = job.wrote(unwritten, isKept: error == nil)
+                    self.state.withLock { $0.note(job, unwritten.snapshot.status, isWritten: isWritten) }
                 }
                 finish()
             })
@@ -278,8 +272,13 @@ extension SQLiteJobStore.State {
         return lastPlace
     }
 
-    /// The end of the job is on disk.
-    fileprivate mutating func close(_ job: Job) {
+    fileprivate mutating func note(_ job: Job, _ status: JobStatus, isWritten: Bool) {
+        guard isWritten else {
+            unwritten.insert(job.id)
+            return
+        }
+        unwritten.remove(job.id)
+        guard status.isTerminal else { return }
         open[job.id] = nil
         keep(job)
     }
