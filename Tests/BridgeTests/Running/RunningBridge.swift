@@ -146,11 +146,11 @@ func withBridge(
 
 /// Runs the body with one simulated ComfyUI and a bridge in front of it.
 func withBridge(
-    _ flags: [String] = [], simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in },
+    _ flags: [String] = [], simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in }, logger: Logger = .errorsOnly,
     _ body: (RunningBridge, ComfySimulator) async throws -> Void
 ) async throws {
     try await withSimulator(change) { simulator, port in
-        try await withBridge([port], flags) { try await body($0, simulator) }
+        try await withBridge([port], flags, logger: logger) { try await body($0, simulator) }
     }
 }
 

@@ -30,12 +30,20 @@ final class SQLiteDatabase: Sendable {
             try db.execute(sql: "PRAGMA wal_autocheckpoint = 4000")
         }
         pool = try DatabasePool(path: path, configuration: configuration)
-        do { try Schema.migrator.migrate(pool) } catch {
+        do {
+            guard try !pool.read(Schema.migrator.hasBeenSuperseded) else { throw NewerVersion() }
+            try Schema.migrator.migrate(pool)
+        } catch {
             try pool.close()
             throw error
         }
         commits = GroupCommit(pool)
         self.logger = logger
+    }
+
+    /// Writing would lose what this version does not know of.
+    private struct NewerVersion: Error, CustomStringConvertible {
+        let description = "a newer version of comfy-bridge has made it"
     }
 
     /// Why the last write failed; nil when it did not.

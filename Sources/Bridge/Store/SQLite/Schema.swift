@@ -70,7 +70,7 @@ enum Schema {
         CREATE INDEX assets_by_hash ON assets (hash) WHERE hash IS NOT NULL;
         CREATE INDEX assets_by_path ON assets (file_path) WHERE job IS NULL;
         CREATE INDEX assets_by_expiry ON assets (expires_at) WHERE expires_at IS NOT NULL;
-        CREATE INDEX assets_captured ON assets (job, size) WHERE job IS NOT NULL AND is_stored;
+        CREATE INDEX assets_captured ON assets (is_stored, job, size) WHERE job IS NOT NULL AND is_stored;
 
         CREATE TABLE idempotency_keys (
             operation TEXT NOT NULL,
