@@ -54,13 +54,15 @@ package struct ComfyBridge: Sendable {
         services = [storage, service, assets, pool] + workers + [tasks, heartbeats, server]
     }
 
-    /// Binds and listens; requests are answered once `run()` is called. Returns the port.
-    package func start() throws -> UInt16 { try server.start() }
+    /// Takes up what a former process left, then binds and listens; requests are answered once `run()` is called. Returns the port.
+    package func start() async throws -> UInt16 {
+        try await restore()
+        return try server.start()
+    }
 
     /// Runs until the signals ask for the end, or the task is cancelled.
     package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
         do {
-            try await restore()
             try await runServices(gracefulShutdownSignals)
         } catch {
             await storage.close()
@@ -69,7 +71,6 @@ package struct ComfyBridge: Sendable {
         await storage.close()
     }
 
-    /// Takes up what a former process left, before anybody can ask for it.
     private func restore() async throws {
         try await service.restore { job, endpoint in
             guard let worker = workers.first(where: { $0.configuration.endpoint.description == endpoint }) else { return false }

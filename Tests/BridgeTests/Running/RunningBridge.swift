@@ -127,7 +127,7 @@ func withBridge(
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: client, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
-        let running = RunningBridge(base: "http://127.0.0.1:\(try bridge.start())")
+        let running = RunningBridge(base: "http://127.0.0.1:\(try await bridge.start())")
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 do { try await bridge.run() } catch is CancellationError {}
