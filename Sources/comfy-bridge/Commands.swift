@@ -16,6 +16,14 @@ let simulatorOptions: [Option] = [
     Option("step-delay", "MS", default: "100", "how long a sampling step takes"),
     Option("preview-size", "PIXELS", default: "512", "longer side of a preview"),
     Option("directory", "FOLDER", "where input, output and temp are; a temporary folder if not given"),
+    Option(
+        "fault", "NAME[=VALUE][~TEXT][*TIMES][@PROBABILITY]",
+        ([
+            "something that goes wrong, see README; may be repeated. Only where TEXT occurs (in METHOD /path,",
+            "or in id, client or graph of a prompt), at most TIMES, with PROBABILITY. [DEFAULT] Names:",
+        ] + Fault.help).joined(separator: "\n      ")),
+    Option("fault-seed", "N", default: "0", "seed for probabilities"),
+    Option("restart-after", "MS", "when it comes back after the fault 'exit'; if not given, the command ends with status 1"),
     Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
 ]
 
@@ -48,6 +56,15 @@ func simulate(_ arguments: [String]) async throws {
     configuration.stepDelay = .milliseconds(try reader.integer("step-delay", default: 100, in: 0...3_600_000))
     configuration.previewSize = try reader.integer("preview-size", default: 512, in: 16...4096)
     configuration.directory = reader.string("directory")
+    do {
+        configuration.faults = try reader.strings("fault").map { try FaultOrder($0) }
+    } catch {
+        throw ConfigurationError("--fault: \(error)")
+    }
+    configuration.faultSeed = UInt64(try reader.integer("fault-seed", default: 0, in: 0...Int.max))
+    if reader.string("restart-after") != nil {
+        configuration.restartDelay = .milliseconds(try reader.integer("restart-after", default: 0, in: 0...86_400_000))
+    }
     let logger = try makeLogger("comfy-simulator", reader)
     let simulator = ComfySimulator(configuration: configuration, logger: logger)
     announce(host: configuration.host, port: try await simulator.start())
