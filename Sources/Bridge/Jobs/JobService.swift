@@ -1,3 +1,4 @@
+import ComfyUI
 import Foundation
 import Logging
 import DequeModule
@@ -69,6 +70,17 @@ final class JobService: Service {
         } else {
             job.requestCancel()
         }
+    }
+
+    /// Notes which ComfyUI is given the job, before it is.
+    func assign(_ job: Job, to endpoint: ComfyEndpoint) async {
+        job.assign(to: endpoint.description)
+    }
+
+    /// Puts a job back that a ComfyUI was given in vain; it is the next of its priority.
+    func putBack(_ job: Job) async {
+        job.assign(to: nil)
+        queue.putBack(job)
     }
 
     /// Ends a job. All ends come through here.
