@@ -239,8 +239,8 @@ final class Job: Sendable {
         }
     }
 
-    /// Says which ComfyUI has the job; nil: none.
-    func assign(to endpoint: String?) {
+    /// This ComfyUI has the job, or is about to be given it.
+    func assign(to endpoint: String) {
         state.withLock { $0.assignment = endpoint }
     }
 
@@ -253,9 +253,10 @@ final class Job: Sendable {
         }
     }
 
-    /// What a run made does not count, since it will be made again.
-    func forgetOutputs() {
+    /// No ComfyUI has the job any more, and what the run made does not count.
+    func returned() {
         state.withLock { state in
+            state.assignment = nil
             state.outputs.removeAll()
             state.hasReusedOutputs = false
             state.otherOutputs.removeAll()

@@ -1,4 +1,3 @@
-import ComfyUI
 import Foundation
 import Logging
 import DequeModule
@@ -73,13 +72,13 @@ final class JobService: Service {
     }
 
     /// Notes which ComfyUI is given the job, before it is.
-    func assign(_ job: Job, to endpoint: ComfyEndpoint) async {
-        job.assign(to: endpoint.description)
+    func assign(_ job: Job, to endpoint: String) async {
+        job.assign(to: endpoint)
     }
 
-    /// Puts a job back that a ComfyUI was given in vain; it is the next of its priority.
+    /// Puts a job back that a ComfyUI was given in vain; it is the next of its priority. What the run made does not count, since it will be made again.
     func putBack(_ job: Job) async {
-        job.assign(to: nil)
+        job.returned()
         queue.putBack(job)
     }
 

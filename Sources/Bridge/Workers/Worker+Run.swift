@@ -19,7 +19,7 @@ extension Worker {
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
-        await service.assign(job, to: configuration.endpoint)
+        await service.assign(job, to: configuration.endpoint.description)
         // Without a bound: what waits here are this run's own results, for the disk or for ComfyUI to tell their size.
         let (items, collected) = AsyncStream.makeStream(of: OutputCollector.Item.self)
         async let collection = collect(items, of: job)
@@ -243,7 +243,6 @@ extension Worker {
         do { try await service.assets.remove(outputsOf: job) } catch {
             logger.error("outputs of a lost run could not be removed", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
         }
-        job.forgetOutputs()
         if end == .lost(.unreachable) { giveUp(job) }
         do {
             switch end {
