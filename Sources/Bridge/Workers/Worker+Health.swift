@@ -12,6 +12,9 @@ extension Worker {
         look()
     }
 
+    /// ComfyUI may not have noticed yet that an earlier connection is dead. Systems give up such connections within half an hour.
+    var isRegistrationDoubtful: Bool { socket.lastUnnoticedEnd.map { .now - $0 < .seconds(1800) } ?? false }
+
     func watchRegistration() async {
         while !Task.isCancelled {
             switch inbox.withRegistration({ $0.watch(at: .now, limit: configuration.registrationLimit) }) {
