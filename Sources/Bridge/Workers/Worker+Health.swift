@@ -93,7 +93,7 @@ extension Worker {
             return state.givenUp
         }
         return jobs.filter { job in
-            guard service.queue.remove(job) else { return job.assignment != configuration.endpoint.description }
+            guard service.queue.remove(job) else { return job.status.isTerminal || job.assignment != configuration.endpoint.description }
             adopt(job)
             return false
         }

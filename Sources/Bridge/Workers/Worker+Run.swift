@@ -238,6 +238,9 @@ extension Worker {
             guard !isStuck else { return }
             noteFault(.stuck(reason, promptID: wasRunning ? job.id.description : nil))
             inbox.announce(.stuck(reason: reason), except: job.id)
+        case .lost(.unreachable):
+            noteEnd()
+            giveUp(job)
         case .ended, .refused, .takenBack, .notDelivered, .lost: noteEnd()
         case .stopped: break
         }
@@ -247,7 +250,6 @@ extension Worker {
         do { try await service.assets.remove(outputsOf: job) } catch {
             logger.error("outputs of a lost run could not be removed", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
         }
-        if end == .lost(.unreachable) { giveUp(job) }
         do {
             switch end {
             case .ended(.failed(let error)) where error.code == .outOfMemory:

@@ -128,6 +128,7 @@ final class FrameHandler: ChannelInboundHandler {
     }
 
     private func receive(close payload: ByteBuffer) {
+        isClosedByServer = true
         guard stage != .leaving else { return }  // the answer to ours; the server closes next
         var rest = payload
         if let code = rest.readInteger(as: UInt16.self) {
@@ -137,7 +138,6 @@ final class FrameHandler: ChannelInboundHandler {
             reason = reason ?? "the server closed"
         }
         stage = .closed
-        isClosedByServer = true
         send(.connectionClose, payload.getSlice(at: payload.readerIndex, length: min(2, payload.readableBytes)) ?? ByteBuffer())
         context?.close(promise: nil)
     }
