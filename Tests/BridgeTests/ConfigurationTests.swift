@@ -17,6 +17,7 @@ import Testing
         #expect(configuration.jobs.queueLimit == 256)
         #expect(configuration.workers.map(\.endpoint.description) == ["http://127.0.0.1:8188"])
         #expect(configuration.workers[0].jobTimeout == nil)
+        #expect(configuration.sdkHold == .seconds(5))
     }
 
     @Test func flagsWinOverTheEnvironment() throws {
@@ -37,6 +38,7 @@ import Testing
     @Test("What is wrong is said with the flag's name", arguments: [
         (["--nope", "1"], "--nope"), (["stray"], "stray"), (["--port"], "--port"), (["--port", "--host", "x"], "--port"), (["--port", "70000"], "--port"),
         (["--port", "x"], "--port"), (["--comfyui", "ftp://x"], "--comfyui"), (["--heartbeat", "0"], "--heartbeat"), (["--retries", "-1"], "--retries"),
+        (["--sdk-hold", "30"], "--sdk-hold"),
         (["--preview-method", "best"], "--preview-method"),
         (["--port", ""], "--port"), (["--port="], "--port"), (["--allow-insecure-bind", "yes"], "yes"), (["--allow-insecure-bind=perhaps"], "--allow-insecure-bind"),
         (["--url-lifetime", "0"], "--url-lifetime"), (["--cors-origin", "app.example.com"], "scheme://host"), (["--cors-origin", "https://a.example/"], "without a path"),

@@ -34,6 +34,7 @@ struct Links: Sendable {
     }
 
     static func path(of job: JobID) -> String { "/api/v2/jobs/\(job)" }
+    static func path(of asset: Asset) -> String { "/api/v2/assets/\(asset.id)" }
 
     func job(_ job: JobID) -> String { Links.path(of: job) }
     func events(_ job: JobID) -> String {
@@ -42,7 +43,7 @@ struct Links: Sendable {
     }
     func cancel(_ job: JobID) -> String { "\(Links.path(of: job))/cancel" }
     func preview(_ job: JobID, _ number: Int) -> String { base + signed("\(Links.path(of: job))/previews/\(number)") }
-    func content(_ output: Output) -> String { base + signed("/api/v2/assets/\(output.id)/content") }
+    func content(_ asset: Asset) -> String { base + signed("\(Links.path(of: asset))/content") }
 
     /// When the URL of content that is there until `end` stops to work.
     func expiry(until end: Date) -> Date {

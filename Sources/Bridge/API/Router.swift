@@ -17,19 +17,24 @@ struct Route: Sendable {
     /// Segments as in openapi.yaml: `/api/v2/jobs/{id}`.
     let path: String
     let access: Access
+    /// Whether the body is a form with a file, which the endpoint reads while it arrives.
+    let takesForm: Bool
     let endpoint: Endpoint
     fileprivate let segments: [Substring]
 
-    init(_ method: String, _ path: String, access: Access = .token, _ endpoint: @escaping Endpoint) {
+    init(_ method: String, _ path: String, access: Access = .token, takesForm: Bool = false, _ endpoint: @escaping Endpoint) {
         self.method = method
         self.path = path
         self.access = access
+        self.takesForm = takesForm
         self.endpoint = endpoint
         segments = path.split(separator: "/", omittingEmptySubsequences: true)
     }
 
     /// The methods that it answers: HEAD as GET, by leaving out the body.
     fileprivate var methods: [String] { method == "GET" ? ["GET", "HEAD"] : [method] }
+
+    fileprivate var isLiteral: Bool { !path.contains("{") }
 
     fileprivate func parameters(of path: [Substring]) -> PathParameters? {
         guard path.count == segments.count else { return nil }
@@ -60,6 +65,10 @@ struct Router: Sendable {
         self.access = access
         self.logger = logger
         methods = Set(routes.flatMap(\.methods)).sorted()
+    }
+
+    func takesForm(_ method: String, _ path: String) -> Bool {
+        routes.contains { $0.takesForm && $0.method == method && $0.path == path }
     }
 
     func respond(to request: Request) async -> Response {
@@ -95,7 +104,7 @@ struct Router: Sendable {
         let path = request.path.split(separator: "/", omittingEmptySubsequences: true)
         var others: [Route] = []
         for route in routes {
-            guard let parameters = route.parameters(of: path) else { continue }
+            guard let parameters = route.parameters(of: path), route.isLiteral || !others.contains(where: \.isLiteral) else { continue }
             if route.methods.contains(request.method) {
                 try access.authorize(request, for: route.access)
                 return try await route.endpoint(request, parameters)

@@ -72,6 +72,6 @@ private struct EmbeddedFile: Sendable {
 
     init(_ bytes: [UInt8]) {
         self.bytes = bytes
-        etag = "\"" + SHA256.hash(data: bytes).prefix(16).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined() + "\""
+        etag = "\"" + SHA256.hash(data: bytes).prefix(16).hexadecimal + "\""
     }
 }

@@ -28,7 +28,7 @@ struct URLSigner: Sendable {
 
     /// - Parameter path: as in the URL, without percent escapes.
     func query(for path: String, expires: Int) -> String {
-        "expires=\(expires)&signature=\(Self.hex(HMAC<SHA256>.authenticationCode(for: Self.message(path, "\(expires)"), using: key)))"
+        "expires=\(expires)&signature=\(HMAC<SHA256>.authenticationCode(for: Self.message(path, "\(expires)"), using: key).hexadecimal)"
     }
 
     enum Verdict { case valid, expired, forged }
@@ -41,10 +41,6 @@ struct URLSigner: Sendable {
     }
 
     private static func message(_ path: String, _ expires: String) -> Data { Data("\(path)\n\(expires)".utf8) }
-
-    private static func hex(_ bytes: some Sequence<UInt8>) -> String {
-        bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
-    }
 
     private static func bytes(_ hex: String) -> [UInt8]? {
         let digits = hex.compactMap(\.hexDigitValue)

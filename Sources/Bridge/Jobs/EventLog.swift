@@ -116,16 +116,3 @@ struct EventLog: Sendable {
         natives.removeAll()
     }
 }
-
-extension Deque {
-    /// The first index whose element, and every later one, satisfies the predicate.
-    fileprivate func partitioningIndex(_ predicate: (Element) -> Bool) -> Int {
-        var low = startIndex
-        var high = endIndex
-        while low < high {
-            let middle = (low + high) / 2
-            if predicate(self[middle]) { high = middle } else { low = middle + 1 }
-        }
-        return low
-    }
-}
