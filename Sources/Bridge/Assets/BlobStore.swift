@@ -45,6 +45,7 @@ final class BlobStore: Sendable {
             try self.entries.withLock { entries throws(StorageError) in
                 if let entry = entries[hash] {
                     entries[hash]!.references += 1
+                    writer.discard()
                     return (entry.blob, false)
                 }
                 guard mkdir(folder.path, 0o755) == 0 || errno == EEXIST else { throw StorageError(errno) }
@@ -112,7 +113,14 @@ final class BlobWriter: Sendable {
 
     deinit {
         close(descriptor)
-        if let path = state.withLock({ $0.path }) { unlink(path) }
+        discard()
+    }
+
+    /// Removes what was written, unless it is kept.
+    fileprivate func discard() {
+        state.withLock { state in
+            if let path = state.path.take() { unlink(path) }
+        }
     }
 
     /// Returns when the bytes are with the operating system.
