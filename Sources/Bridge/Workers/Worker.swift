@@ -128,7 +128,9 @@ final class Worker: Service {
         let open = inbox.openCount
         let isConnected = inbox.isConnected
         service.queue.setIdle(isConnected && open == 0, worker: ObjectIdentifier(self))
-        guard isConnected, open < configuration.slots, !isSubmitting.load(ordering: .relaxed), let job = service.queue.take(isSecond: open > 0) else { return nil }
+        guard isConnected, open < configuration.slots, !isSubmitting.load(ordering: .relaxed),
+            let job = service.queue.take(isSecond: open > 0)
+        else { return nil }
         service.queue.setIdle(false, worker: ObjectIdentifier(self))
         isSubmitting.store(true, ordering: .relaxed)
         return (job, inbox.open(job.id))
