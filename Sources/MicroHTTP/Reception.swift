@@ -14,6 +14,7 @@ final class Reception: Sendable {
 
     let configuration: HTTPServer.Configuration
     let logger: Logger
+    let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
     let failure: @Sendable (HTTPServerFailure) -> Response
     let respond: @Sendable (Request) async -> Response
     /// Complete requests on their way to a task. Bounded by `requestBacklog`; the newest is refused.
@@ -30,11 +31,13 @@ final class Reception: Sendable {
         configuration: HTTPServer.Configuration,
         logger: Logger,
         watch: DisconnectWatch,
+        uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int?,
         failure: @escaping @Sendable (HTTPServerFailure) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.uploadLimit = uploadLimit
         self.failure = failure
         self.respond = respond
         self.watch = watch

@@ -24,7 +24,8 @@ package final class ComfySimulator: Service {
         let queue: PromptQueue
         let worker: Worker
         let workerStopped: EventLoopFuture<Void>
-        let temporaryDirectory: String?
+        let directory: String
+        let isDirectoryTemporary: Bool
     }
 
     private let configuration: Configuration
@@ -43,6 +44,11 @@ package final class ComfySimulator: Service {
             return Statistics(
                 promptsAccepted: running.queue.accepted, promptsRun: running.queue.runs, framesSent: running.hub.framesSent)
         }
+    }
+
+    /// Where the folders input, output and temp are; nil before the start and after the stop.
+    package var directory: String? {
+        state.withLock { state in if case .running(let running) = state { running.directory } else { nil } }
     }
 
     /// Binds, listens and serves. A simulator starts once; a restart is a new one on the same directory.
@@ -93,7 +99,7 @@ package final class ComfySimulator: Service {
         } catch {
             logger.warning("the simulator's event loop did not stop", metadata: ["error": "\(error)"])
         }
-        if let directory = running.temporaryDirectory { try? FileManager.default.removeItem(atPath: directory) }
+        if running.isDirectoryTemporary { try? FileManager.default.removeItem(atPath: running.directory) }
     }
 
     private func start(on group: MultiThreadedEventLoopGroup, directory: String) async throws -> Running {
@@ -129,6 +135,6 @@ package final class ComfySimulator: Service {
         worker.start()
         return Running(
             port: channel.localAddress?.port ?? 0, group: group, hub: hub, queue: queue, worker: worker,
-            workerStopped: workerStopped.futureResult, temporaryDirectory: configuration.directory == nil ? directory : nil)
+            workerStopped: workerStopped.futureResult, directory: folders.root, isDirectoryTemporary: configuration.directory == nil)
     }
 }

@@ -4,19 +4,22 @@ import OrderedJSON
 /// What all endpoints share: finding and submitting jobs, and answering with streams of them.
 struct API: Sendable {
     let service: JobService
+    let assets: AssetService
     let pool: WorkerPool
     /// Of jobs, whichever way they are submitted.
     let keys: IdempotencyKeys
+    let uploadKeys: IdempotencyKeys
     let content: AssetContent
     let tasks: BackgroundTasks
     let heartbeats: Heartbeats
+    let access: AccessGuard
     /// What callers see when a proxy stands before the bridge; nil takes the `Host` they named.
     let publicURL: String?
     /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
     let sdkHold: Duration
 
     func representation(for request: Request) -> Representation {
-        Representation(links: Links(request, publicURL: publicURL), retention: service.retention)
+        Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
     }
 
     func job(_ id: String) async throws -> Job {
@@ -38,11 +41,8 @@ struct API: Sendable {
         options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
         options.failsWhenUnreachable = failsWhenUnreachable
         options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
-        let submission = try await SubmissionReader(pool: pool).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
-        guard let key = request.headers["Idempotency-Key"] else { return try await submit(submission) }
-        guard !key.isEmpty, key.utf8.count <= 256 else {
-            throw APIError.invalidParameter("Idempotency-Key", "Idempotency-Key must have 1 to 256 characters, for example a new UUID.")
-        }
+        let submission = try await SubmissionReader(pool: pool, assets: assets).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
+        guard let key = try request.idempotencyKey() else { return try await submit(submission) }
         switch keys.claim(key, digest: submission.digest) {
         case .busy: throw attachesToSame ? APIError.idempotencyKeyBusy : APIError.idempotencyKeyReuse
         case .used(let id, let isSame):
@@ -53,6 +53,24 @@ struct API: Sendable {
                 let job = try await submit(submission)
                 keys.settle(key, job: job.id)
                 return job
+            } catch {
+                keys.release(key)
+                throw error
+            }
+        }
+    }
+
+    /// Runs `body` once for an `Idempotency-Key`; a key whose run failed may be used again.
+    func once<Result>(_ request: Request, _ keys: IdempotencyKeys, _ body: () async throws -> Result) async throws -> Result {
+        guard let key = try request.idempotencyKey() else { return try await body() }
+        switch keys.claim(key, digest: []) {
+        case .busy: throw APIError.idempotencyKeyBusy
+        case .used: throw APIError.idempotencyKeyReuse
+        case .granted:
+            do {
+                let result = try await body()
+                keys.settle(key)
+                return result
             } catch {
                 keys.release(key)
                 throw error

@@ -8,6 +8,9 @@ struct Representation: Sendable {
     /// How long a job is kept after its end.
     let retention: Duration
 
+    /// With links that are signed now.
+    func renewed() -> Representation { Representation(links: links.renewed(), retention: retention) }
+
     func job(_ job: Job) -> JSONObject { self.job(job, job.snapshot) }
 
     /// As an item of the list, with the times under the names that the official SDK reads there.
@@ -47,28 +50,36 @@ struct Representation: Sendable {
 
     func output(_ output: Output) -> JSONObject {
         var members: JSONObject = [
-            "id": .string(output.id),
-            "job_id": .string(output.job.description),
+            "id": .string(output.asset.id),
+            "job_id": .optional(output.asset.job?.description),
             "node_id": .string(output.node),
             "name": .string(output.name),
             "type": .string(output.kind.rawValue),
             "content_type": .string(output.contentType),
-            "size_bytes": JSON(output.size ?? 0),
-            "hash": .null,
-            "url": .string(links.content(output)),
-            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
+            "size_bytes": JSON(output.asset.blob.size ?? 0),
+            "hash": .optional(output.asset.blob.hash?.description),
+            "url": .string(links.content(output.asset)),
+            "url_expires_at": date(links.expiry(until: output.asset.createdAt.addingTimeInterval(retention.seconds))),
             "temporary": .bool(output.isTemporary),
         ]
-        if case .text(let text) = output.source { members["text"] = .string(text) }
+        if case .text(let text) = output.asset.blob.source { members["text"] = .string(text) }
         return members
     }
 
-    func asset(_ output: Output) -> JSON {
-        [
-            "id": .string(output.id), "hash": .null, "size_bytes": JSON(output.size ?? 0), "content_type": .string(output.contentType),
-            "file_path": .string(output.name), "created_at": date(output.createdAt), "url": .string(links.content(output)),
-            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
-            "expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)), "job_id": .string(output.job.description),
+    func asset(_ asset: Asset) -> JSONObject {
+        let expiry = asset.job == nil ? asset.expiresAt : asset.createdAt.addingTimeInterval(retention.seconds)
+        return [
+            "id": .string(asset.id),
+            "hash": .optional(asset.blob.hash?.description),
+            "size_bytes": JSON(asset.blob.size ?? 0),
+            "content_type": .string(asset.contentType),
+            "file_path": .string(asset.filePath),
+            "tags": .array(asset.tags.map(JSON.string)),
+            "created_at": date(asset.createdAt),
+            "url": .string(links.content(asset)),
+            "url_expires_at": date(links.expiry(until: expiry ?? Date().addingTimeInterval(retention.seconds))),
+            "expires_at": expiry.map(date) ?? .null,
+            "job_id": .optional(asset.job?.description),
         ]
     }
 

@@ -1,4 +1,5 @@
 import MicroHTTP
+import OrderedJSON
 
 /// Reading of headers and query parameters. A value that cannot be used is an error that says what to write, never ignored.
 extension Request {
@@ -49,6 +50,27 @@ extension Request {
             throw APIError.invalidParameter(name, "\(name) is '\(value.prefix(100))'; it must be the id of an event of this job, a whole number.")
         }
         return id
+    }
+}
+
+extension Request {
+    /// The body.
+    ///
+    /// - Parameter expected: what to send, for the message when it is no JSON.
+    func json(_ expected: String) throws -> JSON {
+        if let encoding = headers["Content-Encoding"], encoding.lowercased() != "identity" {
+            throw APIError.invalidParameter("Content-Encoding", "The body is compressed (\(encoding.prefix(100))); send it as it is.")
+        }
+        guard !body.isEmpty else { throw APIError.invalidJSON("The body is empty. \(expected)") }
+        do { return try JSON(parsing: body) } catch { throw APIError.invalidJSON("The body is not JSON: \(error). \(expected)") }
+    }
+
+    func idempotencyKey() throws -> String? {
+        guard let key = headers["Idempotency-Key"] else { return nil }
+        guard !key.isEmpty, key.utf8.count <= 256 else {
+            throw APIError.invalidParameter("Idempotency-Key", "Idempotency-Key must have 1 to 256 characters, for example a new UUID.")
+        }
+        return key
     }
 }
 

@@ -62,7 +62,7 @@ struct RunEndpoint: Sendable {
         let outputs = snapshot.outputs.filter { !$0.isTemporary } + snapshot.outputs.filter(\.isTemporary)
         for range in accept.ranges {
             guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
-            return try await api.content.response(for: output, request: nil, headers: headers)
+            return try await api.content.response(for: output.asset, request: nil, headers: headers)
         }
         if accept.allowsJSON { return try await json(job, .url, representation, headers) }
         var error = APIError.notAcceptable(
@@ -80,7 +80,7 @@ struct RunEndpoint: Sendable {
             var budget = AssetContent.inlineLimit
             for output in job.snapshot.outputs {
                 var entry = representation.output(output)
-                if let data = try await api.content.base64(of: output, budget: &budget) {
+                if let data = try await api.content.base64(of: output.asset, budget: &budget) {
                     entry["data_base64"] = .string(data)
                 } else {
                     entry["data_base64"] = .null

@@ -33,6 +33,8 @@ struct EncodingKey: Hashable, Sendable {
     let previews: PreviewMode
     /// Scheme and authority of the links.
     let base: String
+    /// When their signatures end; the same for all viewers during some time.
+    var linksExpire: Int?
 }
 
 /// How a viewer wants previews.

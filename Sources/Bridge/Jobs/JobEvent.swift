@@ -25,6 +25,7 @@ struct JobError: Error, Sendable, Equatable {
         case upstreamError = "upstream_error"
         case payloadTooLarge = "payload_too_large"
         case invalidOutput = "invalid_output"
+        case missingAsset = "missing_asset"
     }
 
     let code: Code

@@ -7,11 +7,18 @@ struct Submission: Sendable {
     private(set) var workflow: Workflow
     /// Nodes whose results are kept, as far as ComfyUI's node list was known.
     let outputNodes: Set<String>
+    /// The assets that the workflow reads.
+    private(set) var inputs: [Input]
     /// Forwarded to ComfyUI, for example `api_key_comfy_org`. Never stored, logged or echoed.
     private(set) var extraData: JSONObject
     /// The caller's own object, given back with the job.
     let metadata: JSONObject?
     let options: Options
+
+    struct Input: Sendable {
+        let place: AssetPlace
+        let asset: Asset
+    }
 
     struct Options: Sendable {
         /// From the start of execution; nil is unlimited.
@@ -28,9 +35,12 @@ struct Submission: Sendable {
         init() {}
     }
 
-    init(workflow: Workflow, outputNodes: Set<String>, extraData: JSONObject = [:], metadata: JSONObject? = nil, options: Options = Options()) {
+    init(
+        workflow: Workflow, outputNodes: Set<String>, inputs: [Input] = [], extraData: JSONObject = [:], metadata: JSONObject? = nil, options: Options = Options()
+    ) {
         self.workflow = workflow
         self.outputNodes = outputNodes
+        self.inputs = inputs
         self.extraData = extraData
         self.metadata = metadata
         self.options = options
@@ -55,6 +65,7 @@ struct Submission: Sendable {
     /// What callers may still ask for when the job has ended.
     mutating func keepRecordOnly() {
         workflow.keepTextOnly()
+        inputs = []
         extraData = [:]
     }
 }

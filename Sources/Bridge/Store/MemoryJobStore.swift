@@ -11,7 +11,7 @@ final class MemoryJobStore: JobStore {
 
     fileprivate struct State {
         var jobs: [JobID: Entry] = [:]
-        var outputs: [String: Output] = [:]
+        var open: Set<JobID> = []
         /// In the order of their submission.
         var submitted: Deque<Entry> = []
         var lastPlace: UInt64 = 0
@@ -27,10 +27,20 @@ final class MemoryJobStore: JobStore {
     init() {}
 
     func insert(_ job: Job) { state.withLock { $0.insert(job) } }
-    func record(_ output: Output) { state.withLock { $0.outputs[output.id] = output } }
-    func recordEnd(of job: Job) { state.withLock { $0.ended.append((job, Date())) } }
+
+    func recordEnd(of job: Job) {
+        state.withLock { state in
+            state.open.remove(job.id)
+            state.ended.append((job, Date()))
+        }
+    }
+
     func job(_ id: JobID) -> Job? { state.withLock { $0.jobs[id]?.job } }
-    func output(_ id: String) -> Output? { state.withLock { $0.outputs[id] } }
+
+    func assetsInUse() -> Set<String> {
+        let open = state.withLock { state in state.open.compactMap { state.jobs[$0]?.job } }
+        return open.reduce(into: []) { $0.formUnion($1.submission.inputs.map(\.asset.id)) }
+    }
 
     func remove(_ job: Job) {
         state.withLock { $0.forget(job) }
@@ -75,6 +85,7 @@ extension MemoryJobStore.State {
         let entry = MemoryJobStore.Entry(place: lastPlace, job: job)
         jobs[job.id] = entry
         submitted.append(entry)
+        open.insert(job.id)
     }
 
     /// The newest first.
@@ -87,6 +98,6 @@ extension MemoryJobStore.State {
         guard let entry = jobs.removeValue(forKey: job.id) else { return }
         // Near one of the ends: the newest is taken back, or one of the oldest has expired.
         submitted.remove(at: submitted.partitioningIndex { $0.place >= entry.place })
-        for output in job.snapshot.outputs { outputs[output.id] = nil }
+        open.remove(job.id)
     }
 }

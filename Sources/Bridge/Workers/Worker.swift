@@ -43,7 +43,9 @@ final class Worker: Service {
     let configuration: Configuration
     let client: ComfyUIClient
     let service: JobService
-    let files: OutputFiles
+    let previewFiles: PreviewFiles?
+    /// The files that jobs read, inside this ComfyUI.
+    let inputFiles: InputFiles
     let inbox: PromptInbox
     let logger: Logger
     /// ComfyUI sends a prompt's messages only to the socket with the id it was submitted under.
@@ -59,14 +61,15 @@ final class Worker: Service {
     /// Something that may let a job be taken, or a reason to read ComfyUI's node list.
     private enum Signal { case look, connected }
 
-    init(configuration: Configuration, service: JobService, files: OutputFiles, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) {
+    init(configuration: Configuration, service: JobService, previewFiles: PreviewFiles?, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) {
         var logger = logger
         logger[metadataKey: "comfy.url"] = "\(configuration.endpoint)"
         self.logger = logger
         self.configuration = configuration
         self.service = service
-        self.files = files
+        self.previewFiles = previewFiles
         client = ComfyUIClient(endpoint: configuration.endpoint, httpClient: httpClient, logger: logger)
+        inputFiles = InputFiles(client: client, logger: logger)
         // Signals say "look again"; sixteen waiting ones say it loudly enough.
         let (signals, signal) = AsyncStream.makeStream(of: Signal.self, bufferingPolicy: .bufferingNewest(16))
         self.signals = signals

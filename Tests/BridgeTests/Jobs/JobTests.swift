@@ -22,7 +22,7 @@ final class Counter: Sendable {
 
 @Suite struct JobTests {
     private func output(_ job: Job, _ name: String) -> Output {
-        Output(job: job.id, node: "2", name: name, kind: .text, contentType: "text/plain", size: 1, source: .text("x"))
+        Output(job: job.id, node: "2", name: name, kind: .text, contentType: "text/plain", blob: Blob(text: "x"))
     }
 
     @Test func outputsComeBeforeTheTerminalStatusAndNothingAfterIt() throws {

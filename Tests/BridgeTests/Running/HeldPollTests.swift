@@ -84,27 +84,26 @@ import Testing
     private func withPoll(
         _ body: (_ poll: Task<RunningBridge.Answer, any Error>, _ isOver: AsyncStream<Void>) async throws -> Void
     ) async throws {
-        let job = Job(submission: try .sample())
-        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let files = try OutputFiles(directory: nil, previewDirectory: nil, logger: logger)
-        defer { files.removeTemporaryDirectory() }
-        let api = API(withoutComfyUI: files, logger: logger)
-        try await api.service.store.insert(job)
-        let router = Router(routes: Routes.all(api), logger: logger)
-        let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)
-        let (ends, end) = AsyncStream.makeStream(of: Void.self)
-        let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { APIError($0).response }) { request in
-            arrival.yield()
-            defer { end.yield() }
-            return await router.respond(to: request)
-        }
-        let bridge = RunningBridge(base: "http://127.0.0.1:\(try server.start())")
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await server.run() }
-            let poll = Task { try await bridge.get("/api/v2/jobs/\(job.id)", [("Prefer", "wait=86400")]) }
-            for await _ in arrivals { break }
-            try await body(poll, ends)
-            group.cancelAll()
+        try await withAPI { api in
+            let job = Job(submission: try .sample())
+            try await api.service.store.insert(job)
+            let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            let router = Router(routes: Routes.all(api), access: api.access, logger: logger)
+            let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)
+            let (ends, end) = AsyncStream.makeStream(of: Void.self)
+            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { APIError($0).response }) { request in
+                arrival.yield()
+                defer { end.yield() }
+                return await router.respond(to: request)
+            }
+            let bridge = RunningBridge(base: "http://127.0.0.1:\(try server.start())")
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await server.run() }
+                let poll = Task { try await bridge.get("/api/v2/jobs/\(job.id)", [("Prefer", "wait=86400")]) }
+                for await _ in arrivals { break }
+                try await body(poll, ends)
+                group.cancelAll()
+            }
         }
     }
 
