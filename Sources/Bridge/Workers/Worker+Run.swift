@@ -27,7 +27,7 @@ extension Worker {
     func run(_ job: Job, _ channel: PromptInbox.Channel) async {
         defer { inbox.close(job.id) }
         guard job.taken(cancelHandler: { channel.send(.cancel) }) else {
-            hasSubmitted()
+            hasSubmitted(job)
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
@@ -86,7 +86,7 @@ extension Worker {
 
             group.addTask {
                 let result = await self.submit(job)
-                self.hasSubmitted()
+                self.hasSubmitted(job)
                 channel.send(.submitted(result))
             }
             group.addTask { await self.watchSilence(of: job, channel) }
@@ -211,6 +211,8 @@ extension Worker {
         let submission = job.submission
         var extraData = submission.extraData
         extraData["preview_method"] = .string(configuration.previewMethod)
+        // Files may take long to get there: jobs that are ready overtake this one.
+        if !submission.inputs.isEmpty { hasSubmitted(job) }
         let graph: [UInt8]
         do { graph = try await inputFiles.graph(of: submission) } catch {
             if case .unreachable(let reason) = error { return .notDelivered(reason: reason) }

@@ -54,8 +54,8 @@ final class Worker: Service {
     let socket: EventSocket
     private let signals: AsyncStream<Signal>
     private let signal: AsyncStream<Signal>.Continuation
-    /// ComfyUI is being given a job. The next waits for that: requests side by side may arrive in any order, and the queue's is to count.
-    private let isSubmitting = Atomic(false)
+    /// The job that ComfyUI is being given. The next waits for that: requests side by side arrive in any order, and the queue's is to count.
+    private let submitting = Mutex<JobID?>(nil)
     private let node = Mutex<(version: String?, catalog: NodeCatalog?)>((nil, nil))
 
     /// Something that may let a job be taken, or a reason to read ComfyUI's node list.
@@ -131,15 +131,17 @@ final class Worker: Service {
         let open = inbox.openCount
         let isConnected = inbox.isConnected
         service.queue.setIdle(isConnected && open == 0, worker: ObjectIdentifier(self))
-        guard isConnected, open < configuration.slots, !isSubmitting.load(ordering: .relaxed), let job = service.queue.take(isSecond: open > 0) else { return nil }
+        guard isConnected, open < configuration.slots, submitting.withLock({ $0 == nil }),
+            let job = service.queue.take(isSecond: open > 0)
+        else { return nil }
         service.queue.setIdle(false, worker: ObjectIdentifier(self))
-        isSubmitting.store(true, ordering: .relaxed)
+        submitting.withLock { $0 = job.id }
         return (job, inbox.open(job.id))
     }
 
-    /// The job that was taken last is inside ComfyUI, or will not be.
-    func hasSubmitted() {
-        isSubmitting.store(false, ordering: .relaxed)
+    /// The job is inside ComfyUI, or others need not wait for it.
+    func hasSubmitted(_ job: Job) {
+        submitting.withLock { if $0 == job.id { $0 = nil } }
         signal.yield(.look)
     }
 
