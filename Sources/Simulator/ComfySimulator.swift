@@ -160,9 +160,11 @@ extension ComfySimulator {
 
     private func perform(_ action: Action, _ machine: Machine, _ instance: Instance?) -> EventLoopFuture<Void> {
         switch action {
-        case .cut: instance?.hub.disruptAll(.cut)
-        case .mute: instance?.hub.disruptAll(.mute)
-        case .halfOpen: instance?.hub.disruptAll(.halfOpen)
+        case .cut:
+            instance?.hub.disruptNow(.cut, .all)
+            instance?.hub.noticeVanished()
+        case .mute: instance?.hub.disruptNow(.mute, .all)
+        case .halfOpen: instance?.hub.disruptNow(.halfOpen, .all)
         case .noticeHalfOpen: instance?.hub.noticeVanished()
         case .deadWorker: instance?.killWorker()
         case .refuse(let time): if let instance { return instance.refuse(for: TimeAmount(time)) }

@@ -106,7 +106,11 @@ final class Instance: Sendable {
 
     /// As when a process is killed: runs are abandoned, connections drop. Done when the worker's thread has ended.
     func kill() -> EventLoopFuture<Void> {
-        listening.withLock { $0 = .ended }
+        let channel = listening.withLock { listening -> (any Channel)? in
+            defer { listening = .ended }
+            return if case .on(let channel) = listening { channel } else { nil }
+        }
+        channel?.close(promise: nil)  // first, so that nobody who hears of the end gets in again
         queue.close()
         worker.stop()
         connections.closeAll()

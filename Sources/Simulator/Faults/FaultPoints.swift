@@ -24,11 +24,10 @@ struct FaultPoints: Sendable {
     func reached(_ moment: Moment, _ prompt: Prompt?) throws {
         guard switches.isArmed(any: Self.momentBits) else { return }
         for kind in Self.atMoments where switches.strike(kind, at: moment, subject: { prompt?.subject ?? "" }) != nil {
-            let receiver: EventHub.Receiver = prompt.map { .client($0.client) } ?? .all
             switch kind {
-            case .cut: hub.disrupt(.cut, receiver)
-            case .mute: hub.disrupt(.mute, receiver)
-            case .halfOpen: hub.disrupt(.halfOpen, receiver)
+            case .cut: disrupt(.cut, moment, prompt)
+            case .mute: disrupt(.mute, moment, prompt)
+            case .halfOpen: disrupt(.halfOpen, moment, prompt)
             case .exit:
                 _ = perform(.exit)
                 throw Abandoned()
@@ -37,6 +36,14 @@ struct FaultPoints: Sendable {
             case .deviceError: throw NodeFailure.deviceError
             default: break  // not in the list
             }
+        }
+    }
+
+    private func disrupt(_ disruption: EventHub.Disruption, _ moment: Moment, _ prompt: Prompt?) {
+        let receiver: EventHub.Receiver = prompt.map { .client($0.client) } ?? .all
+        switch moment {
+        case .submit, .view: hub.disruptNow(disruption, receiver)  // on the loop; the worker must not be faster
+        case .connect, .start, .node, .step, .success, .end: hub.disrupt(disruption, receiver)
         }
     }
 
