@@ -108,7 +108,7 @@ struct FaultPoints: Sendable {
         }
         if switches.strike(.historyMissing, subject: { prompt.subject }) != nil {
             guard queue.finish(prompt.id, nil) else { return false }
-            tally.count(prompt.id, \.forgotten)
+            tally.count(prompt.id) { $0.forgotten += 1 }
             return true
         }
         guard let delay = switches.strike(.historyLate, subject: { prompt.subject })?.number else { return queue.finish(prompt.id, shown) }
