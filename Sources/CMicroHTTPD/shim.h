@@ -7,6 +7,9 @@
 #include <sys/eventfd.h>
 #include <microhttpd.h>
 
+/// Since glibc 2.0, but shown by <string.h> to _GNU_SOURCE only.
+extern void *memmem(const void *haystack, size_t haystack_size, const void *needle, size_t needle_size);
+
 /// The limits that `cmhd_start_daemon` hands to libmicrohttpd.
 struct cmhd_limits {
   int listen_socket;              ///< bound and listening; the daemon owns it from here on

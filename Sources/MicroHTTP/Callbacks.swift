@@ -61,9 +61,13 @@ enum Callbacks {
         if let opaque = slot.pointee {
             let exchange = Unmanaged<Exchange>.fromOpaque(opaque).takeUnretainedValue()
             guard size.pointee > 0 else { return exchange.proceed() ? .YES : .NO }
-            let bytes = UnsafeRawBufferPointer(start: data, count: size.pointee)
-            size.pointee = 0
-            return exchange.bodyReceived(bytes) ? .YES : .NO
+            switch exchange.bodyReceived(UnsafeRawBufferPointer(start: data, count: size.pointee)) {
+            case .taken:
+                size.pointee = 0
+                return .YES
+            case .left: return .YES
+            case .close: return .NO
+            }
         }
         guard let opaque = cmhd_socket_context(raw) else { return .NO }
         let connection = Unmanaged<Connection>.fromOpaque(opaque).takeUnretainedValue()

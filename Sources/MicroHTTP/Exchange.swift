@@ -30,6 +30,11 @@ final class Exchange: Sendable {
     private unowned let reception: Reception
     private let isHead: Bool
     private let isOldHTTP: Bool
+    /// Most bytes that the body may have.
+    private let bodyLimit: Int
+    /// The handler gets the request without its body.
+    private let isStreamed: Bool
+    private let form: FormUpload?
     private let machine = Mutex(Machine())
     /// Gone once the request has been handed to its task.
     private let incoming: Mutex<Incoming?>
@@ -39,6 +44,10 @@ final class Exchange: Sendable {
         self.reception = reception
         isHead = head.method == "HEAD"
         isOldHTTP = head.version == "HTTP/1.0"
+        let uploadLimit = reception.uploadLimit(head.method, head.path)
+        isStreamed = uploadLimit != nil
+        bodyLimit = uploadLimit ?? reception.configuration.maximumBodySize
+        form = uploadLimit.flatMap { FormUpload(contentType: head.headers["Content-Type"], maximumSize: $0) }
         incoming = Mutex(Incoming(head: head))
     }
 
@@ -52,45 +61,83 @@ final class Exchange: Sendable {
         let before = connection.begin(self)
         if before.isGone { _ = disconnect() }
         if before.phase == .stopping { stop() }
-        let framing = incoming.withLock { $0?.head.framing ?? .length(0) }
-        switch framing {
-        case .malformed(let reason): return refuse(.malformed(reason))
-        case .length(let count) where count > reception.configuration.maximumBodySize:
-            return refuse(.bodyTooLarge(limit: reception.configuration.maximumBodySize))
-        case .length(let count):
-            incoming.withLock { $0?.expected = count }
-            return true
-        case .chunked: return true
+        guard let head = incoming.withLock({ $0?.head }) else { return false }
+        var rest = Int.max
+        switch head.framing {
+        case .malformed(let reason): return decline(failure(.malformed(reason)))
+        case .length(let count) where count > bodyLimit: return decline(failure(.bodyTooLarge(limit: bodyLimit)))
+        case .length(let count): rest = count
+        case .chunked: break
         }
+        guard isStreamed else {
+            incoming.withLock { $0?.expected = rest < .max ? rest : 0 }
+            return true
+        }
+        form?.attach { [weak self] in self?.ask() }
+        return perform(machine.withLock { $0.offer(UploadProgress(rest: rest, awaitsContinue: head.expectsContinue)) })
     }
 
-    private func refuse(_ failure: HTTPServerFailure) -> Bool {
-        connection.linger()
-        return queue(reception.failure(failure))
+    enum BodyReceipt {
+        case taken
+        /// It is to come again.
+        case left
+        case close
     }
 
     /// A part of the body is there.
-    func bodyReceived(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        let limit = reception.configuration.maximumBodySize
+    func bodyReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
+        if isStreamed { return streamReceived(bytes) }
         let isTaken = incoming.withLock { incoming in
-            guard incoming != nil, incoming!.body.count + bytes.count <= limit else { return false }
+            guard incoming != nil, incoming!.body.count + bytes.count <= bodyLimit else { return false }
             incoming!.append(bytes)
             return true
         }
-        if isTaken { return true }
-        // libmicrohttpd takes no answer in the middle of an upload, and closes the connection when told to. Nothing else is being written
-        // at this moment, so the answer goes straight into the socket.
+        if isTaken { return .taken }
+        interrupt(with: failure(.bodyTooLarge(limit: bodyLimit)))
         incoming.withLock { $0 = nil }
+        return .close
+    }
+
+    private func streamReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
+        let receive = machine.withLock { machine in
+            // The reader takes, and then asks for more: asked in this lock, it cannot have taken everything before the connection is suspended
+            // and ask before it, too.
+            let receive = machine.receive(bytes.count, isFull: form?.isFull ?? true)
+            if case .suspend = receive { connection.handle.suspend() }
+            return receive
+        }
+        switch receive {
+        case .take:
+            form?.receive(bytes)
+            return .taken
+        case .discard: return .taken
+        case .suspend: return .left
+        case .close: return .close
+        case .cut(let response):
+            interrupt(with: response)
+            return .close
+        }
+    }
+
+    /// The answer to a request that gets no task, or whose task is not waited for any longer: then its head is gone.
+    private func failure(_ failure: HTTPServerFailure) -> Response {
+        reception.failure(failure, incoming.withLock { $0?.head.headers })
+    }
+
+    /// libmicrohttpd takes no answer in the middle of a body, only the wish to close the connection. Nothing else is being written at this
+    /// moment, so the answer goes straight into the socket.
+    private func interrupt(with response: Response) {
         connection.linger()
-        RawResponse.send(reception.failure(.bodyTooLarge(limit: limit)), to: connection.descriptor)
-        return false
+        RawResponse.send(response, to: connection.descriptor)
     }
 
     /// The request is complete, or the connection was resumed because there is something to do.
     func proceed() -> Bool {
-        switch machine.withLock({ $0.proceed() }) {
-        case .answer(let response): return queue(response)
-        case .close: return false
+        perform(machine.withLock { $0.proceed() })
+    }
+
+    private func perform(_ step: Machine.Step) -> Bool {
+        switch step {
         case .dispatch:
             guard let incoming = incoming.withLock({ $0.take() }) else { return false }
             let request = Request(
@@ -99,24 +146,35 @@ final class Exchange: Sendable {
                 query: incoming.head.query,
                 headers: incoming.head.headers,
                 body: incoming.body,
+                form: form,
                 remoteAddress: connection.remoteAddress
             )
-            if let failure = reception.dispatch(self, request) { deliver(reception.failure(failure)) }
+            if let failure = reception.dispatch(self, request) { deliver(reception.failure(failure, request.headers)) }
             return wait()
+        case .complete:
+            form?.finish()
+            return wait()
+        case .read, .suspend: return true
+        case .answer(let response): return queue(response)
+        case .decline(let response): return decline(response)
+        case .close: return false
         }
     }
 
     private func wait() -> Bool {
-        let park = machine.withLock { machine in
-            let park = machine.park()
-            if case .suspend = park { connection.handle.suspend() }
-            return park
-        }
-        return switch park {
-        case .suspend: true
-        case .answer(let response): queue(response)
-        case .close: false
-        }
+        perform(
+            machine.withLock { machine in
+                let step = machine.park()
+                if case .suspend = step { connection.handle.suspend() }
+                return step
+            }
+        )
+    }
+
+    /// Answers before the body was read.
+    private func decline(_ response: Response) -> Bool {
+        connection.linger()
+        return queue(response)
     }
 
     private func queue(_ response: Response) -> Bool {
@@ -157,6 +215,7 @@ final class Exchange: Sendable {
     func completed(_ end: BodyEnd) {
         let effects = machine.withLock { $0.close() }
         connection.end(self)
+        form?.fail(.disconnected)
         effects.cancel?.cancel()
         effects.stream?.close(end)
         effects.discarded?.discard(end == .stopped ? .stopped : .disconnected)
@@ -177,14 +236,21 @@ final class Exchange: Sendable {
     }
 
     private func deliver(_ response: Response) {
-        perform { $0.deliver(response) }
+        settle(input { $0.deliver(response, isUrgent: response.status >= 400 && response.isInMemory) })
+    }
+
+    /// The reader of the form wants more.
+    private func ask() {
+        settle(input { $0.ask() })
     }
 
     // MARK: On any thread
 
     /// - Returns: whether the request was still arriving, so that libmicrohttpd has the connection and waits for the rest.
     func disconnect() -> Bool {
-        let effects = perform { $0.disconnect() }
+        let effects = input { $0.disconnect() }
+        form?.fail(.disconnected)  // before its task is cancelled
+        settle(effects)
         effects.stream?.cut(.disconnected)
         return effects.wasReceiving
     }
@@ -194,24 +260,36 @@ final class Exchange: Sendable {
     }
 
     func stop() {
-        let reply = reception.failure(.shuttingDown)
-        perform { $0.stop(reply) }.stream?.cut(.stopped)
+        let reply = failure(.shuttingDown)
+        let effects = input { $0.stop(reply) }
+        form?.fail(.disconnected)
+        settle(effects)
+        effects.stream?.cut(.stopped)
     }
 
-    @discardableResult
-    private func perform(_ input: (inout Machine) -> Machine.Effects) -> Machine.Effects {
-        let effects = machine.withLock { machine in
-            let effects = input(&machine)
+    private func input(_ change: (inout Machine) -> Machine.Effects) -> Machine.Effects {
+        machine.withLock { machine in
+            let effects = change(&machine)
+            if let response = effects.send { interrupt(with: response) }
             if effects.resume { connection.handle.resume() }
             return effects
         }
+    }
+
+    private func settle(_ effects: Machine.Effects) {
         effects.cancel?.cancel()
         effects.discarded?.discard(.disconnected)
-        return effects
     }
 }
 
 extension Response {
+    fileprivate var isInMemory: Bool {
+        switch body {
+        case .empty, .bytes: true
+        case .file, .stream: false
+        }
+    }
+
     /// For a response that is never sent.
     fileprivate func discard(_ reason: BodyEnd) {
         if case .stream(let source, _) = body { source.closed(reason) }

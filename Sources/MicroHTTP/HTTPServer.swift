@@ -4,7 +4,7 @@ import Synchronization
 
 /// An HTTP/1.1 server on libmicrohttpd.
 ///
-/// Requests are read on libmicrohttpd's threads and handed, complete, to `respond`, which runs in a task each. While it runs, the
+/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in a task each. While it runs, the
 /// connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is noticed within a second.
 ///
 /// A graceful shutdown (or the cancellation of `run()`) goes like this: no new connections; streams are asked to `drain`; what is still
@@ -35,23 +35,30 @@ package final class HTTPServer: Service {
 
     private let configuration: Configuration
     private let logger: Logger
-    private let failure: @Sendable (HTTPServerFailure) -> Response
+    private let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
+    private let failure: @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response
     private let respond: @Sendable (Request) async -> Response
     private let state = Mutex(State.idle)
 
     /// - Parameters:
+    ///   - uploadLimit: which routes stream the body of a request instead of collecting it, and how many bytes of it they take (more is
+    ///     `HTTPServerFailure.bodyTooLarge`, or `FormUploadError.tooLarge` if the length was not said). Their handlers run as soon as the
+    ///     head is there; what they answer before they have read `Request.form` is sent before the body is asked for. Called on the
+    ///     server's threads: must not block.
     ///   - failure: renders the errors that the server itself finds. Called on the server's threads: must not block. Its body should
-    ///     be `.bytes` or `.empty`.
+    ///     be `.bytes` or `.empty`. It also gets the headers of the request, unless a handler had that already.
     ///   - respond: answers a request. It runs in a task of its own on the default executor, which is cancelled when the client goes away
     ///     and when the server stops; what it returns after that is dropped.
     package init(
         configuration: Configuration,
         logger: Logger,
-        failure: @escaping @Sendable (HTTPServerFailure) -> Response,
+        uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
+        failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.uploadLimit = uploadLimit
         self.failure = failure
         self.respond = respond
     }
@@ -74,7 +81,9 @@ package final class HTTPServer: Service {
 
     private func open() throws -> Parts {
         guard let watch = DisconnectWatch() else { throw HTTPServerError.cannotStart("no descriptors left") }
-        let reception = Reception(configuration: configuration, logger: logger, watch: watch, failure: failure, respond: respond)
+        let reception = Reception(
+            configuration: configuration, logger: logger, watch: watch, uploadLimit: uploadLimit, failure: failure, respond: respond
+        )
         let socket = try ListeningSocket(configuration)
         let daemon = try Daemon(socket, reception: reception)
         guard watch.start(onDisconnect: { reception.disconnected($0) }) else {

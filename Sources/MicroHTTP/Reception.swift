@@ -14,7 +14,8 @@ final class Reception: Sendable {
 
     let configuration: HTTPServer.Configuration
     let logger: Logger
-    let failure: @Sendable (HTTPServerFailure) -> Response
+    let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
+    let failure: @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response
     let respond: @Sendable (Request) async -> Response
     /// Complete requests on their way to a task. Bounded by `requestBacklog`; the newest is refused.
     let jobs: AsyncStream<Job>
@@ -30,11 +31,13 @@ final class Reception: Sendable {
         configuration: HTTPServer.Configuration,
         logger: Logger,
         watch: DisconnectWatch,
-        failure: @escaping @Sendable (HTTPServerFailure) -> Response,
+        uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int?,
+        failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.uploadLimit = uploadLimit
         self.failure = failure
         self.respond = respond
         self.watch = watch

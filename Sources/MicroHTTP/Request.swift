@@ -1,4 +1,4 @@
-/// A request whose body has arrived whole.
+/// A request whose body has arrived whole, or, on a route that streams (see `HTTPServer.init`), one of which only the head has.
 package struct Request: Sendable {
     /// As received; methods are case-sensitive (RFC 9110 section 9.1).
     package let method: String
@@ -7,7 +7,10 @@ package struct Request: Sendable {
     /// Percent-decoded with `+` as a space, in order, duplicates kept. A name without `=` has an empty value.
     package let query: [(name: String, value: String)]
     package let headers: HTTPHeaders
+    /// Empty on a route that streams.
     package let body: [UInt8]
+    /// The body of a request on a route that streams; nil if it is no `multipart/form-data`, which is then not read.
+    package let form: FormUpload?
     /// The numeric address of the peer, without port; an IPv4 peer of an IPv6 socket in its IPv4 form.
     package let remoteAddress: String
 
@@ -17,6 +20,7 @@ package struct Request: Sendable {
         query: [(name: String, value: String)] = [],
         headers: HTTPHeaders = [:],
         body: [UInt8] = [],
+        form: FormUpload? = nil,
         remoteAddress: String = "127.0.0.1"
     ) {
         self.method = method
@@ -24,6 +28,7 @@ package struct Request: Sendable {
         self.query = query
         self.headers = headers
         self.body = body
+        self.form = form
         self.remoteAddress = remoteAddress
     }
 

@@ -33,6 +33,11 @@ struct RequestHead: Sendable {
         return .length(Int(length) ?? .max)
     }
 
+    /// Whether libmicrohttpd will write `100 Continue` before it reads the body.
+    var expectsContinue: Bool {
+        version != "HTTP/1.0" && headers["Expect"]?.lowercased() == "100-continue"
+    }
+
     enum Framing: Equatable {
         case length(Int)
         case chunked

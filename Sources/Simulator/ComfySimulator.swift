@@ -66,6 +66,9 @@ package final class ComfySimulator: Service {
         Statistics(prompts: tally.prompts, framesSent: tally.framesSent, faultsFired: faults.fired)
     }
 
+    /// Where the folders input, output and temp are; nil before the start and after the stop.
+    package var directory: String? { state.withLock { $0.parts.machine?.directory } }
+
     /// Binds, listens and serves. A simulator starts once; what restarts is the process that it simulates.
     ///
     /// - Returns: the bound port, which stays through restarts.
@@ -77,7 +80,7 @@ package final class ComfySimulator: Service {
         }
         precondition(isNew, "a simulator starts once")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let directory = configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString
+        let directory = Folders.normalized(configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString)
         let catalog = NodeCatalog(compatibility: configuration.compatibility, checkpoints: configuration.checkpoints)
         do {
             let instance = try makeInstance(directory: directory, catalog: catalog, loop: group.next())

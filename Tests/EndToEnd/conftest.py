@@ -3,6 +3,7 @@ import pathlib
 import socket
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 import workflows
 from contract import ROOT, Contract
@@ -11,6 +12,8 @@ from processes import Process
 
 STEP_DELAY = 40
 """Milliseconds that a sampling step takes in the simulator: long enough to see previews come, short enough to wait for."""
+
+CHROMIUM = "/usr/bin/chromium"
 
 BODY_LIMIT = 1
 """Megabytes, so that a body above it is quickly made."""
@@ -81,3 +84,32 @@ def out():
     folder = ROOT / "out"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser):
+    """Opens pages that collect what the console says; `page.complaints` is that list."""
+    contexts = []
+
+    def open_page(url, **options):
+        context = browser.new_context(viewport={"width": 1400, "height": 1000}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

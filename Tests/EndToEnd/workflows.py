@@ -78,3 +78,11 @@ def partly_valid():
 def ui_format():
     """What the editor saves, which is not what runs."""
     return {"last_node_id": 1, "nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "version": 0.4}
+
+
+def with_asset(id):
+    """Reads a picture that was uploaded or put out before."""
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": {"__type": "core/ASSET", "info": {"id": id}}}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "e2e-asset"}},
+    }

@@ -37,6 +37,17 @@ extension JobError {
             message: "Some outputs of the workflow are invalid: \(faults.first?.message ?? "") Correct them, or send ?partial=allow to run the others.", faults: faults)
     }
 
+    init(_ error: InputFileError) {
+        switch error {
+        case .gone(let name): self.init(code: .missingAsset, message: "The bytes of \(name), which the workflow reads, are not there any more. Upload it again.")
+        case .tooLarge(let name):
+            self.init(code: .payloadTooLarge, message: "ComfyUI does not take a file as large as \(name); start it with a higher --max-upload-size.")
+        case .unreachable(let reason): self = .unreachable(reason: reason)
+        case .unreadable(let reason):
+            self.init(code: .upstreamError, message: "A file that the workflow reads could not be brought to ComfyUI: \(withoutPaths(reason))")
+        }
+    }
+
     /// A 400 of ComfyUI in the caller's terms.
     init(_ rejection: PromptRejection) {
         var faults = rejection.nodeErrors.flatMap { WorkflowFault.faults(of: $0, $1) }

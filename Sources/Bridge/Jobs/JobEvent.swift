@@ -2,7 +2,7 @@ import ComfyUI
 import OrderedJSON
 
 /// The public state of a job, by the names of the Comfy API v2.
-enum JobStatus: String, Sendable {
+enum JobStatus: String, Sendable, CaseIterable {
     case queued, running, canceling, succeeded, failed, canceled, expired
 
     var isTerminal: Bool {
@@ -25,6 +25,7 @@ struct JobError: Error, Sendable, Equatable {
         case upstreamError = "upstream_error"
         case payloadTooLarge = "payload_too_large"
         case invalidOutput = "invalid_output"
+        case missingAsset = "missing_asset"
     }
 
     let code: Code

@@ -1,7 +1,7 @@
 import DequeModule
 import Synchronization
 
-/// The jobs that wait for a ComfyUI, first come first served.
+/// The jobs that wait for a ComfyUI: those of a higher priority first, equal ones first come first served.
 ///
 /// Positions are told to the jobs under the queue's lock, so that they never arrive out of order (lock order: queue, job).
 final class JobQueue: Sendable {
@@ -30,19 +30,17 @@ final class JobQueue: Sendable {
     func add(_ job: Job) throws(Full) {
         let workers = state.withLock { state -> [@Sendable () -> Void]? in
             guard state.waiting.count < limit else { return nil }
-            job.moved(toQueuePosition: state.waiting.count)
-            state.waiting.append(job)
+            state.insert(job, at: state.waiting.partitioningIndex { $0.priority < job.priority })
             return state.workers
         }
         guard let workers else { throw Full(limit: limit) }
         for notify in workers { notify() }
     }
 
-    /// Puts a job back that a worker could not hand over; it is next, whatever the limit.
+    /// Puts a job back that a worker could not hand over; it is the next of its priority, whatever the limit.
     func putBack(_ job: Job) {
         let workers = state.withLock { state in
-            state.waiting.prepend(job)
-            state.renumber()
+            state.insert(job, at: state.waiting.partitioningIndex { $0.priority <= job.priority })
             return state.workers
         }
         for notify in workers { notify() }
@@ -92,7 +90,12 @@ final class JobQueue: Sendable {
 }
 
 extension JobQueue.State {
-    fileprivate func renumber() {
-        for (position, job) in waiting.enumerated() { job.moved(toQueuePosition: position) }
+    fileprivate mutating func insert(_ job: Job, at index: Int) {
+        waiting.insert(job, at: index)
+        renumber(from: index)
+    }
+
+    fileprivate func renumber(from index: Int = 0) {
+        for position in index..<waiting.count { waiting[position].moved(toQueuePosition: position) }
     }
 }

@@ -34,6 +34,8 @@ struct Run: Sendable {
         /// The node of the submitted graph.
         let node: String
         let output: JSONObject
+        /// An earlier run made it; ComfyUI took it from its cache.
+        let isReused: Bool
     }
 
     private enum Phase {
@@ -51,6 +53,9 @@ struct Run: Sendable {
     /// Whether this ComfyUI marks previews with their prompt, once it was told to (protocol section 7).
     private let marksPreviews: Bool
     private var tracker: ProgressTracker
+    /// Nodes that ComfyUI has a result of already, and nodes that it began to run; generated ones too.
+    private var cached: Set<String> = []
+    private var begun: Set<String> = []
 
     init(workflow: Workflow, outputNodes: Set<String>, marksPreviews: Bool) {
         self.workflow = workflow
@@ -74,20 +79,23 @@ struct Run: Sendable {
         case .executionStart:
             return start()
         case .executionCached(_, let nodes, _):
+            cached.formUnion(nodes)
             return start() + events(of: tracker.cached(nodes))
         case .executing(_, let node, let displayNode):
+            begun.insert(node)
             return start() + events(of: tracker.started(node, displayNode: displayNode ?? node))
         case .executingBare(let node):
             guard let node, isRunning else { return [] }
+            begun.insert(node)
             return events(of: tracker.started(node, displayNode: node))
         case .progress(_, let node, let value, let maximum):
             guard let node else { return [] }
             return start() + events(of: tracker.progressed(node, value: value, maximum: maximum))
         case .progressState(_, let nodes):
             return start() + events(of: tracker.state(nodes))
-        case .executed(_, _, let displayNode, let output):
+        case .executed(_, let node, let displayNode, let output):
             guard let output, !output.isEmpty else { return [] }
-            return start() + [.collect(NodeOutput(node: displayNode, output: output))]
+            return start() + [.collect(NodeOutput(node: displayNode, output: output, isReused: isReused(node, displayNode: displayNode)))]
         case .executionError(let error) where error.isBlocked:
             return [.publish(.log(LogEntry(.warning, withoutPaths(error.exceptionMessage), node: error.nodeID)))]
         case .executionError(let error):
@@ -179,6 +187,12 @@ struct Run: Sendable {
         var actions = changes.map { Action.publish(.node($0)) }
         if let progress = tracker.takeChangedProgress() { actions.append(.publish(.progress(progress))) }
         return actions
+    }
+
+    /// What was missed proves nothing: then a node that was not seen to run may have.
+    private func isReused(_ node: String, displayNode: String) -> Bool {
+        guard !begun.contains(node) else { return false }
+        return cached.contains(node) || cached.contains(displayNode) || !hasGap
     }
 
     private func isSentOverSocket(_ node: String) -> Bool {

@@ -15,9 +15,10 @@ enum Reconciliation: Sendable {
     ///   - history: the prompt's entry; nil when there is none.
     init(of promptID: String, queue: QueueSnapshot, history: HistoryEntry?) {
         if let history {
+            let cached = history.cachedNodes
             let outputs = history.outputs.compactMap { node, output -> Run.NodeOutput? in
                 guard let output = output.object, !output.isEmpty else { return nil }
-                return Run.NodeOutput(node: history.displayNodes[node] ?? node, output: output)
+                return Run.NodeOutput(node: history.displayNodes[node] ?? node, output: output, isReused: cached.contains(node))
             }
             switch history.outcome {
             case .succeeded: self = .finished(outputs: outputs, .succeeded)
@@ -30,6 +31,15 @@ enum Reconciliation: Sendable {
             self = .waiting
         } else {
             self = .absent
+        }
+    }
+}
+
+extension HistoryEntry {
+    /// The nodes that ComfyUI took from its cache.
+    fileprivate var cachedNodes: Set<String> {
+        messages.reduce(into: []) { nodes, message in
+            if case .executionCached(_, let cached, _) = message { nodes.formUnion(cached) }
         }
     }
 }

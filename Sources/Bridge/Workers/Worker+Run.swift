@@ -27,6 +27,7 @@ extension Worker {
     func run(_ job: Job, _ channel: PromptInbox.Channel) async {
         defer { inbox.close(job.id) }
         guard job.taken(cancelHandler: { channel.send(.cancel) }) else {
+            hasSubmitted(job)
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
@@ -39,7 +40,7 @@ extension Worker {
     }
 
     private func collect(_ items: AsyncStream<OutputCollector.Item>, of job: Job) async -> OutputCollector {
-        var collector = OutputCollector(job: job, client: client, store: service.store, files: files, logger: logger)
+        var collector = OutputCollector(job: job, client: client, assets: service.assets, previewFiles: previewFiles, logger: logger)
         for await item in items { await collector.collect(item) }
         return collector
     }
@@ -83,7 +84,11 @@ extension Worker {
                 group.addTask { await self.takeBack(job, channel) }
             }
 
-            group.addTask { channel.send(.submitted(await self.submit(job))) }
+            group.addTask {
+                let result = await self.submit(job)
+                self.hasSubmitted(job)
+                channel.send(.submitted(result))
+            }
             group.addTask { await self.watchSilence(of: job, channel) }
 
             for await input in channel.inputs {
@@ -139,7 +144,7 @@ extension Worker {
                     case .publish(let event): job.publish(event)
                     case .preview(let node, let contentType, let image):
                         let preview = job.publish(preview: Array(image.readableBytesView), node: node, contentType: contentType)
-                        if files.writesPreviews, let preview { collected.yield(.preview(preview)) }
+                        if previewFiles != nil, let preview { collected.yield(.preview(preview)) }
                     case .collect(let output): collected.yield(.node(output))
                     case .capture(let node, let contentType, let image):
                         collected.yield(.captured(node: node, contentType: contentType, image: image))
@@ -176,6 +181,9 @@ extension Worker {
             await again(job, mayRunAgain: job.countFailedDelivery() < Self.deliveryLimit, error: .unreachable(reason: reason))
         case .lost:
             logger.warning("ComfyUI lost a job", metadata: ["job.id": "\(job.id)"])
+            do { try await service.assets.remove(outputsOf: job) } catch {
+                logger.error("outputs of a lost run could not be removed", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            }
             let mayRunAgain = job.countLostRun() <= configuration.retries
             if mayRunAgain { job.publish(.log(LogEntry(.warning, "ComfyUI lost the job (restarted?); it is run again."))) }
             await again(job, mayRunAgain: mayRunAgain, error: .lost)
@@ -203,8 +211,14 @@ extension Worker {
         let submission = job.submission
         var extraData = submission.extraData
         extraData["preview_method"] = .string(configuration.previewMethod)
-        let prompt = PromptSubmission(
-            promptID: job.id.description, clientID: clientID, encodedGraph: submission.workflow.text, extraData: extraData)
+        // Files may take long to get there: jobs that are ready overtake this one.
+        if !submission.inputs.isEmpty { hasSubmitted(job) }
+        let graph: [UInt8]
+        do { graph = try await inputFiles.graph(of: submission) } catch {
+            if case .unreachable(let reason) = error { return .notDelivered(reason: reason) }
+            return .refused(JobError(error))
+        }
+        let prompt = PromptSubmission(promptID: job.id.description, clientID: clientID, encodedGraph: graph, extraData: extraData)
         do {
             let receipt = try await client.submit(prompt)
             return .accepted(partialFaults: receipt.nodeErrors.flatMap { WorkflowFault.faults(of: $0, $1) })

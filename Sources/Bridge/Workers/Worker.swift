@@ -43,7 +43,9 @@ final class Worker: Service {
     let configuration: Configuration
     let client: ComfyUIClient
     let service: JobService
-    let files: OutputFiles
+    let previewFiles: PreviewFiles?
+    /// The files that jobs read, inside this ComfyUI.
+    let inputFiles: InputFiles
     let inbox: PromptInbox
     let logger: Logger
     /// ComfyUI sends a prompt's messages only to the socket with the id it was submitted under.
@@ -52,19 +54,22 @@ final class Worker: Service {
     let socket: EventSocket
     private let signals: AsyncStream<Signal>
     private let signal: AsyncStream<Signal>.Continuation
+    /// The job that ComfyUI is being given. The next waits for that: requests side by side arrive in any order, and the queue's is to count.
+    private let submitting = Mutex<JobID?>(nil)
     private let node = Mutex<(version: String?, catalog: NodeCatalog?)>((nil, nil))
 
     /// Something that may let a job be taken, or a reason to read ComfyUI's node list.
     private enum Signal { case look, connected }
 
-    init(configuration: Configuration, service: JobService, files: OutputFiles, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) {
+    init(configuration: Configuration, service: JobService, previewFiles: PreviewFiles?, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) {
         var logger = logger
         logger[metadataKey: "comfy.url"] = "\(configuration.endpoint)"
         self.logger = logger
         self.configuration = configuration
         self.service = service
-        self.files = files
+        self.previewFiles = previewFiles
         client = ComfyUIClient(endpoint: configuration.endpoint, httpClient: httpClient, logger: logger)
+        inputFiles = InputFiles(client: client, logger: logger)
         // Signals say "look again"; sixteen waiting ones say it loudly enough.
         let (signals, signal) = AsyncStream.makeStream(of: Signal.self, bufferingPolicy: .bufferingNewest(16))
         self.signals = signals
@@ -126,9 +131,18 @@ final class Worker: Service {
         let open = inbox.openCount
         let isConnected = inbox.isConnected
         service.queue.setIdle(isConnected && open == 0, worker: ObjectIdentifier(self))
-        guard isConnected, open < configuration.slots, let job = service.queue.take(isSecond: open > 0) else { return nil }
+        guard isConnected, open < configuration.slots, submitting.withLock({ $0 == nil }),
+            let job = service.queue.take(isSecond: open > 0)
+        else { return nil }
         service.queue.setIdle(false, worker: ObjectIdentifier(self))
+        submitting.withLock { $0 = job.id }
         return (job, inbox.open(job.id))
+    }
+
+    /// The job is inside ComfyUI, or others need not wait for it.
+    func hasSubmitted(_ job: Job) {
+        submitting.withLock { if $0 == job.id { $0 = nil } }
+        signal.yield(.look)
     }
 
     /// Reads what ComfyUI is and which nodes it has: after every connect, since it may have been restarted with others.

@@ -7,13 +7,16 @@ import Synchronization
 /// A server on a port of its own, for the length of `body`; afterwards it is stopped, and the test waits until it is.
 func withServer<T: Sendable>(
     _ configuration: HTTPServer.Configuration = .init(threads: 2),
-    failure: @escaping @Sendable (HTTPServerFailure) -> Response = render,
+    uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
+    failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response = render,
     respond: @escaping @Sendable (Request) async -> Response,
     _ body: @escaping @Sendable (RunningServer) async throws -> T
 ) async throws -> T {
     var logger = Logger(label: "test")
     logger.logLevel = .critical
-    let server = HTTPServer(configuration: configuration, logger: logger, failure: failure, respond: respond)
+    let server = HTTPServer(
+        configuration: configuration, logger: logger, uploadLimit: uploadLimit, failure: failure, respond: respond
+    )
     return try await testGracefulShutdown { @Sendable trigger in
         let port = try server.start()
         return try await withThrowingTaskGroup(of: Void.self) { group in
@@ -49,7 +52,7 @@ struct RunningServer: Sendable {
     }
 }
 
-func render(_ failure: HTTPServerFailure) -> Response {
+func render(_ failure: HTTPServerFailure, _: HTTPHeaders?) -> Response {
     let (status, text) =
         switch failure {
         case .bodyTooLarge(let limit): (413, "too large, at most \(limit)")

@@ -1,0 +1,94 @@
+"""What the benchmarks run: the binary (first argument, else the release build), its peers, and the direct client."""
+import asyncio
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+import uuid
+
+import aiohttp
+
+BINARY = sys.argv[1] if len(sys.argv) > 1 else ".build/release/comfy-bridge"
+
+
+class Process:
+    """The binary with its address, from the line it prints."""
+
+    def __init__(self, *arguments):
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen([BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.url = self.process.stdout.readline().split()[-1]
+
+    def resident_kb(self):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+    def peak_kb(self):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+async def ready(session, url):
+    while True:
+        async with session.get(f"{url}/readyz") as answer:
+            if answer.status == 200:
+                return
+
+
+async def direct(session, socket, simulator, client_id, graph):
+    """What a caller would write itself: submit, read the socket to the end of the prompt. Returns the first picture's place."""
+    prompt_id = str(uuid.uuid4())
+    body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": {}}
+    async with session.post(f"{simulator}/prompt", json=body) as answer:
+        assert answer.status == 200, await answer.text()
+    outputs = []
+    async for message in socket:
+        if message.type != aiohttp.WSMsgType.TEXT:
+            continue
+        event = json.loads(message.data)
+        data = event["data"]
+        if data.get("prompt_id") != prompt_id:
+            continue
+        if event["type"] == "executed":
+            outputs.append(data["output"])
+        if event["type"] == "executing" and data["node"] is None:
+            break
+    assert outputs and outputs[0]["images"], outputs
+    return outputs[0]["images"][0]
+
+
+class ComfyAPIProxy:
+    """comfy-api-proxy from PyPI, started as its users do."""
+
+    def __init__(self, comfyui):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = pathlib.Path(sys.executable).with_name("comfy-api-proxy")
+        self.process = subprocess.Popen(
+            [command, "run", "--comfyui", comfyui, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    async def ready(self, session):
+        while True:
+            try:
+                async with session.get(f"{self.url}/api/v2/health") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.05)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
