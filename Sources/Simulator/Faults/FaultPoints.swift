@@ -10,6 +10,8 @@ struct FaultPoints: Sendable {
     let hub: EventHub
     let loop: any EventLoop
     let tally: Tally
+    /// For the words of a 413.
+    let maximumUploadSize: Int
     let perform: @Sendable (ComfySimulator.Action) -> EventLoopFuture<Void>
 
     private static let atMoments: [Fault.Kind] = [.cut, .mute, .halfOpen, .exit, .deadWorker, .outOfMemory, .deviceError]
