@@ -10,6 +10,8 @@ struct FaultPoints: Sendable {
     let hub: EventHub
     let loop: any EventLoop
     let tally: Tally
+    /// For the words of a 413.
+    let maximumUploadSize: Int
     let perform: @Sendable (ComfySimulator.Action) -> EventLoopFuture<Void>
 
     private static let atMoments: [Fault.Kind] = [.cut, .mute, .halfOpen, .exit, .deadWorker, .outOfMemory, .deviceError]
@@ -108,7 +110,7 @@ struct FaultPoints: Sendable {
         }
         if switches.strike(.historyMissing, subject: { prompt.subject }) != nil {
             guard queue.finish(prompt.id, nil) else { return false }
-            tally.count(prompt.id, \.forgotten)
+            tally.count(prompt.id) { $0.forgotten += 1 }
             return true
         }
         guard let delay = switches.strike(.historyLate, subject: { prompt.subject })?.number else { return queue.finish(prompt.id, shown) }
