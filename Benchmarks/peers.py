@@ -1,5 +1,6 @@
-"""What the benchmarks run: the binary (first argument, else the release build), its peers, and the direct client."""
+"""What the benchmarks run: the binary (first argument, else COMFY_BRIDGE_BINARY, else the release build), its peers, and the direct client."""
 import asyncio
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -11,7 +12,12 @@ import uuid
 
 import aiohttp
 
-BINARY = sys.argv[1] if len(sys.argv) > 1 else ".build/release/comfy-bridge"
+BINARY = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("COMFY_BRIDGE_BINARY", ".build/release/comfy-bridge")
+
+
+def setting(*packages):
+    """What figures depend on."""
+    return {"machine": f"{os.cpu_count()} cores, {os.uname().release}", "binary": BINARY, **{name: importlib.metadata.version(name) for name in packages}}
 
 
 class Process:
@@ -23,12 +29,19 @@ class Process:
         self.url = self.process.stdout.readline().split()[-1]
 
     def resident_kb(self):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        return self._memory_kb("VmRSS")
 
     def peak_kb(self):
+        """Since the start, or since `forget_peak`."""
+        return self._memory_kb("VmHWM")
+
+    def forget_peak(self):
+        with open(f"/proc/{self.process.pid}/clear_refs", "w") as file:
+            file.write("5")  # proc(5): resets the peak to what is resident now
+
+    def _memory_kb(self, name):
         with open(f"/proc/{self.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+            return next(int(line.split()[1]) for line in status if line.startswith(name))
 
     def cpu_seconds(self):
         with open(f"/proc/{self.process.pid}/stat") as stat:
