@@ -196,11 +196,10 @@ def table(figures):
 def main():
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         limit = str((SIZE >> 20) + 1)  # the form around the file
-        simulator = Process("simulate", "--port", "0", "--max-upload-size", limit, "--directory", f"{folder}/comfyui", "--log-level", "error")
-        stack.callback(simulator.stop)
-        bridge = Process(
-            "serve", "--port", "0", "--comfyui", simulator.url, "--max-upload-size", limit, "--data-dir", f"{folder}/bridge", "--log-level", "error")
-        stack.callback(bridge.stop)
+        simulator = stack.enter_context(
+            Process("simulate", "--port", "0", "--max-upload-size", limit, "--directory", f"{folder}/comfyui", "--log-level", "error"))
+        bridge = stack.enter_context(
+            Process("serve", "--port", "0", "--comfyui", simulator.url, "--max-upload-size", limit, "--data-dir", f"{folder}/bridge", "--log-level", "error"))
         os.environ["COMFY_BASE_URL"] = bridge.url
         client = stack.enter_context(comfy_sdk.Comfy())
         first, _ = run(client, picture())

@@ -20,7 +20,21 @@ def setting(*packages):
     return {"machine": f"{os.cpu_count()} cores, {os.uname().release}", "binary": BINARY, **{name: importlib.metadata.version(name) for name in packages}}
 
 
-class Process:
+class Started:
+    """Stopped by its id where the `with` ends."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+class Process(Started):
     """The binary with its address, from the line it prints."""
 
     def __init__(self, *arguments):
@@ -47,10 +61,6 @@ class Process:
         with open(f"/proc/{self.process.pid}/stat") as stat:
             fields = stat.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
 
 
 async def ready(session, url):
@@ -82,7 +92,7 @@ async def direct(session, socket, simulator, client_id, graph):
     return outputs[0]["images"][0]
 
 
-class ComfyAPIProxy:
+class ComfyAPIProxy(Started):
     """comfy-api-proxy from PyPI, started as its users do."""
 
     def __init__(self, comfyui):
@@ -94,14 +104,11 @@ class ComfyAPIProxy:
             [command, "run", "--comfyui", comfyui, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     async def ready(self, session):
-        while True:
+        while self.process.poll() is None:
             try:
                 async with session.get(f"{self.url}/api/v2/health") as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.05)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
+        raise RuntimeError(f"comfy-api-proxy ended with status {self.process.returncode}")
