@@ -16,7 +16,7 @@ from http_client import curl
 from pictures import pixels
 from processes import Process
 from proxies import RecordingProxy
-from sdk_clients import job_until, until_running
+from sdk_clients import EventLoop, job_until, until_running
 
 BIG_SEED = 2**64 - 1
 
@@ -136,7 +136,7 @@ def test_events(client):
         values = [event.value for event in of_type(seen, comfy_sdk.Progress)]
         assert values == sorted(values) and values[-1] == 1
     steps = {(event.step, event.steps) for event in of_type(first, comfy_sdk.Progress) if event.current_node == "3" and event.step}
-    assert (4, 4) in steps
+    assert steps and {total for _, total in steps} == {4}, "each snapshot supersedes the one before, so which ones are seen is a matter of speed"
     for preview in of_type(first, comfy_sdk.Preview):
         image = preview.to_pil()
         image.load()
@@ -216,7 +216,8 @@ def test_many_at_once_on_one_event_loop(bridge, monkeypatch):
             pictures = await asyncio.gather(*(watched(int.from_bytes(os.urandom(6))) for _ in range(8)))
             assert len(set(pictures)) == 8, "each got the picture of its own seed"
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    with EventLoop() as loop:
+        loop.run(main())
 
 
 # Several ComfyUIs
