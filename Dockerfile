@@ -27,6 +27,9 @@ COPY --from=build /usr/local/bin/comfy-bridge /usr/local/bin/comfy-bridge
 ENV COMFY_BRIDGE_HOST=0.0.0.0 \
     COMFY_BRIDGE_PORT=8189 \
     COMFY_BRIDGE_DATA_DIR=/data
+# Inside, every address has to be listened on; who reaches it is decided where the port is published. So a start without a token is not refused
+# here as it is elsewhere. Publish to 127.0.0.1 only (-p 127.0.0.1:8189:8189), or set COMFY_BRIDGE_TOKEN or COMFY_BRIDGE_TOKEN_FILE.
+ENV COMFY_BRIDGE_ALLOW_INSECURE_BIND=true
 # A number, so that Kubernetes' runAsNonRoot can tell that it is not root.
 USER 10001:10001
 WORKDIR /data

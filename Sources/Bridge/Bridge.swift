@@ -12,7 +12,7 @@ package struct ComfyBridge: Sendable {
     private let server: HTTPServer
     private let workers: [Worker]
     private let services: [any Service]
-    private let files: OutputFiles
+    private let blobs: BlobStore
     private let logger: Logger
 
     /// - Parameters:
@@ -20,23 +20,30 @@ package struct ComfyBridge: Sendable {
     ///   - eventLoopGroup: for the event sockets; must outlive `run()`.
     package init(configuration: BridgeConfiguration, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) throws {
         self.logger = logger
-        files = try OutputFiles(directory: configuration.dataDirectory, previewDirectory: configuration.previewDirectory, logger: logger)
-        let files = files
-        let service = JobService(configuration: configuration.jobs, store: MemoryJobStore(), files: files, logger: logger)
+        blobs = try BlobStore(directory: configuration.dataDirectory, logger: logger)
+        let previewFiles = try configuration.previewDirectory.map { try PreviewFiles(directory: $0, logger: logger) }
+        let jobs = MemoryJobStore()
+        let assets = AssetService(
+            store: MemoryAssetStore(), blobs: blobs, retention: configuration.assetRetention, inUse: { jobs.assetsInUse() }, logger: logger)
+        let service = JobService(configuration: configuration.jobs, store: jobs, assets: assets, previewFiles: previewFiles, logger: logger)
         workers = configuration.workers.map {
-            Worker(configuration: $0, service: service, files: files, httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
+            Worker(configuration: $0, service: service, previewFiles: previewFiles, httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
         }
         let pool = WorkerPool(workers: workers, service: service, grace: configuration.upstreamGrace)
         let tasks = BackgroundTasks()
         let heartbeats = Heartbeats(interval: configuration.heartbeat)
+        let access = AccessGuard(configuration.access)
+        for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
-            service: service, pool: pool, keys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks,
-            heartbeats: heartbeats, publicURL: configuration.publicURL)
-        let router = Router(routes: Routes.all(api), logger: logger)
+            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(),
+            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
+            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold)
+        let router = Router(routes: Routes.all(api), access: access, logger: logger)
         server = HTTPServer(
-            configuration: configuration.http, logger: logger, failure: { APIError($0).response }, respond: { await router.respond(to: $0) })
+            configuration: configuration.http, logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
+            failure: { router.response(to: $0, headers: $1) }, respond: { await router.respond(to: $0) })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
-        services = [service, pool] + workers + [tasks, heartbeats, server]
+        services = [service, assets, pool] + workers + [tasks, heartbeats, server]
     }
 
     /// Binds and listens; requests are answered once `run()` is called. Returns the port.
@@ -44,7 +51,7 @@ package struct ComfyBridge: Sendable {
 
     /// Runs until the signals ask for the end, or the task is cancelled.
     package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
-        defer { files.removeTemporaryDirectory() }
+        defer { blobs.removeTemporaryDirectory() }
         var configuration = ServiceGroupConfiguration(services: services, gracefulShutdownSignals: gracefulShutdownSignals, logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(60)
         try await ServiceGroup(configuration: configuration).run()

@@ -7,6 +7,7 @@ const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
 const LOG_LIMIT = 200;
 const HISTORY_LIMIT = 30;
 const HISTORY_KEY = "comfy-bridge.jobs";
+const TOKEN_KEY = "comfy-bridge.token";
 const READINESS_INTERVAL = 15_000;
 
 const byId = (id) => document.getElementById(id);
@@ -124,6 +125,59 @@ function workflowInPNG(buffer) {
   return null;
 }
 
+// ------------------------------------------------------------------------------------------------ the token
+
+/** Kept for this tab only. Asked for when an answer is 401; whoever needs it waits, all for the same form. */
+const access = {
+  token: null,
+  asking: null,
+  restore() {
+    try { this.token = sessionStorage.getItem(TOKEN_KEY); } catch { /* storage is off: the token lives as long as the page */ }
+  },
+  headers() {
+    return this.token ? { Authorization: `Bearer ${this.token}` } : {};
+  },
+  /** `refused`: the token that the answer was about. A newer one is tried before anybody is asked. */
+  ask(refused) {
+    if (this.token !== refused) return Promise.resolve();
+    this.asking ??= new Promise((resolve) => {
+      const form = byId("access");
+      byId("access-note").textContent = refused ? "The bridge does not know that token." : "";
+      byId("token").value = "";
+      form.hidden = false;
+      byId("token").focus();
+      form.onsubmit = (event) => {
+        event.preventDefault();
+        this.token = byId("token").value.trim();
+        try { sessionStorage.setItem(TOKEN_KEY, this.token); } catch { /* as above */ }
+        form.hidden = true;
+        this.asking = null;
+        showReadiness();
+        showCurl();
+        resolve();
+      };
+    });
+    return this.asking;
+  },
+};
+
+/** `fetch` with the token. */
+async function send(url, options = {}) {
+  for (;;) {
+    const token = access.token;
+    const response = await fetch(url, { cache: "no-store", ...options, headers: { ...options.headers, ...access.headers() } });
+    if (response.status !== 401) return response;
+    await access.ask(token);
+  }
+}
+
+/** The address of a job whose answer brings a stream that can be read without the header, since EventSource sends none. */
+function jobURL(path) {
+  const url = localURL(path);
+  url.searchParams.set("signed_events", "1");
+  return url;
+}
+
 // ------------------------------------------------------------------------------------------------ requests and errors
 
 /** What each error code means, before the server's own message. */
@@ -137,13 +191,18 @@ const WORDS = {
   payload_too_large: "The workflow is too large",
   queue_full: "The queue is full",
   node_execution_error: "A node failed",
+  out_of_memory: "ComfyUI ran out of memory",
+  device_error: "ComfyUI's device failed",
+  poison: "The job takes ComfyUI down",
   canceled: "The job was canceled",
   timed_out: "The job took too long",
   upstream_unreachable: "ComfyUI cannot be reached",
   upstream_error: "ComfyUI answered with an error",
   upstream_lost: "ComfyUI lost the job",
+  upstream_stuck: "ComfyUI is stuck",
   invalid_output: "ComfyUI's result could not be read",
   shutting_down: "The bridge is shutting down",
+  forbidden: "This page may not use the bridge",
   overloaded: "The bridge has too much to do",
   internal_error: "The bridge failed",
   bridge_unreachable: "The bridge cannot be reached",
@@ -160,7 +219,7 @@ class BridgeError extends Error {
 async function request(url, options = {}) {
   let response;
   try {
-    response = await fetch(url, { cache: "no-store", ...options });
+    response = await send(url, options);
   } catch (error) {
     throw new BridgeError({ code: "bridge_unreachable", message: `No answer from ${location.origin}: ${error.message}` });
   }
@@ -279,8 +338,10 @@ class Watch {
 
   async #reopen() {
     try {
-      const job = await request(localURL(this.job.urls.self));
+      // It also brings a new signature, should the stream's have expired.
+      const job = await request(jobURL(this.job.urls.self));
       if (this.#over) return;
+      this.job = job;
       if (TERMINAL.has(job.status)) {
         this.close();
         this.handlers.state("closed");
@@ -474,7 +535,7 @@ class JobPanel {
   async #refresh() {
     const watched = this.#watch;
     try {
-      const job = await request(localURL(this.job.urls.self));
+      const job = await request(jobURL(this.job.urls.self));
       if (watched === this.#watch) this.#apply(job);
     } catch (error) {
       if (watched === this.#watch) this.fail(error);
@@ -639,7 +700,9 @@ function quoted(text) {
 }
 
 function curlCommand(variant, { origin, text, fileName, inline, jobID, previews }) {
-  if (variant === "watch") return jobID ? `curl -sSN ${quoted(`${origin}/api/v2/jobs/${jobID}/events?previews=${previews}`)}` : "# Run a workflow first; then this is the command that watches its job.";
+  // The token itself has no business on a screen.
+  const token = access.token ? ` -H "Authorization: Bearer $COMFY_BRIDGE_TOKEN"` : "";
+  if (variant === "watch") return jobID ? `curl -sSN${token} ${quoted(`${origin}/api/v2/jobs/${jobID}/events?previews=${previews}`)}` : "# Run a workflow first; then this is the command that watches its job.";
   const stream = variant === "events";
   const options = {
     json: ["-sS"],
@@ -648,11 +711,11 @@ function curlCommand(variant, { origin, text, fileName, inline, jobID, previews 
     async: ["-sSi", "-H 'Prefer: respond-async'"],
   }[variant];
   const url = quoted(`${origin}/run${stream ? `?previews=${previews}` : ""}`);
-  if (!inline) return `curl ${options.join(" ")} ${url} --data-binary ${quoted(`@${fileName}`)}`;
+  if (!inline) return `curl ${options.join(" ")}${token} ${url} --data-binary ${quoted(`@${fileName}`)}`;
   const lines = text.split("\n");
   let end = "WORKFLOW";
   while (lines.includes(end)) end += "_";
-  return `curl ${options.join(" ")} ${url} --data-binary @- <<'${end}'\n${text.replace(/\n+$/, "")}\n${end}`;
+  return `curl ${options.join(" ")}${token} ${url} --data-binary @- <<'${end}'\n${text.replace(/\n+$/, "")}\n${end}`;
 }
 
 async function copyText(text) {
@@ -740,7 +803,7 @@ async function run() {
   const nodes = workflow.kind === "api" ? nodesOf(workflow.graph) : [];
   byId("run").disabled = true;
   try {
-    const job = await request("/api/v2/jobs", {
+    const job = await request(jobURL("/api/v2/jobs"), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: workflow.wrapped ? text : `{"workflow":${text}}`,
@@ -774,7 +837,7 @@ async function showJobOfAddress() {
   if (!id || decodeURIComponent(id) === panel.job?.id) return;
   panel.clear();
   try {
-    const job = await request(`/api/v2/jobs/${id}`);
+    const job = await request(jobURL(`/api/v2/jobs/${id}`));
     const { workflow } = await request(`/api/v2/jobs/${id}/workflow`).catch(() => ({ workflow: {} }));
     const nodes = nodesOf(workflow);
     if (!titles.has(job.id)) titles.set(job.id, nodes.length > 0 ? `${nodes.length} nodes, ${nodes.at(-1).classType}` : "");
@@ -788,9 +851,10 @@ async function showReadiness() {
   const chip = byId("bridge");
   const say = (state, text) => { chip.dataset.state = state; chip.textContent = text; };
   try {
-    const response = await fetch("/readyz", { cache: "no-store" });
+    const response = await fetch("/readyz", { cache: "no-store", headers: access.headers() });
     const body = await response.json();
-    const workers = body.comfyui ?? [];
+    // Without a token the bridge says no more than whether it is ready.
+    const workers = body.comfyui ?? [{ connected: body.ready }];
     const connected = workers.filter((worker) => worker.connected);
     const version = connected.find((worker) => worker.version)?.version;
     if (connected.length > 0) say("ready", `ComfyUI${version ? ` ${version}` : ""} connected${workers.length > 1 ? ` (${connected.length} of ${workers.length})` : ""}`);
@@ -801,6 +865,7 @@ async function showReadiness() {
 }
 
 function start() {
+  access.restore();
   sessionJobs.entries = sessionJobs.read();
   sessionJobs.render(null);
   for (const entry of sessionJobs.entries) titles.set(entry.id, entry.title);

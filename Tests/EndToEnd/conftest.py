@@ -1,16 +1,22 @@
+import contextlib
 import os
 import pathlib
 import socket
 
 import pytest
+from comfy_sdk import AsyncComfy, Comfy
+from playwright.sync_api import sync_playwright
 
 import workflows
 from contract import ROOT, Contract
 from http_client import curl
 from processes import Process
+from sdk_clients import EventLoop, Waiting
 
 STEP_DELAY = 40
 """Milliseconds that a sampling step takes in the simulator: long enough to see previews come, short enough to wait for."""
+
+CHROMIUM = "/usr/bin/chromium"
 
 BODY_LIMIT = 1
 """Megabytes, so that a body above it is quickly made."""
@@ -81,3 +87,58 @@ def out():
     folder = ROOT / "out"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser):
+    """Opens pages that collect what the console says; `page.complaints` is that list."""
+    contexts = []
+
+    def open_page(url, **options):
+        context = browser.new_context(viewport={"width": 1400, "height": 1000}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(params=[Comfy, AsyncComfy], ids=lambda client: client.__name__)
+def connect(request, monkeypatch):
+    """Makes clients of the official SDK, pointed at a bridge as its users do it. Each test runs with both kinds."""
+    monkeypatch.delenv("COMFY_API_KEY", raising=False)
+    with contextlib.ExitStack() as stack:
+
+        def connect(url, **options):
+            monkeypatch.setenv("COMFY_BASE_URL", url)
+            client = request.param(**options)
+            if request.param is Comfy:
+                return stack.enter_context(client)
+            loop = stack.enter_context(EventLoop())
+            stack.callback(lambda: loop.run(client.aclose()))
+            return Waiting(client, loop)
+
+        yield connect
+
+
+@pytest.fixture
+def client(bridge, connect):
+    """A client of the bridge. What it leaves running is canceled, so that a test that fails takes no other along."""
+    yield connect(bridge)
+    for job in curl(f"{bridge}/api/v2/jobs?status=queued,running").json()["jobs"]:
+        curl("-X", "POST", f"{bridge}{job['urls']['cancel']}")

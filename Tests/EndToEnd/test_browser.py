@@ -2,19 +2,15 @@
 
 import json
 import re
-import select
-import socket
 import subprocess
-import threading
 import zlib
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import workflows
 from http_client import curl
-
-CHROMIUM = "/usr/bin/chromium"
+from proxies import CuttingProxy
 
 OBSERVE = """() => {
   window.seen = { previews: new Set() };
@@ -22,35 +18,6 @@ OBSERVE = """() => {
   new MutationObserver(() => { if (image.hasAttribute('src')) window.seen.previews.add(image.getAttribute('src')); })
     .observe(image, { attributes: true, attributeFilter: ['src'] });
 }"""
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def new_page(browser):
-    """Opens pages that collect what the console says; `page.complaints` is that list."""
-    contexts = []
-
-    def open_page(url, **options):
-        context = browser.new_context(viewport={"width": 1400, "height": 1000}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.complaints = []
-        page.on("console", lambda message: page.complaints.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(url)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
 
 
 def run(page, workflow):
@@ -255,64 +222,3 @@ def test_broken_connection_is_mended(bridge, new_page):
         finished = [row["text"] for row in logged(page, "node") if "finished" in row["text"]]
         assert any(re.search(r"\b9 SaveImage", text) for text in finished)
         assert proxy.streams >= 2, "the page came back by itself"
-
-
-class CuttingProxy:
-    """Passes connections on to the bridge, and can cut all that are open."""
-
-    def __init__(self, target):
-        host, port = target.removeprefix("http://").split(":")
-        self.target = (host, int(port))
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.pairs = set()
-        self.lock = threading.Lock()
-        self.streams = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-        self.cut()
-
-    def cut(self):
-        with self.lock:
-            pairs, self.pairs = self.pairs, set()
-        for pair in pairs:
-            for end in pair:
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass   # the other side was faster
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            pair = (client, socket.create_connection(self.target))
-            with self.lock:
-                self.pairs.add(pair)
-            threading.Thread(target=self._pass, args=pair, daemon=True).start()
-
-    def _pass(self, client, server):
-        other = {client: server, server: client}
-        try:
-            while True:
-                for end in select.select([client, server], [], [])[0]:
-                    data = end.recv(65536)
-                    if not data:
-                        return
-                    if end is client and b"/events?" in data.split(b"\r\n")[0]:
-                        self.streams += 1
-                    other[end].sendall(data)
-        except OSError:
-            return
-        finally:
-            with self.lock:
-                self.pairs.discard((client, server))
-            client.close()
-            server.close()

@@ -4,16 +4,22 @@ import OrderedJSON
 /// What all endpoints share: finding and submitting jobs, and answering with streams of them.
 struct API: Sendable {
     let service: JobService
+    let assets: AssetService
     let pool: WorkerPool
+    /// Of jobs, whichever way they are submitted.
     let keys: IdempotencyKeys
+    let uploadKeys: IdempotencyKeys
     let content: AssetContent
     let tasks: BackgroundTasks
     let heartbeats: Heartbeats
+    let access: AccessGuard
     /// What callers see when a proxy stands before the bridge; nil takes the `Host` they named.
     let publicURL: String?
+    /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
+    let sdkHold: Duration
 
     func representation(for request: Request) -> Representation {
-        Representation(links: Links(request, publicURL: publicURL), retention: service.retention)
+        Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
     }
 
     func job(_ id: String) async throws -> Job {
@@ -26,24 +32,21 @@ struct API: Sendable {
     /// Reads, checks and queues what the request asks for.
     ///
     /// - Parameters:
-    ///   - attachesToSame: with an `Idempotency-Key` that made a job of the same body, that job is the answer; else such a key is
-    ///     an error, as the Comfy API v2 has it.
+    ///   - attachesToSame: with an `Idempotency-Key` that made a job of the same submission, that job is the answer; else such a key
+    ///     is an error, as the Comfy API v2 has it.
     ///   - failsWhenUnreachable: the caller blocks, and must not hang when there is no ComfyUI.
     func submit(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
         var options = Submission.Options()
         options.timeout = try request.seconds("timeout")
         options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
         options.failsWhenUnreachable = failsWhenUnreachable
-        let submission = try await SubmissionReader(pool: pool).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
-        if let error = pool.unreachable { throw APIError(unreachable: error) }
-        guard let key = request.headers["Idempotency-Key"] else { return try await submit(submission) }
-        guard !key.isEmpty, key.utf8.count <= 256 else {
-            throw APIError.invalidParameter("Idempotency-Key", "Idempotency-Key must have 1 to 256 characters, for example a new UUID.")
-        }
-        switch keys.claim(key, digest: SubmissionReader.digest(of: request)) {
-        case .busy: throw APIError.idempotencyKeyBusy
-        case .used(let id, let sameBody):
-            guard attachesToSame, sameBody, let job = try await service.job(id) else { throw APIError.idempotencyKeyReuse }
+        options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
+        let submission = try await SubmissionReader(pool: pool, assets: assets).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
+        guard let key = try request.idempotencyKey() else { return try await submit(submission) }
+        switch keys.claim(key, digest: submission.digest) {
+        case .busy: throw attachesToSame ? APIError.idempotencyKeyBusy : APIError.idempotencyKeyReuse
+        case .used(let id, let isSame):
+            guard attachesToSame, isSame, let id, let job = try await service.job(id) else { throw APIError.idempotencyKeyReuse }
             return job
         case .granted:
             do {
@@ -57,9 +60,28 @@ struct API: Sendable {
         }
     }
 
+    /// Runs `body` once for an `Idempotency-Key`; a key whose run failed may be used again.
+    func once<Result>(_ request: Request, _ keys: IdempotencyKeys, _ body: () async throws -> Result) async throws -> Result {
+        guard let key = try request.idempotencyKey() else { return try await body() }
+        switch keys.claim(key, digest: []) {
+        case .busy: throw APIError.idempotencyKeyBusy
+        case .used: throw APIError.idempotencyKeyReuse
+        case .granted:
+            do {
+                let result = try await body()
+                keys.settle(key)
+                return result
+            } catch {
+                keys.release(key)
+                throw error
+            }
+        }
+    }
+
     private enum Partial: String, CaseIterable { case allow, reject }
 
     private func submit(_ submission: Submission) async throws -> Job {
+        if let error = pool.unreachable { throw APIError(unreachable: error) }
         do { return try await service.submit(submission) } catch JobService.SubmitError.queueFull(let limit) { throw APIError.queueFull(limit: limit) }
     }
 

@@ -20,21 +20,37 @@ struct APIError: Error {
 }
 
 extension APIError {
-    static func invalidJSON(_ error: JSONSyntaxError) -> APIError {
-        APIError(status: 400, code: "invalid_json", message: "The body is not JSON: \(error). Send the workflow as exported with Workflow > Export (API).")
+    static func invalidJSON(_ message: String) -> APIError {
+        APIError(status: 400, code: "invalid_json", message: message)
     }
-
-    static let emptyBody = APIError(
-        status: 400, code: "invalid_json", message: "The body is empty. Send the workflow, for example with curl --data-binary @workflow_api.json.")
 
     /// A query parameter or a header with a value that cannot be used.
     static func invalidParameter(_ name: String, _ message: String) -> APIError {
         APIError(status: 400, code: "invalid_parameter", message: message, details: ["parameter": .string(name)])
     }
 
+    static func invalidCursor(_ text: String) -> APIError {
+        APIError(
+            status: 400, code: "invalid_cursor",
+            message: "'\(text.prefix(100))' is no cursor of this list. Send the next_cursor of the page before, or none to begin anew.",
+            details: ["parameter": "cursor"])
+    }
+
+    static func invalidMetadataFilter(_ message: String) -> APIError {
+        APIError(status: 400, code: "invalid_metadata_filter", message: message, details: ["parameter": "metadata"])
+    }
+
     /// A member of the request's JSON object.
     static func invalidRequest(_ field: String, _ message: String) -> APIError {
         APIError(status: 422, code: "invalid_request", message: message, details: ["field": .string(field)])
+    }
+
+    static func unauthorized(_ message: String) -> APIError {
+        APIError(status: 401, code: "unauthorized", message: message, headers: ["WWW-Authenticate": "Bearer"])
+    }
+
+    static func forbidden(_ message: String) -> APIError {
+        APIError(status: 403, code: "forbidden", message: message)
     }
 
     static func notFound(_ what: String) -> APIError {
@@ -55,6 +71,51 @@ extension APIError {
         APIError(
             status: 416, code: "range_not_satisfiable", message: "The range lies beyond the end; the content has \(size) bytes.",
             headers: ["Content-Range": "bytes */\(size)"])
+    }
+
+    static func missingAssets(_ ids: [String]) -> APIError {
+        APIError(
+            status: 422, code: "missing_asset",
+            message: "The workflow refers to assets that do not exist (any more): \(ids.map { String($0.prefix(100)) }.joined(separator: ", ")). Upload them again and use the new ids.",
+            details: ["missing_ids": .array(ids.map { .string(String($0.prefix(1000))) })])
+    }
+
+    static let blobNotFound = APIError(
+        status: 404, code: "blob_not_found", message: "There are no bytes with this hash here. Upload them with POST /api/v2/assets.")
+
+    static let assetInUse = APIError(
+        status: 409, code: "asset_in_use",
+        message: "The asset is needed: it is an output of a job that is still kept, or a job that is not over reads it. Outputs go with their job.")
+
+    static func hashMismatch(expected: ContentHash, actual: ContentHash) -> APIError {
+        APIError(
+            status: 409, code: "hash_mismatch", message: "The bytes that arrived are not those of expected_hash; nothing was kept. Upload them again.",
+            details: ["expected": .string(expected.description), "actual": .string(actual.description)])
+    }
+
+    static let unsupportedMediaType = APIError(
+        status: 415, code: "unsupported_media_type",
+        message: "Send the file as multipart/form-data, for example with curl -F file=@photo.png -F file_path=photo.png -F content_type=image/png.")
+
+    init(_ error: FormUploadError) {
+        switch error {
+        case .malformed(let reason):
+            self.init(status: 400, code: "invalid_request", message: "The body is not a valid multipart/form-data form: \(reason)")
+        case .tooLarge(let limit):
+            self.init(
+                status: 413, code: "payload_too_large", message: "The upload has more than \(limit) bytes; send a smaller file, or raise --max-upload-size.")
+        case .disconnected: self = .shuttingDown
+        }
+    }
+
+    init(_ error: StorageError) {
+        switch error {
+        case .full:
+            self.init(
+                status: 507, code: "insufficient_storage",
+                message: "The bridge's disk is full; nothing was kept. Delete assets, or give --data-dir a larger disk.")
+        case .failed: self = .internalError
+        }
     }
 
     static let idempotencyKeyReuse = APIError(
@@ -120,12 +181,13 @@ extension APIError {
         var headers: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Location": Links.path(of: job.id)]
         let status: Int
         switch error.code {
-        case .nodeExecutionError: status = 500
+        case .nodeExecutionError, .outOfMemory, .poison: status = 500
         case .invalidWorkflow: status = 422
+        case .missingAsset: status = 422
         case .payloadTooLarge: status = 413
         case .canceled: status = 409
         case .timedOut: status = 504
-        case .upstreamLost, .upstreamError, .invalidOutput: status = 502
+        case .upstreamLost, .upstreamStuck, .upstreamError, .deviceError, .invalidOutput: status = 502
         case .upstreamUnreachable:
             status = 503
             headers["Retry-After"] = "5"

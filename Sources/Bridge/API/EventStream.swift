@@ -111,7 +111,9 @@ final class EventStream: BodySource {
 
     private func encoding(of logged: LoggedEvent) -> [UInt8] {
         if case .comfyui = logged.event, !options.includesNative { return [] }
-        return logged.encoding(for: EncodingKey(previews: options.previews, base: representation.links.base)) { logged in
+        let representation = representation.renewed()
+        let key = EncodingKey(previews: options.previews, base: representation.links.base, linksExpire: representation.links.expires)
+        return logged.encoding(for: key) { logged in
             guard let (name, data) = representation.event(logged.event, of: job.id, previews: options.previews) else { return [] }
             return ServerSentEvent.encode(name, id: logged.id, data: data)
         }

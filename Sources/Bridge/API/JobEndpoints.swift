@@ -1,5 +1,6 @@
 import MicroHTTP
 import OrderedJSON
+import ServiceLifecycle
 
 /// `/api/v2/jobs`: the resource API.
 struct JobEndpoints: Sendable {
@@ -10,8 +11,22 @@ struct JobEndpoints: Sendable {
         return answer(job, request, status: 201, headers: ["Location": Links.path(of: job.id)])
     }
 
+    /// The job as it is; with `Prefer: wait=N` once its status is another than now, with a poll of the official SDK once it is over.
     func get(_ request: Request, _ path: PathParameters) async throws -> Response {
-        answer(try await api.job(path["id"]), request)
+        let prefer = try Prefer(request)
+        let job = try await api.job(path["id"])
+        if let limit = prefer.wait {
+            let present = job.status
+            await hold(job, atMost: limit) { $0 != present }
+        } else if request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true {
+            await hold(job, atMost: api.sdkHold, until: \.isTerminal)
+        }
+        return answer(job, request, headers: prefer.applied.map { ["Preference-Applied": $0] } ?? [:])
+    }
+
+    /// Holds an answer back; not when the bridge shuts down, which it would only delay.
+    private func hold(_ job: Job, atMost limit: Duration, until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
+        await cancelWhenGracefulShutdown { await job.wait(atMost: limit, until: isWanted) }
     }
 
     func workflow(_: Request, _ path: PathParameters) async throws -> Response {

@@ -8,12 +8,26 @@ struct Representation: Sendable {
     /// How long a job is kept after its end.
     let retention: Duration
 
-    func job(_ job: Job) -> JSONObject {
+    /// With links that are signed now.
+    func renewed() -> Representation { Representation(links: links.renewed(), retention: retention) }
+
+    func job(_ job: Job) -> JSONObject { self.job(job, job.snapshot) }
+
+    /// As an item of the list, with the times under the names that the official SDK reads there.
+    func listed(_ job: Job) -> JSONObject {
         let snapshot = job.snapshot
+        var members = self.job(job, snapshot)
+        members["create_time"] = date(job.createdAt)
+        members["update_time"] = date(snapshot.statusChangedAt)
+        return members
+    }
+
+    private func job(_ job: Job, _ snapshot: Job.Snapshot) -> JSONObject {
         let expires = (snapshot.completedAt ?? Date()).addingTimeInterval(retention.seconds)
         return [
             "id": .string(job.id.description),
             "status": .string(snapshot.status.rawValue),
+            "priority": JSON(job.priority),
             "created_at": date(job.createdAt),
             "started_at": snapshot.startedAt.map(date) ?? .null,
             "completed_at": snapshot.completedAt.map(date) ?? .null,
@@ -21,41 +35,51 @@ struct Representation: Sendable {
             "queue_position": .optional(snapshot.queuePosition),
             "progress": snapshot.progress.map(progress) ?? .null,
             "outputs": .array(snapshot.outputs.map { .object(output($0)) }),
+            "outputs_reused": .bool(snapshot.hasReusedOutputs),
             "other_outputs": .object(snapshot.otherOutputs),
             "error": snapshot.error.map(error) ?? .null,
             "metrics": [
-                "queue_ms": milliseconds(from: job.createdAt, to: snapshot.startedAt),
+                // A job that ended without running spent all its time waiting.
+                "queue_ms": milliseconds(from: job.createdAt, to: snapshot.startedAt ?? snapshot.completedAt),
                 "execution_ms": milliseconds(from: snapshot.startedAt, to: snapshot.completedAt),
             ],
-            "metadata": job.submission.metadata.map(JSON.object) ?? .null,
+            "metadata": job.metadata.map(JSON.object) ?? .null,
             "urls": ["self": .string(links.job(job.id)), "events": .string(links.events(job.id)), "cancel": .string(links.cancel(job.id))],
         ]
     }
 
     func output(_ output: Output) -> JSONObject {
         var members: JSONObject = [
-            "id": .string(output.id),
-            "job_id": .string(output.job.description),
+            "id": .string(output.asset.id),
+            "job_id": .optional(output.asset.job?.description),
             "node_id": .string(output.node),
             "name": .string(output.name),
             "type": .string(output.kind.rawValue),
             "content_type": .string(output.contentType),
-            "size_bytes": JSON(output.size ?? 0),
-            "hash": .null,
-            "url": .string(links.content(output)),
-            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
+            "size_bytes": JSON(output.asset.blob.size ?? 0),
+            "hash": .optional(output.asset.blob.hash?.description),
+            "url": .string(links.content(output.asset)),
+            "url_expires_at": date(links.expiry(until: output.asset.createdAt.addingTimeInterval(retention.seconds))),
             "temporary": .bool(output.isTemporary),
         ]
-        if case .text(let text) = output.source { members["text"] = .string(text) }
+        if case .text(let text) = output.asset.blob.source { members["text"] = .string(text) }
         return members
     }
 
-    func asset(_ output: Output) -> JSON {
-        [
-            "id": .string(output.id), "hash": .null, "size_bytes": JSON(output.size ?? 0), "content_type": .string(output.contentType),
-            "file_path": .string(output.name), "created_at": date(output.createdAt), "url": .string(links.content(output)),
-            "url_expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)),
-            "expires_at": date(output.createdAt.addingTimeInterval(retention.seconds)), "job_id": .string(output.job.description),
+    func asset(_ asset: Asset) -> JSONObject {
+        let expiry = asset.job == nil ? asset.expiresAt : asset.createdAt.addingTimeInterval(retention.seconds)
+        return [
+            "id": .string(asset.id),
+            "hash": .optional(asset.blob.hash?.description),
+            "size_bytes": JSON(asset.blob.size ?? 0),
+            "content_type": .string(asset.contentType),
+            "file_path": .string(asset.filePath),
+            "tags": .array(asset.tags.map(JSON.string)),
+            "created_at": date(asset.createdAt),
+            "url": .string(links.content(asset)),
+            "url_expires_at": date(links.expiry(until: expiry ?? Date().addingTimeInterval(retention.seconds))),
+            "expires_at": expiry.map(date) ?? .null,
+            "job_id": .optional(asset.job?.description),
         ]
     }
 
@@ -109,7 +133,8 @@ struct Representation: Sendable {
 
     private func milliseconds(from start: Date?, to end: Date?) -> JSON {
         guard let start, let end else { return .null }
-        return JSON(Int((end.timeIntervalSince(start) * 1000).rounded()))
+        // The clock may have been set back meanwhile.
+        return JSON(max(0, Int((end.timeIntervalSince(start) * 1000).rounded())))
     }
 
     private func date(_ date: Date) -> JSON {

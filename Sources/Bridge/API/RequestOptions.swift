@@ -1,4 +1,5 @@
 import MicroHTTP
+import OrderedJSON
 
 /// Reading of headers and query parameters. A value that cannot be used is an error that says what to write, never ignored.
 extension Request {
@@ -21,6 +22,17 @@ extension Request {
         }
     }
 
+    /// A query parameter that is a whole number.
+    func integer(_ name: String, default fallback: Int, in range: ClosedRange<Int>) throws -> Int {
+        guard let text = queryValue(name) else { return fallback }
+        guard let value = Int(text), range.contains(value) else {
+            throw APIError.invalidParameter(
+                name,
+                "The query parameter \(name) is '\(text.prefix(100))'; it must be a whole number from \(range.lowerBound) to \(range.upperBound).")
+        }
+        return value
+    }
+
     /// A duration in seconds, greater than zero.
     func seconds(_ name: String) throws -> Duration? {
         guard let text = queryValue(name) else { return nil }
@@ -41,16 +53,39 @@ extension Request {
     }
 }
 
+extension Request {
+    /// The body.
+    ///
+    /// - Parameter expected: what to send, for the message when it is no JSON.
+    func json(_ expected: String) throws -> JSON {
+        if let encoding = headers["Content-Encoding"], encoding.lowercased() != "identity" {
+            throw APIError.invalidParameter("Content-Encoding", "The body is compressed (\(encoding.prefix(100))); send it as it is.")
+        }
+        guard !body.isEmpty else { throw APIError.invalidJSON("The body is empty. \(expected)") }
+        do { return try JSON(parsing: body) } catch { throw APIError.invalidJSON("The body is not JSON: \(error). \(expected)") }
+    }
+
+    func idempotencyKey() throws -> String? {
+        guard let key = headers["Idempotency-Key"] else { return nil }
+        guard !key.isEmpty, key.utf8.count <= 256 else {
+            throw APIError.invalidParameter("Idempotency-Key", "Idempotency-Key must have 1 to 256 characters, for example a new UUID.")
+        }
+        return key
+    }
+}
+
 /// RFC 7240.
 struct Prefer: Sendable, Equatable {
-    /// How long to block; nil is until the end.
+    /// How long to block; nil when the caller does not say.
     var wait: Duration?
+    /// For `Preference-Applied`: what of the header is known here.
+    var applied: String?
 
     init(_ request: Request) throws {
         var isAsync = false
         for preference in request.headers.values("Prefer").flatMap({ $0.split(separator: ",") }) {
-            let parts = preference.split(separator: ";")[0].split(separator: "=", maxSplits: 1).map { $0.trimmed }
-            switch parts[0].lowercased() {
+            let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1).map { $0.trimmed }
+            switch parts.first?.lowercased() {
             case "respond-async": isAsync = true
             case "wait":
                 let text = parts.count > 1 ? parts[1].filter { $0 != "\"" } : ""
@@ -61,6 +96,8 @@ struct Prefer: Sendable, Equatable {
             default: break  // RFC 7240 section 2: what is not known is ignored
             }
         }
+        let known = [isAsync ? "respond-async" : nil, wait.map { "wait=\($0.components.seconds)" }].compactMap(\.self)
+        if !known.isEmpty { applied = known.joined(separator: ", ") }
         if isAsync, wait == nil { wait = .zero }
     }
 }
@@ -74,7 +111,7 @@ struct Accept: Sendable, Equatable {
         let subtype: String
 
         func matches(_ contentType: String) -> Bool {
-            let parts = contentType.split(separator: ";")[0].trimmed.lowercased().split(separator: "/", maxSplits: 1)
+            let parts = contentType.mediaType.split(separator: "/", maxSplits: 1)
             return parts.count == 2 && (type == "*" || type == parts[0]) && (subtype == "*" || subtype == parts[1])
         }
     }
@@ -164,6 +201,9 @@ enum ByteRange: Equatable {
 }
 
 extension StringProtocol {
+    /// Of a content type: what stands before the parameters, in lower case; empty when nothing does.
+    var mediaType: String { prefix { $0 != ";" }.trimmed.lowercased() }
+
     /// Without the white space around it.
     var trimmed: String {
         var text = self[...]

@@ -5,18 +5,36 @@ import MicroHTTP
 struct Route: Sendable {
     typealias Endpoint = @Sendable (Request, PathParameters) async throws -> Response
 
+    /// Who may use the route of a bridge that has tokens.
+    enum Access: Sendable {
+        case open
+        case token
+        /// Also who has a signed URL with exactly this path.
+        case tokenOrSignature
+    }
+
     let method: String
     /// Segments as in openapi.yaml: `/api/v2/jobs/{id}`.
     let path: String
+    let access: Access
+    /// Whether the body is a form with a file, which the endpoint reads while it arrives.
+    let takesForm: Bool
     let endpoint: Endpoint
     fileprivate let segments: [Substring]
 
-    init(_ method: String, _ path: String, _ endpoint: @escaping Endpoint) {
+    init(_ method: String, _ path: String, access: Access = .token, takesForm: Bool = false, _ endpoint: @escaping Endpoint) {
         self.method = method
         self.path = path
+        self.access = access
+        self.takesForm = takesForm
         self.endpoint = endpoint
         segments = path.split(separator: "/", omittingEmptySubsequences: true)
     }
+
+    /// The methods that it answers: HEAD as GET, by leaving out the body.
+    fileprivate var methods: [String] { method == "GET" ? ["GET", "HEAD"] : [method] }
+
+    fileprivate var isLiteral: Bool { !path.contains("{") }
 
     fileprivate func parameters(of path: [Substring]) -> PathParameters? {
         guard path.count == segments.count else { return nil }
@@ -35,12 +53,49 @@ struct PathParameters: Sendable {
     subscript(name: Substring) -> String { String(values[name] ?? "") }
 }
 
-/// Finds the endpoint of a request and turns whatever it throws into the error envelope.
+/// Lets a request in or not, finds its endpoint, and turns whatever is thrown into the error envelope.
 struct Router: Sendable {
-    let routes: [Route]
-    let logger: Logger
+    private let routes: [Route]
+    private let access: AccessGuard
+    private let logger: Logger
+    private let methods: [String]
+
+    init(routes: [Route], access: AccessGuard, logger: Logger) {
+        self.routes = routes
+        self.access = access
+        self.logger = logger
+        methods = Set(routes.flatMap(\.methods)).sorted()
+    }
+
+    func takesForm(_ method: String, _ path: String) -> Bool {
+        routes.contains { $0.takesForm && $0.method == method && $0.path == path }
+    }
 
     func respond(to request: Request) async -> Response {
+        var origin: String?
+        var response: Response
+        do throws(APIError) {
+            origin = try access.admit(request.headers)
+            if origin != nil, let preflight = CrossOrigin.preflight(request, methods: methods) {
+                response = preflight
+            } else {
+                response = await answer(request)
+            }
+        } catch {
+            response = error.response
+        }
+        access.crossOrigin.decorate(&response.headers, for: origin)
+        return response
+    }
+
+    /// The answer to what the server refused by itself, also one that a page of an allowed origin may read.
+    func response(to failure: HTTPServerFailure, headers: HTTPHeaders?) -> Response {
+        var response = APIError(failure).response
+        access.crossOrigin.decorate(&response.headers, for: headers.flatMap { try? access.admit($0) })
+        return response
+    }
+
+    private func answer(_ request: Request) async -> Response {
         do {
             return try await find(request)
         } catch let error as APIError {
@@ -54,15 +109,22 @@ struct Router: Sendable {
 
     private func find(_ request: Request) async throws -> Response {
         let path = request.path.split(separator: "/", omittingEmptySubsequences: true)
-        let method = request.method == "HEAD" ? "GET" : request.method
-        var allowed: [String] = []
+        var others: [Route] = []
         for route in routes {
-            guard let parameters = route.parameters(of: path) else { continue }
-            if route.method == method { return try await route.endpoint(request, parameters) }
-            allowed += route.method == "GET" ? ["GET", "HEAD"] : [route.method]
+            guard let parameters = route.parameters(of: path), route.isLiteral || !others.contains(where: \.isLiteral) else { continue }
+            if route.methods.contains(request.method) {
+                try access.authorize(request, for: route.access)
+                return try await route.endpoint(request, parameters)
+            }
+            others.append(route)
         }
-        guard allowed.isEmpty else {
-            if method == "OPTIONS" { return Response(status: 204, headers: ["Allow": (allowed + ["OPTIONS"]).joined(separator: ", ")], body: .empty) }
+        // What is there and what is not is told to those who may know.
+        try access.authorize(request, for: !others.isEmpty && others.allSatisfy { $0.access == .open } ? .open : .token)
+        guard others.isEmpty else {
+            let allowed = others.flatMap(\.methods)
+            if request.method == "OPTIONS" {
+                return Response(status: 204, headers: ["Allow": (allowed + ["OPTIONS"]).joined(separator: ", ")], body: .empty)
+            }
             throw APIError.methodNotAllowed(request.method, allowed: allowed)
         }
         throw APIError.notFound("There is nothing at \(request.path); /openapi.yaml lists what there is.")

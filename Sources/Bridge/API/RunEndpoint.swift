@@ -32,42 +32,26 @@ struct RunEndpoint: Sendable {
         }
 
         if isBound { job.attachCaller() }
-        let isOver = await wait(for: job, atMost: prefer.wait)
+        await job.wait(atMost: prefer.wait, until: \.isTerminal)
         if Task.isCancelled {
             // Nobody reads the answer any more, or the server stops.
             if isBound { await api.leave(job) }
             throw APIError.shuttingDown
         }
         if isBound { job.detachCaller() }
-        guard isOver else {
+        let snapshot = job.snapshot
+        guard snapshot.status.isTerminal, prefer.wait != .zero else {
             var headers = handle
             headers["Location"] = Links.path(of: job.id)
-            headers["Preference-Applied"] = request.headers["Prefer"]
+            headers["Preference-Applied"] = prefer.applied
             return .json(.object(representation.job(job)), status: 202, headers: headers)
         }
-        let snapshot = job.snapshot
         guard snapshot.status == .succeeded else {
             throw APIError(snapshot.error ?? .lost, job: job)
         }
         switch accept.answer {
         case .content: return try await content(of: job, snapshot, accept, request, representation, handle)
         case .json, .events: return try await json(job, form, representation, handle)
-        }
-    }
-
-    /// Waits for the end of the job; false when the time is up before.
-    private func wait(for job: Job, atMost limit: Duration?) async -> Bool {
-        guard let limit else {
-            await job.waitUntilOver()
-            return job.status.isTerminal
-        }
-        guard limit > .zero else { return false }
-        return await withTaskGroup(of: Void.self) { group in
-            group.addTask { await job.waitUntilOver() }
-            group.addTask { do { try await Task.sleep(for: limit) } catch {} }  // cancelled: the job was first
-            await group.next()
-            group.cancelAll()
-            return job.status.isTerminal
         }
     }
 
@@ -78,7 +62,7 @@ struct RunEndpoint: Sendable {
         let outputs = snapshot.outputs.filter { !$0.isTemporary } + snapshot.outputs.filter(\.isTemporary)
         for range in accept.ranges {
             guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
-            return try await api.content.response(for: output, request: nil, headers: headers)
+            return try await api.content.response(for: output.asset, request: nil, headers: headers)
         }
         if accept.allowsJSON { return try await json(job, .url, representation, headers) }
         var error = APIError.notAcceptable(
@@ -96,7 +80,7 @@ struct RunEndpoint: Sendable {
             var budget = AssetContent.inlineLimit
             for output in job.snapshot.outputs {
                 var entry = representation.output(output)
-                if let data = try await api.content.base64(of: output, budget: &budget) {
+                if let data = try await api.content.base64(of: output.asset, budget: &budget) {
                     entry["data_base64"] = .string(data)
                 } else {
                     entry["data_base64"] = .null

@@ -14,13 +14,16 @@ struct ServerEndpoints: Sendable {
         .json(["status": "ok", "version": .string(ComfyBridge.version)])
     }
 
-    /// Whether a job submitted now can run at once: 200, else 503.
-    func readiness(_: Request, _: PathParameters) async throws -> Response {
+    /// Whether a job submitted now can run at once: 200, else 503. Why, and where the ComfyUIs are, is told to callers with a token.
+    func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
-        let isReady = states.contains { $0.isConnected && $0.hasCatalog }
+        let isReady = states.contains { $0.takesJobs && $0.hasCatalog }
+        let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
+        guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
             var members: JSONObject = [
-                "url": .string(state.endpoint.description), "connected": .bool(state.isConnected), "version": .optional(state.version),
+                "url": .string(state.endpoint.description), "connected": .bool(state.isConnected), "in_rotation": .bool(state.isInRotation),
+                "version": .optional(state.version),
                 "open_prompts": JSON(state.openPrompts),
             ]
             if let reason = state.reason { members["reason"] = .string(reason) }
@@ -28,7 +31,7 @@ struct ServerEndpoints: Sendable {
         }
         return .json(
             ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version)],
-            status: isReady ? 200 : 503, headers: isReady ? [:] : ["Retry-After": "5"])
+            status: status, headers: headers)
     }
 
     func openAPI(_ request: Request, _: PathParameters) async throws -> Response {
@@ -70,6 +73,6 @@ private struct EmbeddedFile: Sendable {
 
     init(_ bytes: [UInt8]) {
         self.bytes = bytes
-        etag = "\"" + SHA256.hash(data: bytes).prefix(16).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined() + "\""
+        etag = "\"" + SHA256.hash(data: bytes).prefix(16).hexadecimal + "\""
     }
 }

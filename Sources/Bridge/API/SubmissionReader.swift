@@ -1,4 +1,3 @@
-import Crypto
 import MicroHTTP
 import OrderedCollections
 import OrderedJSON
@@ -6,18 +5,21 @@ import OrderedJSON
 /// Reads what a caller sends to be run, and checks it as far as that is possible without ComfyUI.
 struct SubmissionReader: Sendable {
     let pool: WorkerPool
+    let assets: AssetService
 
     /// - Parameter acceptsBareGraph: `/run` also takes the graph itself as the body.
     func read(_ request: Request, acceptsBareGraph: Bool, options: Submission.Options) async throws -> Submission {
-        let body = try json(request)
+        let body = try request.json("Send the workflow as exported with Workflow > Export (API), for example with curl --data-binary @workflow_api.json.")
         var metadata: JSONObject?
         var extraData: JSONObject = [:]
+        var options = options
         let graph: JSON
         if let members = body.object, let workflow = members["workflow"], workflow["class_type"] == nil {
             try checkMembers(members)
             graph = workflow
             metadata = try object("metadata", in: members)
             extraData = try extra(object("extra_data", in: members) ?? [:])
+            options.priority = try priority(in: members) ?? options.priority
         } else if acceptsBareGraph {
             if let prompt = body["prompt"]?.object, prompt["class_type"] == nil {
                 throw APIError.invalidRequest("prompt", "This is a body for ComfyUI's own /prompt. Send the graph alone, or as {\"workflow\": {…}}.")
@@ -28,13 +30,45 @@ struct SubmissionReader: Sendable {
         } else {
             throw APIError.invalidRequest("workflow", "The body is \(body.kindInWords); send an object: {\"workflow\": {…}}.")
         }
-        do throws(WorkflowError) {
+        do {
             let workflow = try Workflow(checking: graph)
+            let referenced = try await referencedAssets(of: workflow)
+            let outputNodes = try await check(workflow)
             return Submission(
-                workflow: workflow, outputNodes: try await check(workflow), extraData: extraData, metadata: metadata, options: options)
-        } catch {
+                workflow: workflow, outputNodes: outputNodes, inputs: referenced + (try await namedUploads(in: workflow)), extraData: extraData,
+                metadata: metadata, options: options)
+        } catch let error as WorkflowError {
             throw APIError(error)
         }
+    }
+
+    private func referencedAssets(of workflow: Workflow) async throws -> [Submission.Input] {
+        var inputs: [Submission.Input] = []
+        var missing: [String] = []
+        for id in workflow.referencedAssets {
+            if let asset = try await assets.asset(id) {
+                inputs.append(.init(place: .reference(id: id), asset: asset))
+            } else {
+                missing.append(id)
+            }
+        }
+        guard missing.isEmpty else { throw APIError.missingAssets(missing) }
+        return inputs
+    }
+
+    /// Loaders that name a file which was uploaded to the bridge get that one.
+    private func namedUploads(in workflow: Workflow) async throws -> [Submission.Input] {
+        guard let catalog = pool.catalog(for: workflow) else { return [] }
+        var inputs: [Submission.Input] = []
+        for (id, node) in workflow.nodes {
+            for input in catalog.classes[node.classType]?.fileInputs ?? [] {
+                guard var name = node.inputs[input]?.string else { continue }
+                if name.hasSuffix(" [input]") { name.removeLast(8) }
+                guard let asset = try await assets.upload(at: name) else { continue }
+                inputs.append(.init(place: .input(node: id, name: input), asset: asset))
+            }
+        }
+        return inputs
     }
 
     /// Checks against the node classes of all ComfyUIs; returns the output nodes.
@@ -47,22 +81,17 @@ struct SubmissionReader: Sendable {
         }
         let faults = catalog.faults(in: workflow)
         guard faults.isEmpty else { throw .invalid(faults) }
+        guard pool.canRun(workflow) else { throw .invalid([.scattered]) }
         return catalog.outputNodes(of: workflow)
     }
 
-    private func json(_ request: Request) throws -> JSON {
-        if let encoding = request.headers["Content-Encoding"], encoding.lowercased() != "identity" {
-            throw APIError.invalidParameter("Content-Encoding", "The body is compressed (\(encoding.prefix(100))); send it as it is.")
-        }
-        guard !request.body.isEmpty else { throw APIError.emptyBody }
-        do { return try JSON(parsing: request.body) } catch { throw APIError.invalidJSON(error) }
-    }
-
     private func checkMembers(_ members: JSONObject) throws {
-        for name in members.keys where !["workflow", "metadata", "extra_data"].contains(name) {
+        for name in members.keys where !["workflow", "metadata", "extra_data", "priority"].contains(name) {
             let isReserved = name == "webhook_url" || name == "inputs"
             throw APIError.invalidRequest(
-                name, "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); possible are workflow, metadata and extra_data.")
+                name,
+                "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); "
+                    + "possible are workflow, metadata, extra_data and priority.")
         }
     }
 
@@ -71,6 +100,20 @@ struct SubmissionReader: Sendable {
         case nil, .null: return nil
         case .object(let value): return value
         case let other?: throw APIError.invalidRequest(name, "'\(name)' is \(other.kindInWords); it must be an object.")
+        }
+    }
+
+    private func priority(in members: JSONObject) throws -> Int? {
+        switch members["priority"] {
+        case nil, .null: return nil
+        case let value?:
+            let possible = Submission.Options.priorities
+            guard let priority = value.int, possible.contains(priority) else {
+                throw APIError.invalidRequest(
+                    "priority",
+                    "'priority' is \(value.text.prefix(100)); it must be a whole number from \(possible.lowerBound) to \(possible.upperBound). Higher runs first.")
+            }
+            return priority
         }
     }
 
@@ -93,7 +136,4 @@ struct SubmissionReader: Sendable {
         }
         return members
     }
-
-    /// What makes two requests the same, for Idempotency-Key.
-    static func digest(of request: Request) -> [UInt8] { Array(SHA256.hash(data: request.body)) }
 }

@@ -5,7 +5,7 @@ import MicroHTTP
 import NIOCore
 import NIOFoundationCompat
 
-/// Delivers the bytes of outputs, wherever they are. Files inside ComfyUI are passed through piece by piece, never held.
+/// Delivers the bytes of assets, wherever they are. Files inside ComfyUI are passed through piece by piece, never held.
 struct AssetContent: Sendable {
     /// Bytes of all outputs of one answer that may be sent inside JSON.
     static let inlineLimit = 256 << 20
@@ -14,79 +14,79 @@ struct AssetContent: Sendable {
     let logger: Logger
 
     /// - Parameter request: for conditions and ranges; nil sends the whole.
-    func response(for output: Output, request: Request?, headers extra: HTTPHeaders) async throws -> Response {
-        var headers = self.headers(of: output)
+    func response(for asset: Asset, request: Request?, headers extra: HTTPHeaders) async throws -> Response {
+        var headers = self.headers(of: asset)
         for (name, value) in extra { headers[name] = value }
-        let etag = "\"\(output.id)\""
+        let etag = "\"\(asset.id)\""
         if let request, request.matches(etag: etag) { return Response(status: 304, headers: headers, body: .empty) }
         // If-Range asks for the part only of the content it names (RFC 9110 section 13.1.5).
         let isRangeValid = request?.headers["If-Range"].map { $0 == etag } ?? true
         let rangeHeader = isRangeValid ? request?.headers["Range"] : nil
-        guard let size = output.size else {
-            return try await passThrough(output, range: nil, size: nil, status: 200, headers)
+        guard let size = asset.blob.size else {
+            return try await passThrough(asset, range: nil, size: nil, status: 200, headers)
         }
         switch try ByteRange(rangeHeader, size: size) {
         case .whole:
-            return try await deliver(output, 0..<size, size: size, status: 200, headers, isHead: request?.method == "HEAD")
+            return try await deliver(asset, 0..<size, size: size, status: 200, headers, isHead: request?.method == "HEAD")
         case .part(let range):
             headers["Content-Range"] = "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(size)"
-            return try await deliver(output, range, size: size, status: 206, headers, isHead: request?.method == "HEAD")
+            return try await deliver(asset, range, size: size, status: 206, headers, isHead: request?.method == "HEAD")
         }
     }
 
     /// The bytes as text; nil when they exceed what is left of the budget.
-    func base64(of output: Output, budget: inout Int) async throws -> String? {
-        guard let size = output.size, size <= budget else { return nil }
+    func base64(of asset: Asset, budget: inout Int) async throws -> String? {
+        guard let size = asset.blob.size, size <= budget else { return nil }
         budget -= size
-        switch output.source {
+        switch asset.blob.source {
         case .text(let text): return Data(text.utf8).base64EncodedString()
-        case .file(let path):
-            do { return try Data(contentsOf: URL(fileURLWithPath: path)).base64EncodedString() } catch { throw gone(output) }
+        case .stored(let path):
+            do { return try Data(contentsOf: URL(fileURLWithPath: path)).base64EncodedString() } catch { throw gone(asset) }
         case .comfyUI(let client, let file):
             do {
                 let download = try await client.view(file)
-                guard download.status == 200 else { throw gone(output) }
+                guard download.status == 200 else { throw gone(asset) }
                 var data = Data(capacity: size)
                 for try await piece in download.body {
                     data.append(contentsOf: piece.readableBytesView)
-                    guard data.count <= size else { throw changed(output) }
+                    guard data.count <= size else { throw changed(asset) }
                 }
-                guard data.count == size else { throw changed(output) }
+                guard data.count == size else { throw changed(asset) }
                 return data.base64EncodedString()
             } catch let error as ComfyUIError {
-                throw self.error(error, output)
+                throw self.error(error, asset)
             }
         }
     }
 
-    private func deliver(_ output: Output, _ range: Range<Int>, size: Int, status: Int, _ headers: HTTPHeaders, isHead: Bool) async throws -> Response {
-        switch output.source {
+    private func deliver(_ asset: Asset, _ range: Range<Int>, size: Int, status: Int, _ headers: HTTPHeaders, isHead: Bool) async throws -> Response {
+        switch asset.blob.source {
         case .text(let text):
             return Response(status: status, headers: headers, body: .bytes(Array(Array(text.utf8)[range])))
-        case .file(let path):
+        case .stored(let path):
             do {
                 return Response(
                     status: status, headers: headers, body: .file(try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))))
             } catch {
-                throw gone(output)
+                throw gone(asset)
             }
         case .comfyUI:
             if isHead { return Response(status: status, headers: headers, body: .stream(BodyStream(), length: range.count)) }
-            return try await passThrough(output, range: range.count == size ? nil : range, size: size, status: status, headers)
+            return try await passThrough(asset, range: range.count == size ? nil : range, size: size, status: status, headers)
         }
     }
 
-    private func passThrough(_ output: Output, range: Range<Int>?, size: Int?, status: Int, _ headers: HTTPHeaders) async throws -> Response {
-        guard case .comfyUI(let client, let file) = output.source else { throw gone(output) }
+    private func passThrough(_ asset: Asset, range: Range<Int>?, size: Int?, status: Int, _ headers: HTTPHeaders) async throws -> Response {
+        guard case .comfyUI(let client, let file) = asset.blob.source else { throw gone(asset) }
         let download: FileDownload
         do {
             download = try await client.view(file, range: range.map { "bytes=\($0.lowerBound)-\($0.upperBound - 1)" })
         } catch {
-            throw self.error(error, output)
+            throw self.error(error, asset)
         }
         let expected = range?.count ?? size
-        guard download.status == (range == nil ? 200 : 206) else { throw gone(output) }
-        if let expected, let length = download.contentLength, length != Int64(expected) { throw changed(output) }
+        guard download.status == (range == nil ? 200 : 206) else { throw gone(asset) }
+        if let expected, let length = download.contentLength, length != Int64(expected) { throw changed(asset) }
         let stream = BodyStream()
         tasks.start {
             do {
@@ -94,21 +94,21 @@ struct AssetContent: Sendable {
                 stream.finish()
             } catch {
                 // Either the caller went away, or ComfyUI did; the caller sees that the content is cut off.
-                logger.debug("a download ended early", metadata: ["asset.id": "\(output.id)", "error": "\(error)"])
+                logger.debug("a download ended early", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
                 stream.fail()
             }
         }
         return Response(status: status, headers: headers, body: .stream(stream, length: expected ?? download.contentLength.map { Int($0) }))
     }
 
-    private func headers(of output: Output) -> HTTPHeaders {
+    private func headers(of asset: Asset) -> HTTPHeaders {
         // What a browser would run is only ever saved (protocol section 14: anybody can make ComfyUI hold such a file).
-        let type = output.contentType.split(separator: ";")[0].lowercased()
+        let type = asset.contentType.mediaType
         let isOnlySaved = ["application/octet-stream", "text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml", "text/css"].contains(type) || type.contains("javascript")
         return [
-            "Content-Type": isOnlySaved ? "application/octet-stream" : output.contentType,
-            "Content-Disposition": "\(isOnlySaved ? "attachment" : "inline"); \(Self.filename(output.name))",
-            "ETag": "\"\(output.id)\"", "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff",
+            "Content-Type": isOnlySaved ? "application/octet-stream" : asset.contentType,
+            "Content-Disposition": "\(isOnlySaved ? "attachment" : "inline"); \(Self.filename(asset.name))",
+            "ETag": "\"\(asset.id)\"", "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff",
         ]
     }
 
@@ -124,19 +124,19 @@ struct AssetContent: Sendable {
         return "filename=\"\(plain)\"; filename*=UTF-8''\(encoded.joined())"
     }
 
-    private func gone(_ output: Output) -> APIError {
-        .notFound("ComfyUI does not have \(output.name) any more (temporary files go with its restart, others when somebody deletes them).")
+    private func gone(_ asset: Asset) -> APIError {
+        .notFound("ComfyUI does not have \(asset.name) any more (temporary files go with its restart, others when somebody deletes them).")
     }
 
-    private func changed(_ output: Output) -> APIError {
-        APIError(status: 502, code: "upstream_error", message: "\(output.name) was changed inside ComfyUI since the job made it.")
+    private func changed(_ asset: Asset) -> APIError {
+        APIError(status: 502, code: "upstream_error", message: "\(asset.name) was changed inside ComfyUI since it was made.")
     }
 
-    private func error(_ error: ComfyUIError, _ output: Output) -> APIError {
+    private func error(_ error: ComfyUIError, _ asset: Asset) -> APIError {
         switch error {
-        case .notFound: return gone(output)
+        case .notFound: return gone(asset)
         case .unreachable, .timedOut, .connectionLost: return APIError(unreachable: .unreachable(reason: "\(error)"))
-        default: return APIError(status: 502, code: "upstream_error", message: "ComfyUI could not deliver \(output.name). Try again later.")
+        default: return APIError(status: 502, code: "upstream_error", message: "ComfyUI could not deliver \(asset.name). Try again later.")
         }
     }
 }

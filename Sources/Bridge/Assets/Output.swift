@@ -1,48 +1,24 @@
-import ComfyUI
-import Foundation
-
-/// Something a job made that is worth keeping; an asset with its own id.
+/// Something a job made that is worth keeping: an asset with its place in the workflow.
 struct Output: Sendable {
     /// Normalised kind; part of the Comfy API v2.
     enum Kind: String, Sendable { case image, video, audio, text, file, latent }
 
-    /// Where the bytes are.
-    enum Source: Sendable {
-        /// In the output, temp or input folder of a ComfyUI.
-        case comfyUI(ComfyUIClient, FileReference)
-        /// On this machine's disk, written by the bridge (results that came over the socket).
-        case file(path: String)
-        case text(String)
-    }
-
-    /// Asset id, UUIDv4 in lower case.
-    let id: String
-    let job: JobID
+    let asset: Asset
     let node: String
-    let name: String
     let kind: Kind
-    let contentType: String
-    /// Bytes; nil when ComfyUI could not say.
-    let size: Int?
     /// ComfyUI deletes it at its next start (`type: temp`).
     let isTemporary: Bool
-    let source: Source
-    let createdAt: Date
 
-    init(
-        job: JobID, node: String, name: String, kind: Kind, contentType: String, size: Int?, isTemporary: Bool = false, source: Source, createdAt: Date = Date()
-    ) {
-        id = JobID.makeUUID()
-        self.job = job
+    init(job: JobID, node: String, name: String, kind: Kind, contentType: String, isTemporary: Bool = false, blob: Blob) {
+        asset = Asset(blob: blob, filePath: name, contentType: contentType, job: job)
         self.node = node
-        self.name = name
         self.kind = kind
-        self.contentType = contentType
-        self.size = size
         self.isTemporary = isTemporary
-        self.source = source
-        self.createdAt = createdAt
     }
+
+    /// Of its file, as ComfyUI chose it. Not `asset.name`: a name of ComfyUI's is no path of ours.
+    var name: String { asset.filePath }
+    var contentType: String { asset.contentType }
 }
 
 extension Output.Kind {

@@ -6,18 +6,30 @@ package struct BridgeConfiguration: Sendable {
     var http: HTTPServer.Configuration
     var workers: [Worker.Configuration]
     var jobs: JobService.Configuration
-    /// Where captured results are kept; nil is a temporary folder.
+    /// Where uploads and captured results are kept; nil is a temporary folder.
     var dataDirectory: String?
+    /// How long uploads are kept; nil is for ever.
+    var assetRetention: Duration?
+    /// Bytes of one upload.
+    var uploadLimit: Int
     var previewDirectory: String?
     var heartbeat: Duration
     var upstreamGrace: Duration
     var publicURL: String?
+    var access: AccessConfiguration
+    var sdkHold: Duration
 
     package static let options: [Option] = [
         Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
         Option("port", "PORT", default: "8189", "port to listen on; 0 lets the system choose"),
         Option("comfyui", "URL", default: "http://127.0.0.1:8188", "a ComfyUI to run jobs on; repeat it for several"),
         Option("public-url", "URL", "how callers reach the bridge, when a proxy stands before it"),
+        Option("token", "TOKEN", isSecret: true, "a token that callers must send; repeat it for several. Others see a command line: rather use --token-file"),
+        Option("token-file", "FILE", "tokens that callers must send, one per line"),
+        Option("url-lifetime", "SECONDS", default: "3600", "how long the signed URLs work that a bridge with tokens gives out"),
+        Option("cors-origin", "ORIGIN", "an origin whose web pages may use the bridge, or * for all; repeat it for several"),
+        Option("allowed-host", "NAME", "a host name that the bridge without tokens answers to, beside local ones; repeat it for several"),
+        Option(switch: "allow-insecure-bind", "listens on addresses that other machines reach even without a token"),
         Option("queue-limit", "N", default: "256", "jobs that may wait; more are refused with 429"),
         Option("job-timeout", "SECONDS", default: "0", "time limit of a job from the start of its execution; 0 is none"),
         Option("retries", "N", default: "1", "how often a job that ComfyUI lost is run again"),
@@ -26,9 +38,14 @@ package struct BridgeConfiguration: Sendable {
         Option("preview-method", "NAME", default: "auto", "previews asked of ComfyUI: auto, latent2rgb, taesd, none, or default for its own setting"),
         Option("preview-history", "N", default: "16", "newest previews that are kept of a job"),
         Option("preview-dir", "FOLDER", "also writes every preview as {job}/{node}-{n}.jpg"),
-        Option("data-dir", "FOLDER", "where results that came over the socket are kept; a temporary folder if not given"),
+        Option("data-dir", "FOLDER", "where uploads, and results that came over the socket, are kept; a temporary folder if not given"),
+        Option("asset-retention", "SECONDS", default: "604800", "how long an upload is kept that names no time itself; 0 is for ever"),
+        Option("max-upload-size", "MB", default: "4096", "largest file upload"),
         Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers get 503"),
         Option("upstream-silence", "SECONDS", default: "10", "how long a job may be silent before ComfyUI is asked about it"),
+        Option(
+            "upstream-stall", "SECONDS", default: "600", "how long a running job may be silent before it is interrupted and ComfyUI counts as stuck; 0 is for ever"),
+        Option("sdk-hold", "SECONDS", default: "5", "how long a poll of the official SDK waits for the end of its job; 0 is not at all"),
         Option("heartbeat", "SECONDS", default: "15", "interval of the comments that keep event streams open"),
         Option("max-body-size", "MB", default: "64", "largest request body"),
         Option("connection-limit", "N", default: "10000", "connections at the same time"),
@@ -56,15 +73,22 @@ package struct BridgeConfiguration: Sendable {
         jobs.retainedJobs = try reader.integer("retained-jobs", default: 10_000, in: 0...10_000_000)
         jobs.previewHistory = try reader.integer("preview-history", default: 16, in: 1...10_000)
         dataDirectory = reader.string("data-dir")
+        let assetRetention = try reader.seconds("asset-retention", default: 604_800)
+        self.assetRetention = assetRetention == .zero ? nil : assetRetention
+        uploadLimit = try reader.integer("max-upload-size", default: 4096, in: 1...1_048_576) << 20
         previewDirectory = reader.string("preview-dir")
         heartbeat = try reader.seconds("heartbeat", default: 15)
         guard heartbeat > .zero else { throw ConfigurationError("--heartbeat must be greater than 0.") }
+        sdkHold = try reader.seconds("sdk-hold", default: 5)
+        guard sdkHold <= .seconds(25) else { throw ConfigurationError("--sdk-hold must be at most 25: the SDK gives up on a request after 30 seconds.") }
         upstreamGrace = try reader.seconds("upstream-grace", default: 10)
         publicURL = reader.string("public-url").map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
+        access = try AccessConfiguration(reader, host: http.host, publicURL: publicURL)
 
         let jobTimeout = try reader.seconds("job-timeout", default: 0)
         let retries = try reader.integer("retries", default: 1, in: 0...100)
         let silence = try reader.seconds("upstream-silence", default: 10)
+        let stall = try reader.seconds("upstream-stall", default: 600)
         let previewMethod = try reader.choice("preview-method", default: "auto", ["auto", "latent2rgb", "taesd", "none", "default"])
         let addresses = reader.strings("comfyui")
         workers = try (addresses.isEmpty ? ["http://127.0.0.1:8188"] : addresses).map { address in
@@ -73,6 +97,7 @@ package struct BridgeConfiguration: Sendable {
                 worker.jobTimeout = jobTimeout == .zero ? nil : jobTimeout
                 worker.retries = retries
                 worker.silence = max(silence, .milliseconds(100))
+                worker.stall = stall == .zero ? nil : stall
                 worker.previewMethod = previewMethod
                 return worker
             } catch {

@@ -3,18 +3,28 @@ import Configuration
 /// One setting, as a flag `--name` and as the environment variable `COMFY_BRIDGE_NAME`; the flag wins.
 package struct Option: Sendable {
     package let name: String
-    /// What the help shows for the value, in capitals.
+    /// What the help shows for the value, in capitals; empty for a switch, which has none.
     package let placeholder: String
     /// As the help shows it; empty for none.
     package let defaultText: String
     package let help: String
+    /// Whether the value must not be shown, in messages neither.
+    package let isSecret: Bool
 
-    package init(_ name: String, _ placeholder: String, default defaultText: String = "", _ help: String) {
+    package init(_ name: String, _ placeholder: String, default defaultText: String = "", isSecret: Bool = false, _ help: String) {
         self.name = name
         self.placeholder = placeholder
         self.defaultText = defaultText
         self.help = help
+        self.isSecret = isSecret
     }
+
+    /// A setting that is on when its flag is there, or its variable is `true` or `1`.
+    package init(switch name: String, _ help: String) {
+        self.init(name, "", help)
+    }
+
+    fileprivate var isSwitch: Bool { placeholder.isEmpty }
 
     package var environmentVariable: String { "COMFY_BRIDGE_" + name.uppercased().map { $0 == "-" ? "_" : String($0) }.joined() }
 }
@@ -34,24 +44,35 @@ package struct OptionReader: Sendable {
     /// - Parameter arguments: without the program's name and the command.
     package init(_ options: [Option], arguments: [String], environment: [String: String]) throws {
         self.options = options
-        var index = arguments.startIndex
-        while index < arguments.endIndex {
-            let argument = arguments[index]
-            let parts = argument.split(separator: "=", maxSplits: 1)
-            guard argument.hasPrefix("--"), let flag = parts.first else {
-                throw ConfigurationError("'\(argument)' is not understood; every option begins with --. See --help.")
+        var pairs: [String] = []
+        var previous: Option?
+        var remaining = arguments[...]
+        while let argument = remaining.popFirst() {
+            guard argument.hasPrefix("--") else {
+                // The rest of a secret with a space in it is a secret, too.
+                let shown = previous?.isSecret == true ? "what follows --\(previous!.name)" : "'\(argument)'"
+                throw ConfigurationError("\(shown) is not understood; every option begins with --. See --help.")
             }
-            guard options.contains(where: { $0.name == flag.dropFirst(2) }) else {
+            let flag = argument.prefix { $0 != "=" }
+            guard let option = options.first(where: { $0.name == flag.dropFirst(2) }) else {
                 throw ConfigurationError("\(flag) is not an option; see --help.")
             }
-            if parts.count == 1 {
-                index += 1
-                guard index < arguments.endIndex, !arguments[index].hasPrefix("--") else { throw ConfigurationError("\(flag) needs a value; see --help.") }
+            previous = option
+            let value: String
+            if flag.endIndex < argument.endIndex {
+                value = String(argument[flag.endIndex...].dropFirst())
+            } else if option.isSwitch {
+                value = "true"
+            } else {
+                guard let next = remaining.popFirst(), !next.hasPrefix("--") else { throw ConfigurationError("\(flag) needs a value; see --help.") }
+                value = next
             }
-            index += 1
+            // A script whose variable is not set must not lose its token, or any other setting, without a word.
+            guard !value.isEmpty else { throw ConfigurationError("\(flag) needs a value, and the one given is empty; see --help.") }
+            pairs.append("\(flag)=\(value)")
         }
         reader = ConfigReader(providers: [
-            CommandLineArgumentsProvider(arguments: ["comfy-bridge"] + arguments),
+            CommandLineArgumentsProvider(arguments: ["comfy-bridge"] + pairs),
             KeyMappingProvider(
                 upstream: EnvironmentVariablesProvider(environmentVariables: environment), keyMapper: { $0.prepending(["comfy", "bridge"]) }),
         ])
@@ -61,9 +82,19 @@ package struct OptionReader: Sendable {
         reader.string(forKey: key(name)).flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    /// Values of a repeated flag, or of a comma-separated variable.
+    /// Values of a repeated flag, or of a comma-separated variable; empty ones are none.
     package func strings(_ name: String) -> [String] {
-        reader.stringArray(forKey: key(name)) ?? []
+        let isSecret = options.contains { $0.name == name && $0.isSecret }
+        return (reader.stringArray(forKey: key(name), isSecret: isSecret) ?? []).filter { !$0.isEmpty }
+    }
+
+    /// Whether a switch is on.
+    package func flag(_ name: String) throws -> Bool {
+        switch string(name)?.lowercased() {
+        case nil, "false", "0": return false
+        case "true", "1": return true
+        case let text?: throw ConfigurationError("--\(name) is '\(text)'; it must be true or false.")
+        }
     }
 
     package func integer(_ name: String, default fallback: Int, in range: ClosedRange<Int>) throws -> Int {
@@ -93,7 +124,7 @@ package struct OptionReader: Sendable {
 
     /// The table of options for `--help`.
     package static func help(_ options: [Option]) -> String {
-        let left = options.map { "  --\($0.name) \($0.placeholder)" }
+        let left = options.map { $0.isSwitch ? "  --\($0.name)" : "  --\($0.name) \($0.placeholder)" }
         let width = left.map(\.count).max() ?? 0
         return zip(left, options).map { left, option in
             let padding = String(repeating: " ", count: width - left.count + 2)

@@ -33,6 +33,8 @@ struct EncodingKey: Hashable, Sendable {
     let previews: PreviewMode
     /// Scheme and authority of the links.
     let base: String
+    /// When their signatures end; the same for all viewers during some time.
+    var linksExpire: Int?
 }
 
 /// How a viewer wants previews.
@@ -112,18 +114,5 @@ struct EventLog: Sendable {
     mutating func dropPreviews() {
         previews.removeAll()
         natives.removeAll()
-    }
-}
-
-extension Deque {
-    /// The first index whose element, and every later one, satisfies the predicate.
-    fileprivate func partitioningIndex(_ predicate: (Element) -> Bool) -> Int {
-        var low = startIndex
-        var high = endIndex
-        while low < high {
-            let middle = (low + high) / 2
-            if predicate(self[middle]) { high = middle } else { low = middle + 1 }
-        }
-        return low
     }
 }

@@ -1,54 +1,71 @@
 import DequeModule
 import Synchronization
 
-/// Which job each `Idempotency-Key` made. A key lives 24 hours, as the Comfy API v2 says.
+/// The `Idempotency-Key`s of one operation, and which job each made. A key lives 24 hours, as the Comfy API v2 says.
 final class IdempotencyKeys: Sendable {
     enum Claim: Sendable {
         /// The key is new and now the caller's: `settle` or `release` it.
         case granted
-        /// The key made this job, from the same body or from another.
-        case used(JobID, sameBody: Bool)
+        /// The key was used by the same request or by another; the job is nil where the operation makes none.
+        case used(JobID?, isSame: Bool)
         /// Another request with the key is just being accepted.
         case busy
     }
 
     private struct Entry {
+        enum Outcome {
+            case open
+            case settled(JobID?)
+        }
+
+        let number: UInt64
         let digest: [UInt8]
         let since: ContinuousClock.Instant
-        var job: JobID?
+        var outcome = Outcome.open
     }
 
-    /// Keys kept at the most; the oldest go first.
+    private struct State {
+        var entries: [String: Entry] = [:]
+        /// Oldest first. A claim whose number is not its key's any more was released.
+        var claims: Deque<(key: String, number: UInt64)> = []
+        var lastNumber: UInt64 = 0
+    }
+
+    /// Claims remembered at the most; the oldest go first.
     private static let limit = 100_000
     private static let lifetime = Duration.seconds(24 * 60 * 60)
 
-    private let state = Mutex<(entries: [String: Entry], order: Deque<String>)>(([:], []))
+    private let state = Mutex(State())
 
-    func claim(_ key: String, digest: [UInt8]) -> Claim {
+    /// - Parameter digest: what makes two requests the same.
+    func claim(_ key: String, digest: [UInt8], now: ContinuousClock.Instant = .now) -> Claim {
         state.withLock { state in
-            while let oldest = state.order.first, state.order.count >= Self.limit || state.entries[oldest].map({ .now - $0.since > Self.lifetime }) ?? true {
-                state.order.removeFirst()
-                state.entries[oldest] = nil
+            while let oldest = state.claims.first {
+                if let entry = state.entries[oldest.key], entry.number == oldest.number {
+                    guard state.claims.count >= Self.limit || now - entry.since >= Self.lifetime else { break }
+                    state.entries[oldest.key] = nil
+                }
+                state.claims.removeFirst()
             }
-            if let entry = state.entries[key] {
-                guard let job = entry.job else { return .busy }
-                return .used(job, sameBody: entry.digest == digest)
+            switch state.entries[key]?.outcome {
+            case .open: return .busy
+            case .settled(let job): return .used(job, isSame: state.entries[key]?.digest == digest)
+            case nil:
+                state.lastNumber += 1
+                state.entries[key] = Entry(number: state.lastNumber, digest: digest, since: now)
+                state.claims.append((key, state.lastNumber))
+                return .granted
             }
-            state.entries[key] = Entry(digest: digest, since: .now)
-            state.order.append(key)
-            return .granted
         }
     }
 
-    func settle(_ key: String, job: JobID) {
-        state.withLock { $0.entries[key]?.job = job }
+    /// The request was carried out: the key is used up.
+    func settle(_ key: String, job: JobID? = nil) {
+        state.withLock { $0.entries[key]?.outcome = .settled(job) }
     }
 
-    /// The request did not make a job: the key may be used again.
+    /// The request was refused: the key may be used again.
     func release(_ key: String) {
-        state.withLock { state in
-            state.entries[key] = nil
-            state.order.removeAll { $0 == key }
-        }
+        state.withLock { $0.entries[key] = nil }
     }
 }

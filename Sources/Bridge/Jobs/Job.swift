@@ -10,37 +10,48 @@ import Synchronization
 final class Job: Sendable {
     let id: JobID
     let createdAt: Date
+    /// Jobs with a higher one run first.
+    let priority: Int
 
     private let state: Mutex<State>
 
     fileprivate struct State {
         var submission: Submission
         var status = JobStatus.queued
+        var statusChangedAt: Date
         var startedAt: Date?
         var completedAt: Date?
         var queuePosition: Int?
         var outputs: [Output] = []
+        var hasReusedOutputs = false
         var otherOutputs: OrderedDictionary<String, JSON> = [:]
         var error: JobError?
         var previewCount = 0
         var log: EventLog
         var viewers: [UInt64: @Sendable () -> Void] = [:]
-        var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
+        var waiters: [UInt64: Waiter] = [:]
         var nextToken: UInt64 = 0
         /// Takes cancel requests while a worker has the job.
         var cancelHandler: (@Sendable () -> Void)?
         /// Callers that block for the job and whose leaving cancels it.
         var callers = 0
-        var lostRuns = 0
-        var failedDeliveries = 0
+        var attempts = Attempts()
+        /// The address of the ComfyUI that has the job, or is about to be given it.
+        var assignment: String?
+    }
+
+    fileprivate struct Waiter {
+        let isWanted: @Sendable (JobStatus) -> Bool
+        let continuation: CheckedContinuation<Void, Never>
     }
 
     init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date()) {
         self.id = id
         self.createdAt = createdAt
+        priority = submission.options.priority
         var log = EventLog(previewLimit: previewLimit)
         log.append(.status(.queued, error: nil))
-        state = Mutex(State(submission: submission, log: log))
+        state = Mutex(State(submission: submission, statusChangedAt: createdAt, log: log))
     }
 
     // MARK: What is known
@@ -48,11 +59,14 @@ final class Job: Sendable {
     /// A consistent copy of everything a caller may ask for.
     struct Snapshot: Sendable {
         let status: JobStatus
+        let statusChangedAt: Date
         let startedAt: Date?
         let completedAt: Date?
         let queuePosition: Int?
         let progress: JobProgress?
         let outputs: [Output]
+        /// At least one of the outputs is an earlier run's, from ComfyUI's cache.
+        let hasReusedOutputs: Bool
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
         let otherOutputs: OrderedDictionary<String, JSON>
         let error: JobError?
@@ -61,7 +75,10 @@ final class Job: Sendable {
     var submission: Submission { state.withLock { $0.submission } }
     var snapshot: Snapshot { state.withLock { $0.snapshot } }
     var status: JobStatus { state.withLock { $0.status } }
+    var metadata: JSONObject? { state.withLock { $0.submission.metadata } }
     var error: JobError? { state.withLock { $0.error } }
+    var attempts: Attempts { state.withLock { $0.attempts } }
+    var assignment: String? { state.withLock { $0.assignment } }
 
     var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
     /// The preview with this number; nil when there was none or it is no longer kept.
@@ -73,21 +90,35 @@ final class Job: Sendable {
 
     // MARK: Waiting and watching
 
-    /// Returns once the job is over, or when the task is cancelled, whichever is first.
-    func waitUntilOver() async {
+    /// Waits for a status that is wanted, which one that ends the job always is, or until the task is cancelled.
+    ///
+    /// - Parameter isWanted: called with the lock of the job: it must not call back into it.
+    func wait(until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
         let token = state.withLock { $0.makeToken() }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let isOver = state.withLock { state in
-                    guard !state.status.isTerminal, !Task.isCancelled else { return true }
-                    state.waiters[token] = continuation
+                let isReached = state.withLock { state in
+                    guard !state.status.isTerminal, !isWanted(state.status), !Task.isCancelled else { return true }
+                    state.waiters[token] = Waiter(isWanted: isWanted, continuation: continuation)
                     return false
                 }
-                if isOver { continuation.resume() }
+                if isReached { continuation.resume() }
             }
         } onCancel: {
             let waiter = state.withLock { $0.waiters.removeValue(forKey: token) }
-            waiter?.resume()
+            waiter?.continuation.resume()
+        }
+    }
+
+    /// The same with a limit; nil waits as long as it takes.
+    func wait(atMost limit: Duration?, until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
+        guard let limit else { return await wait(until: isWanted) }
+        guard limit > .zero else { return }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.wait(until: isWanted) }
+            group.addTask { do { try await Task.sleep(for: limit) } catch {} }  // cancelled: the job was first
+            await group.next()
+            group.cancelAll()
         }
     }
 
@@ -178,6 +209,11 @@ final class Job: Sendable {
         }
     }
 
+    /// An output of the job comes from ComfyUI's cache.
+    func markReusedOutputs() {
+        change { $0.hasReusedOutputs = true }
+    }
+
     func addOther(_ value: JSON, node: String) {
         change { state in
             var members = state.otherOutputs[node]?.object ?? [:]
@@ -203,34 +239,35 @@ final class Job: Sendable {
         }
     }
 
-    /// A run was lost inside ComfyUI: what it made so far does not count, since it will be made again. Returns how many
-    /// were lost, this one included.
-    func countLostRun() -> Int {
+    /// This ComfyUI has the job, or is about to be given it.
+    func assign(to endpoint: String) {
+        state.withLock { $0.assignment = endpoint }
+    }
+
+    /// A run has come to an end, if only to an end of waiting for it. Returns how all of them went.
+    func count(_ end: RunEnd, on endpoint: String) -> Attempts {
         state.withLock { state in
-            state.lostRuns += 1
-            state.outputs.removeAll()
-            state.otherOutputs.removeAll()
+            state.attempts.count(end, on: endpoint)
             state.cancelHandler = nil
-            return state.lostRuns
+            return state.attempts
         }
     }
 
-    /// ComfyUI could not be given the job. Returns how often that happened, this time included.
-    func countFailedDelivery() -> Int {
+    /// No ComfyUI has the job any more, and what the run made does not count.
+    func returned() {
         state.withLock { state in
-            state.failedDeliveries += 1
-            state.cancelHandler = nil
-            return state.failedDeliveries
+            state.assignment = nil
+            state.outputs.removeAll()
+            state.hasReusedOutputs = false
+            state.otherOutputs.removeAll()
         }
     }
 
     func started() {
         change { state in
             guard state.status == .queued else { return }
-            state.status = .running
-            state.startedAt = Date()
-            state.queuePosition = nil
-            state.log.append(.status(.running, error: nil))
+            state.enter(.running)
+            state.startedAt = state.statusChangedAt
         }
     }
 
@@ -239,9 +276,7 @@ final class Job: Sendable {
     func requestCancel() {
         let handler: (@Sendable () -> Void)?? = change { state in
             guard state.status == .queued || state.status == .running else { return nil }
-            state.status = .canceling
-            state.queuePosition = nil
-            state.log.append(.status(.canceling, error: nil))
+            state.enter(.canceling)
             return state.cancelHandler
         }
         (handler ?? nil)?()
@@ -250,31 +285,25 @@ final class Job: Sendable {
     /// The end. Only the first call counts; returns whether this was it.
     @discardableResult
     func finish(_ status: JobStatus, error: JobError? = nil) -> Bool {
-        let waiters = change { state in
-            state.status = status
-            state.error = error
-            state.completedAt = Date()
-            state.queuePosition = nil
+        let isFirst: Void? = change { state in
+            state.enter(status, error: error)
+            state.completedAt = state.statusChangedAt
             state.cancelHandler = nil
             state.submission.keepRecordOnly()
-            state.log.append(.status(status, error: error))
-            defer { state.waiters.removeAll() }
-            return Array(state.waiters.values)
         }
-        guard let waiters else { return false }
-        for waiter in waiters { waiter.resume() }
-        return true
+        return isFirst != nil
     }
 
-    /// Changes the state of a job that is not over, and wakes the viewers afterwards, outside the lock.
+    /// Changes the state of a job that is not over, and wakes whom it concerns afterwards, outside the lock.
     @discardableResult
     private func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result? {
-        let (result, viewers) = state.withLock { state -> (Result?, [UInt64: @Sendable () -> Void]) in
-            guard !state.status.isTerminal else { return (nil, [:]) }
-            let before = state.log.end
+        let (result, waiters, viewers) = state.withLock { state -> (Result?, [Waiter], [UInt64: @Sendable () -> Void]) in
+            guard !state.status.isTerminal else { return (nil, [], [:]) }
+            let (status, end) = (state.status, state.log.end)
             let result = body(&state)
-            return (result, state.log.end == before ? [:] : state.viewers)
+            return (result, state.status == status ? [] : state.takeSatisfiedWaiters(), state.log.end == end ? [:] : state.viewers)
         }
+        for waiter in waiters { waiter.continuation.resume() }
         for wake in viewers.values { wake() }
         return result
     }
@@ -283,8 +312,23 @@ final class Job: Sendable {
 extension Job.State {
     fileprivate var snapshot: Job.Snapshot {
         Job.Snapshot(
-            status: status, startedAt: startedAt, completedAt: completedAt, queuePosition: queuePosition, progress: log.latestProgress?.progress,
-            outputs: outputs, otherOutputs: otherOutputs, error: error)
+            status: status, statusChangedAt: statusChangedAt, startedAt: startedAt, completedAt: completedAt, queuePosition: queuePosition,
+            progress: log.latestProgress?.progress, outputs: outputs, hasReusedOutputs: hasReusedOutputs, otherOutputs: otherOutputs, error: error)
+    }
+
+    /// Every change of the status.
+    fileprivate mutating func enter(_ status: JobStatus, error: JobError? = nil) {
+        self.status = status
+        self.error = error
+        statusChangedAt = Date()
+        queuePosition = nil
+        log.append(.status(status, error: error))
+    }
+
+    fileprivate mutating func takeSatisfiedWaiters() -> [Job.Waiter] {
+        let satisfied = status.isTerminal ? waiters : waiters.filter { $0.value.isWanted(status) }
+        for token in satisfied.keys { waiters[token] = nil }
+        return Array(satisfied.values)
     }
 
     /// The present as events. The terminal status of a finished job comes last, after its outputs.

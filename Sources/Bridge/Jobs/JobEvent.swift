@@ -2,7 +2,7 @@ import ComfyUI
 import OrderedJSON
 
 /// The public state of a job, by the names of the Comfy API v2.
-enum JobStatus: String, Sendable {
+enum JobStatus: String, Sendable, CaseIterable {
     case queued, running, canceling, succeeded, failed, canceled, expired
 
     var isTerminal: Bool {
@@ -17,14 +17,20 @@ enum JobStatus: String, Sendable {
 struct JobError: Error, Sendable, Equatable {
     enum Code: String, Sendable {
         case nodeExecutionError = "node_execution_error"
+        case outOfMemory = "out_of_memory"
+        case deviceError = "device_error"
+        /// The job takes ComfyUI down.
+        case poison
         case invalidWorkflow = "invalid_workflow"
         case canceled
         case timedOut = "timed_out"
         case upstreamLost = "upstream_lost"
+        case upstreamStuck = "upstream_stuck"
         case upstreamUnreachable = "upstream_unreachable"
         case upstreamError = "upstream_error"
         case payloadTooLarge = "payload_too_large"
         case invalidOutput = "invalid_output"
+        case missingAsset = "missing_asset"
     }
 
     let code: Code

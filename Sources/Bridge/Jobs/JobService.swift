@@ -28,14 +28,16 @@ final class JobService: Service {
     let queue: JobQueue
     let store: any JobStore
     private let configuration: Configuration
-    private let files: OutputFiles
+    let assets: AssetService
+    private let previewFiles: PreviewFiles?
     private let logger: Logger
     private let previewsOfEnded = Mutex<(jobs: Deque<(job: Job, bytes: Int)>, total: Int)>(([], 0))
 
-    init(configuration: Configuration, store: any JobStore, files: OutputFiles, logger: Logger) {
+    init(configuration: Configuration, store: any JobStore, assets: AssetService, previewFiles: PreviewFiles?, logger: Logger) {
         self.configuration = configuration
         self.store = store
-        self.files = files
+        self.assets = assets
+        self.previewFiles = previewFiles
         self.logger = logger
         queue = JobQueue(limit: configuration.queueLimit)
     }
@@ -58,7 +60,7 @@ final class JobService: Service {
     }
 
     func job(_ id: JobID) async throws -> Job? { try await store.job(id) }
-    func output(_ id: String) async throws -> Output? { try await store.output(id) }
+    func jobs(_ query: JobQuery) async throws -> JobPage { try await store.jobs(query) }
 
     /// Cancels a job wherever it is: at once in the queue, through its worker inside ComfyUI. Does nothing to an ended one.
     func cancel(_ job: Job) async {
@@ -67,6 +69,17 @@ final class JobService: Service {
         } else {
             job.requestCancel()
         }
+    }
+
+    /// Notes which ComfyUI is given the job, before it is.
+    func assign(_ job: Job, to endpoint: String) async {
+        job.assign(to: endpoint)
+    }
+
+    /// Puts a job back that a ComfyUI was given in vain; it is the next of its priority. What the run made does not count, since it will be made again.
+    func putBack(_ job: Job) async {
+        job.returned()
+        queue.putBack(job)
     }
 
     /// Ends a job. All ends come through here.
@@ -89,7 +102,10 @@ final class JobService: Service {
         try await repeating(every: .seconds(30)) {
             let oldest = Date(timeIntervalSinceNow: -self.configuration.retention.seconds)
             let expired = try await self.store.removeEnded(before: oldest, keeping: self.configuration.retainedJobs)
-            for job in expired { await self.files.removeOutputs(of: job) }
+            for job in expired {
+                try await self.assets.remove(outputsOf: job)
+                await self.previewFiles?.remove(of: job.id)
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+import Crypto
 import OrderedCollections
 import OrderedJSON
 
@@ -6,11 +7,18 @@ struct Submission: Sendable {
     private(set) var workflow: Workflow
     /// Nodes whose results are kept, as far as ComfyUI's node list was known.
     let outputNodes: Set<String>
+    /// The assets that the workflow reads.
+    private(set) var inputs: [Input]
     /// Forwarded to ComfyUI, for example `api_key_comfy_org`. Never stored, logged or echoed.
     private(set) var extraData: JSONObject
     /// The caller's own object, given back with the job.
     let metadata: JSONObject?
     let options: Options
+
+    struct Input: Sendable {
+        let place: AssetPlace
+        let asset: Asset
+    }
 
     struct Options: Sendable {
         /// From the start of execution; nil is unlimited.
@@ -19,21 +27,45 @@ struct Submission: Sendable {
         var allowsPartial = false
         /// The job ends, instead of waiting in the queue, when no ComfyUI can be reached for long: somebody blocks for it.
         var failsWhenUnreachable = false
+        /// Within `priorities`; higher runs first.
+        var priority = 0
+
+        static let priorities = -100...100
 
         init() {}
     }
 
-    init(workflow: Workflow, outputNodes: Set<String>, extraData: JSONObject = [:], metadata: JSONObject? = nil, options: Options = Options()) {
+    init(
+        workflow: Workflow, outputNodes: Set<String>, inputs: [Input] = [], extraData: JSONObject = [:], metadata: JSONObject? = nil, options: Options = Options()
+    ) {
         self.workflow = workflow
         self.outputNodes = outputNodes
+        self.inputs = inputs
         self.extraData = extraData
         self.metadata = metadata
         self.options = options
     }
 
+    /// What makes two submissions the same for `Idempotency-Key`: what is run and how, not who pays for it (the contract excludes
+    /// `extra_data`) nor how the request was written.
+    var digest: [UInt8] {
+        let timeout = options.timeout?.components
+        let parts = [
+            workflow.text, metadata.map { JSON.object($0).encoded() } ?? [],
+            Array("\(options.priority) \(options.allowsPartial) \(timeout?.seconds ?? 0) \(timeout?.attoseconds ?? 0)".utf8),
+        ]
+        var hash = SHA256()
+        for part in parts {
+            withUnsafeBytes(of: part.count) { hash.update(bufferPointer: $0) }
+            hash.update(data: part)
+        }
+        return Array(hash.finalize())
+    }
+
     /// What callers may still ask for when the job has ended.
     mutating func keepRecordOnly() {
         workflow.keepTextOnly()
+        inputs = []
         extraData = [:]
     }
 }

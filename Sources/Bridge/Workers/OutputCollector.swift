@@ -16,8 +16,8 @@ struct OutputCollector: Sendable {
 
     let job: Job
     let client: ComfyUIClient
-    let store: any JobStore
-    let files: OutputFiles
+    let assets: AssetService
+    let previewFiles: PreviewFiles?
     let logger: Logger
 
     private var seen: Set<String> = []
@@ -26,11 +26,11 @@ struct OutputCollector: Sendable {
     /// Files that ComfyUI named and does not have.
     private(set) var missing: [FileReference] = []
 
-    init(job: Job, client: ComfyUIClient, store: any JobStore, files: OutputFiles, logger: Logger) {
+    init(job: Job, client: ComfyUIClient, assets: AssetService, previewFiles: PreviewFiles?, logger: Logger) {
         self.job = job
         self.client = client
-        self.store = store
-        self.files = files
+        self.assets = assets
+        self.previewFiles = previewFiles
         self.logger = logger
     }
 
@@ -38,7 +38,7 @@ struct OutputCollector: Sendable {
         switch item {
         case .node(let output): await collect(output)
         case .captured(let node, let contentType, let image): await capture(node: node, contentType: contentType, image: image)
-        case .preview(let preview): await files.writePreview(preview, job: job.id)
+        case .preview(let preview): await previewFiles?.write(preview, job: job.id)
         }
     }
 
@@ -46,6 +46,7 @@ struct OutputCollector: Sendable {
     /// neither a file nor a text is kept as it came.
     private mutating func collect(_ result: Run.NodeOutput) async {
         var others: JSONObject = [:]
+        var hasOutputs = false
         for (key, value) in result.output {
             guard let items = value.array else {
                 others[key] = value
@@ -54,14 +55,17 @@ struct OutputCollector: Sendable {
             var rest: [JSON] = []
             for (index, item) in items.enumerated() {
                 if let file = FileReference(item) {
-                    guard seen.insert("\(result.node)/\(file.type)/\(file.subfolder)/\(file.filename)").inserted else { continue }
-                    await publish(file, node: result.node, key: key)
+                    if seen.insert("\(result.node)/\(file.type)/\(file.subfolder)/\(file.filename)").inserted {
+                        await publish(file, node: result.node, key: key)
+                    }
+                    if !missing.contains(file) { hasOutputs = true }
                 } else if key == "text", let text = item.string {
+                    hasOutputs = true
                     guard seen.insert("\(result.node)/text/\(index)/\(text)").inserted else { continue }
                     await publish(
                         Output(
                             job: job.id, node: result.node, name: "\(result.node)-\(index + 1).txt", kind: .text, contentType: "text/plain; charset=utf-8",
-                            size: text.utf8.count, source: .text(text)))
+                            blob: Blob(text: text)))
                 } else if key != "animated" {  // a flag beside `images`
                     rest.append(item)
                 }
@@ -69,6 +73,7 @@ struct OutputCollector: Sendable {
             if !rest.isEmpty { others[key] = .array(rest) }
         }
         if !others.isEmpty { job.addOther(.object(others), node: result.node) }
+        if hasOutputs, result.isReused { job.markReusedOutputs() }
     }
 
     private mutating func publish(_ file: FileReference, node: String, key: String) async {
@@ -89,7 +94,8 @@ struct OutputCollector: Sendable {
         await publish(
             Output(
                 job: job.id, node: node, name: file.filename, kind: Output.Kind(contentType: contentType, name: file.filename, listedUnder: key),
-                contentType: contentType, size: info?.size.map { Int($0) }, isTemporary: file.type == "temp", source: .comfyUI(client, file)))
+                contentType: contentType, isTemporary: file.type == "temp",
+                blob: Blob(source: .comfyUI(client, file), size: info?.size.map { Int($0) })))
     }
 
     /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy.
@@ -106,9 +112,8 @@ struct OutputCollector: Sendable {
         let safeNode = String(node.map { $0.isLetter || $0.isNumber || "-_".contains($0) ? $0 : "_" })
         let name = "\(safeNode)_\(String(capturedCount).leftPadded(to: 5))_.\(suffix)"
         do {
-            let path = try await files.writeOutput(Array(image.readableBytesView), job: job.id, name: name)
-            await publish(
-                Output(job: job.id, node: node, name: name, kind: .image, contentType: contentType, size: image.readableBytes, source: .file(path: path)))
+            let blob = try await assets.blobs.keep(Array(image.readableBytesView))
+            await publish(Output(job: job.id, node: node, name: name, kind: .image, contentType: contentType, blob: blob))
         } catch {
             logger.error("a result could not be written", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
             job.publish(.log(LogEntry(.error, "A picture of node '\(node)' could not be written to the bridge's disk.", node: node)))
@@ -116,7 +121,7 @@ struct OutputCollector: Sendable {
     }
 
     private mutating func publish(_ output: Output) async {
-        do { try await store.record(output) } catch {
+        do { try await assets.record(output) } catch {
             logger.error("an output could not be stored", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
         }
         publishedCount += 1

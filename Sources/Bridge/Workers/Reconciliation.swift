@@ -4,7 +4,7 @@ import ComfyUI
 
 /// What ComfyUI's books say about a prompt, whatever its events said or failed to say (protocol section 10).
 enum Reconciliation: Sendable {
-    case waiting
+    case waiting(isAnythingRunning: Bool)
     case running
     case finished(outputs: [Run.NodeOutput], Run.Ending)
     /// In neither: deleted by somebody, or lost with a restart.
@@ -15,9 +15,10 @@ enum Reconciliation: Sendable {
     ///   - history: the prompt's entry; nil when there is none.
     init(of promptID: String, queue: QueueSnapshot, history: HistoryEntry?) {
         if let history {
+            let cached = history.cachedNodes
             let outputs = history.outputs.compactMap { node, output -> Run.NodeOutput? in
                 guard let output = output.object, !output.isEmpty else { return nil }
-                return Run.NodeOutput(node: history.displayNodes[node] ?? node, output: output)
+                return Run.NodeOutput(node: history.displayNodes[node] ?? node, output: output, isReused: cached.contains(node))
             }
             switch history.outcome {
             case .succeeded: self = .finished(outputs: outputs, .succeeded)
@@ -27,9 +28,18 @@ enum Reconciliation: Sendable {
         } else if queue.running.contains(where: { $0.promptID == promptID }) {
             self = .running
         } else if queue.pending.contains(where: { $0.promptID == promptID }) {
-            self = .waiting
+            self = .waiting(isAnythingRunning: !queue.running.isEmpty)
         } else {
             self = .absent
+        }
+    }
+}
+
+extension HistoryEntry {
+    /// The nodes that ComfyUI took from its cache.
+    fileprivate var cachedNodes: Set<String> {
+        messages.reduce(into: []) { nodes, message in
+            if case .executionCached(_, let cached, _) = message { nodes.formUnion(cached) }
         }
     }
 }

@@ -27,10 +27,25 @@ import Testing
 
     @Test("Prefer says how long to block", arguments: [
         ("", nil), ("respond-async", .zero), ("wait=5", .seconds(5)), ("wait=0", .zero), ("respond-async, wait=10", .seconds(10)),
-        ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)),
+        ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)), (";", nil), ("=", nil), (" ;wait=1, =;=", nil),
     ] as [(String, Duration?)])
     func prefer(_ header: String, _ expected: Duration?) throws {
         #expect(try Prefer(Request(headers: ["Prefer": header])).wait == expected)
+    }
+
+    @Test("Of Prefer is said to be applied what is known", arguments: [
+        ("", nil), ("return=minimal", nil), ("wait=5", "wait=5"), ("respond-async, wait=10", "respond-async, wait=10"), ("RESPOND-ASYNC;x=1", "respond-async"),
+        ("wait=\"03\", return=minimal", "wait=3"),
+    ] as [(String, String?)])
+    func applied(_ header: String, _ expected: String?) throws {
+        #expect(try Prefer(Request(headers: ["Prefer": header])).applied == expected)
+    }
+
+    @Test("Whole numbers are checked", arguments: [("7", 7), ("-100", -100), ("100", 100), ("101", nil), ("1.0", nil), ("x", nil), ("", nil), (nil, 50)] as [(String?, Int?)])
+    func integer(_ text: String?, _ expected: Int?) {
+        let request = Request(query: text.map { [(name: "n", value: $0)] } ?? [])
+        let value = try? request.integer("n", default: 50, in: -100...100)
+        #expect(value == expected)
     }
 
     @Test("A wait that is none is refused", arguments: ["wait", "wait=", "wait=abc", "wait=-1", "wait=1.5", "wait=99999999"])

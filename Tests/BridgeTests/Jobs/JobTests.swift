@@ -1,3 +1,4 @@
+import Foundation
 import OrderedCollections
 import OrderedJSON
 import Synchronization
@@ -6,9 +7,9 @@ import Testing
 @testable import Bridge
 
 extension Submission {
-    static func sample(_ options: Options = Options()) throws -> Submission {
+    static func sample(_ options: Options = Options(), metadata: JSONObject? = nil) throws -> Submission {
         let graph: JSON = ["1": ["class_type": "EmptyImage", "inputs": [:]], "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0]]]]
-        return Submission(workflow: try Workflow(checking: graph), outputNodes: ["2"], options: options)
+        return Submission(workflow: try Workflow(checking: graph), outputNodes: ["2"], metadata: metadata, options: options)
     }
 }
 
@@ -21,7 +22,7 @@ final class Counter: Sendable {
 
 @Suite struct JobTests {
     private func output(_ job: Job, _ name: String) -> Output {
-        Output(job: job.id, node: "2", name: name, kind: .text, contentType: "text/plain", size: 1, source: .text("x"))
+        Output(job: job.id, node: "2", name: name, kind: .text, contentType: "text/plain", blob: Blob(text: "x"))
     }
 
     @Test func outputsComeBeforeTheTerminalStatusAndNothingAfterIt() throws {
@@ -73,14 +74,57 @@ final class Counter: Sendable {
 
     @Test(.timeLimit(.minutes(1))) func waitersReturnAtTheEndOrWhenCancelled() async throws {
         let job = Job(submission: try .sample())
-        let patient = Task { await job.waitUntilOver() }
-        let impatient = Task { await job.waitUntilOver() }
+        let patient = Task { await job.wait(until: \.isTerminal) }
+        let impatient = Task { await job.wait(until: \.isTerminal) }
         impatient.cancel()
         await impatient.value
         #expect(job.status == .queued)
         job.finish(.canceled)
         await patient.value
-        await job.waitUntilOver()
+        await job.wait(until: { _ in false })
+    }
+
+    /// What a waiter is asked about, in order: its job's status when it comes, then every other one, and nothing else.
+    @Test(.timeLimit(.minutes(1))) func waitersAreAskedAboutEveryChangeOfTheStatusOnly() async throws {
+        let job = Job(submission: try .sample())
+        let asked = Mutex<[JobStatus]>([])
+        let waiter = Task {
+            await job.wait { status in
+                asked.withLock { $0.append(status) }
+                return status == .canceling
+            }
+        }
+        while asked.withLock({ $0.isEmpty }) { await Task.yield() }
+        job.moved(toQueuePosition: 3)
+        job.publish(.log(LogEntry(.info, "a")))
+        job.started()
+        job.add(output(job, "a"))
+        #expect(asked.withLock { $0 } == [.queued, .running])
+        job.requestCancel()
+        await waiter.value
+        #expect(asked.withLock { $0 } == [.queued, .running, .canceling])
+    }
+
+    @Test(.timeLimit(.minutes(1)), arguments: [Duration.zero, .milliseconds(1)]) func aWaitHasALimit(_ limit: Duration) async throws {
+        let job = Job(submission: try .sample())
+        await job.wait(atMost: limit) { _ in false }
+        #expect(job.status == .queued)
+        let waiter = Task { await job.wait(atMost: .seconds(3600)) { $0 == .running } }
+        job.started()
+        await waiter.value
+    }
+
+    @Test func theTimeOfTheLastChangeIsTheStatussOwn() throws {
+        let job = Job(submission: try .sample(), createdAt: Date(timeIntervalSince1970: 1))
+        #expect(job.snapshot.statusChangedAt == job.createdAt)
+        job.moved(toQueuePosition: 3)
+        #expect(job.snapshot.statusChangedAt == job.createdAt)
+        job.started()
+        #expect(job.snapshot.statusChangedAt == job.snapshot.startedAt)
+        job.requestCancel()
+        #expect(job.snapshot.statusChangedAt >= job.snapshot.startedAt ?? .distantFuture)
+        job.finish(.canceled)
+        #expect(job.snapshot.statusChangedAt == job.snapshot.completedAt)
     }
 
     @Test func anEndedJobKeepsItsTextAndNoSecret() throws {
@@ -115,75 +159,14 @@ final class Counter: Sendable {
     @Test func whatALostRunMadeDoesNotCount() throws {
         let job = Job(submission: try .sample())
         job.add(output(job, "orphan"))
-        #expect(job.countLostRun() == 1)
+        job.markReusedOutputs()
+        #expect(job.snapshot.hasReusedOutputs)
+        #expect(job.count(.lost(.killed), on: "http://a").lost == 1)
+        job.returned()
         #expect(job.snapshot.outputs.isEmpty)
-        #expect(job.countLostRun() == 2)
-    }
-}
-
-@Suite struct JobQueueTests {
-    @Test func isFirstComeFirstServedAndBounded() throws {
-        let queue = JobQueue(limit: 2)
-        let jobs = try (0..<3).map { _ in Job(submission: try .sample()) }
-        try queue.add(jobs[0])
-        try queue.add(jobs[1])
-        #expect(throws: JobQueue.Full.self) { try queue.add(jobs[2]) }
-        #expect(jobs.map(\.snapshot.queuePosition) == [0, 1, nil])
-        #expect(queue.take(isSecond: false) === jobs[0])
-        #expect(jobs[1].snapshot.queuePosition == 0)
-        #expect(queue.take(isSecond: false) === jobs[1])
-        #expect(queue.take(isSecond: false) == nil)
-    }
-
-    @Test func whatIsPutBackIsNextEvenWhenFull() throws {
-        let queue = JobQueue(limit: 1)
-        let (first, second) = (Job(submission: try .sample()), Job(submission: try .sample()))
-        try queue.add(second)
-        queue.putBack(first)
-        #expect(queue.take(isSecond: false) === first)
-        #expect(queue.take(isSecond: false) === second)
-    }
-
-    @Test func aSecondJobIsLeftToAnIdleWorker() throws {
-        let queue = JobQueue(limit: 9)
-        try queue.add(Job(submission: try .sample()))
-        let idle = JobQueue(limit: 1)
-        queue.setIdle(true, worker: ObjectIdentifier(idle))
-        #expect(queue.take(isSecond: true) == nil)
-        queue.setIdle(false, worker: ObjectIdentifier(idle))
-        #expect(queue.take(isSecond: true) != nil)
-    }
-
-    @Test func onlyBlockedJobsFailWhenComfyUIIsAway() throws {
-        let queue = JobQueue(limit: 9)
-        var options = Submission.Options()
-        options.failsWhenUnreachable = true
-        let (blocked, patient) = (Job(submission: try .sample(options)), Job(submission: try .sample()))
-        try queue.add(blocked)
-        try queue.add(patient)
-        #expect(queue.removeAll(where: \.submission.options.failsWhenUnreachable).map(\.id) == [blocked.id])
-        #expect(patient.snapshot.queuePosition == 0)
-        #expect(!queue.remove(blocked))
-        #expect(queue.remove(patient))
-    }
-}
-
-@Suite struct IdempotencyKeysTests {
-    @Test func aKeyIsGrantedOnce() {
-        let keys = IdempotencyKeys()
-        let job = JobID()
-        guard case .granted = keys.claim("k", digest: [1]), case .busy = keys.claim("k", digest: [1]) else { Issue.record("not claimed"); return }
-        keys.settle("k", job: job)
-        guard case .used(job, sameBody: true) = keys.claim("k", digest: [1]), case .used(job, sameBody: false) = keys.claim("k", digest: [2]) else {
-            Issue.record("not recognised")
-            return
-        }
-    }
-
-    @Test func aReleasedKeyIsFree() {
-        let keys = IdempotencyKeys()
-        guard case .granted = keys.claim("k", digest: [1]) else { Issue.record("not claimed"); return }
-        keys.release("k")
-        guard case .granted = keys.claim("k", digest: [2]) else { Issue.record("not free"); return }
+        #expect(!job.snapshot.hasReusedOutputs)
+        let attempts = job.count(.lost(.running), on: "http://a")
+        #expect(attempts.lost == 2)
+        #expect(attempts.kills == 1)
     }
 }

@@ -144,6 +144,8 @@ struct Replay {
     /// `node/type/subfolder/filename`, each once, as the collector has it.
     var files: OrderedSet<String> = []
     var texts: [String] = []
+    /// Nodes with results that an earlier run made.
+    var reusedNodes: OrderedSet<String> = []
     var actionsAfterEnd = 0
 
     mutating func perform(_ actions: [Run.Action]) {
@@ -166,6 +168,7 @@ struct Replay {
     }
 
     private mutating func collect(_ output: Run.NodeOutput) {
+        if output.isReused { reusedNodes.append(output.node) }
         for (key, value) in output.output {
             for item in value.array ?? [] {
                 if let file = FileReference(item) {

@@ -93,6 +93,33 @@ import Testing
         }
     }
 
+    @Test("Knows what comes from ComfyUI's cache, from the socket as from history", arguments: [
+        ("cached_full", [[], ["3"]]), ("cached_partial", [[], []]), ("v0.25/cached_full", [[], ["3"]]), ("v0.25/cached_partial", [[], []]),
+        ("v0.25/cache_ram_pressure", [[], [], []]), ("v0.25/intermediate_output", [[], ["2", "4"], ["2"]]), ("subgraph_expansion", [[], ["6"], []]),
+        ("v0.25/subgraph_expansion", [[], ["6"], []]), ("save_image_websocket", [[], []]),
+    ] as [(String, [[String]])])
+    func reused(_ name: String, _ expected: [[String]]) throws {
+        let traffic = try RecordedTraffic(name)
+        #expect(try traffic.prompts.map { try traffic.replay($0).reusedNodes.sorted() } == expected)
+        let fromHistory = try traffic.prompts.map { prompt -> [String] in
+            var replay = Replay(run: Run(workflow: try Workflow(checking: prompt.graph), outputNodes: [], marksPreviews: false))
+            replay.run.lostTouch()
+            replay.perform(replay.run.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: traffic.history(of: prompt))))
+            return replay.reusedNodes.sorted()
+        }
+        #expect(fromHistory == expected)
+    }
+
+    @Test("A node that was not seen to run is known to be reused only if nothing was missed", arguments: [(false, ["3"]), (true, [])])
+    func unseen(_ hasGap: Bool, _ expected: [String]) throws {
+        let graph: JSON = ["3": ["class_type": "SaveImage", "inputs": [:]]]
+        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["3"], marksPreviews: true))
+        replay.perform(replay.run.received(.executionStart(promptID: "p", timestamp: nil)))
+        if hasGap { replay.run.lostTouch() }
+        replay.perform(replay.run.received(.executed(promptID: "p", node: "3", displayNode: "3", output: ["images": [["filename": "a.png"]]])))
+        #expect(replay.reusedNodes.elements == expected)
+    }
+
     @Test("After a reconnect only history is believed", arguments: ["reconnect_mid_run", "reconnect_overlap", "v0.25/reconnect_mid_run"])
     func gap(_ name: String) throws {
         let traffic = try RecordedTraffic(name)

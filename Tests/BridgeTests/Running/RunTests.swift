@@ -154,11 +154,46 @@ import Testing
             #expect(second.status == 200)
             #expect(try first.json["id"] == second.json["id"])
             #expect(simulator.statistics.promptsAccepted == 1)
-            let other = try await bridge.run(Graph.picture(seed: 2), key)
-            #expect(other.status == 422)
-            #expect(other.errorCode == "idempotency_key_reuse")
+            // Written otherwise, and paid by somebody else: the same submission.
+            let wrapped: JSON = ["extra_data": ["api_key_comfy_org": "k"], "workflow": Graph.picture()]
+            let third = try await bridge.send(.POST, "/run", key, body: Array("\n \(wrapped.text)".utf8))
+            #expect(try first.json["id"] == third.json["id"])
+            for (graph, query) in [(Graph.picture(seed: 2), ""), (Graph.picture(), "?priority=1"), (Graph.picture(), "?timeout=60"), (Graph.picture(), "?partial=allow")] {
+                let other = try await bridge.run(graph, query: query, key)
+                #expect(other.status == 422)
+                #expect(other.errorCode == "idempotency_key_reuse")
+            }
             let resource = try await bridge.send(.POST, "/api/v2/jobs", key, body: (["workflow": Graph.picture()] as JSON).encoded())
             #expect(resource.errorCode == "idempotency_key_reuse")
+        }
+    }
+
+    @Test func aKeyIsOnlyUsedUpByARequestThatMadeAJob() async throws {
+        try await withBridge(["--queue-limit", "1"]) { bridge, simulator in
+            func submit(_ workflow: JSON, _ key: String) async throws -> RunningBridge.Answer {
+                try await bridge.send(.POST, "/api/v2/jobs", [("Idempotency-Key", key)], body: (["workflow": workflow] as JSON).encoded())
+            }
+            let invalid = try await submit(["1": ["class_type": "Nope", "inputs": [:]]], "k-1")
+            #expect(invalid.errorCode == "invalid_workflow")
+            var jobs: [String] = []
+            for seed in 1...2 {
+                let answer = try await submit(Graph.delay(milliseconds: 600_000, seed: seed), "k-\(seed)")
+                #expect(answer.status == 201)
+                jobs.append(try answer.json["id"]?.string ?? "")
+                while simulator.statistics.promptsAccepted < seed { await Task.yield() }
+            }
+            let third = try await submit(Graph.picture(), "k-3")
+            #expect(third.status == 201)
+            let full = try await submit(Graph.picture(), "k-4")
+            #expect(full.errorCode == "queue_full")
+            for id in jobs { _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel") }
+            try await bridge.events(of: try third.json["id"]?.string ?? "")
+            let retried = try await submit(Graph.picture(), "k-4")
+            #expect(retried.status == 201)
+            // Single use: of the resource API no answer is given twice.
+            let again = try await submit(Graph.picture(), "k-4")
+            #expect(again.status == 422)
+            #expect(again.errorCode == "idempotency_key_reuse")
         }
     }
 

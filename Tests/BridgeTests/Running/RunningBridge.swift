@@ -45,8 +45,11 @@ struct RunningBridge: Sendable {
     }
 
     /// Submits without waiting; the job's id.
-    func submit(_ workflow: JSON, query: String = "") async throws -> String {
-        let answer = try await send(.POST, "/api/v2/jobs\(query)", body: (["workflow": workflow] as JSON).encoded())
+    ///
+    /// - Parameter members: of the body, beside the workflow.
+    func submit(_ workflow: JSON, query: String = "", _ members: JSONObject = [:]) async throws -> String {
+        let body = members.merging(["workflow": workflow]) { _, workflow in workflow }
+        let answer = try await send(.POST, "/api/v2/jobs\(query)", body: JSON.object(body).encoded())
         return try answer.json["id"]?.string ?? "none: \(String(decoding: answer.body, as: UTF8.self))"
     }
 
@@ -105,12 +108,20 @@ extension String {
     }
 }
 
+extension Logger {
+    static var errorsOnly: Logger {
+        var logger = Logger(label: "test") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = .error
+        return logger
+    }
+}
+
 /// Runs the body with a bridge in front of the ComfyUIs at the given ports, ready to take jobs unless told otherwise.
-func withBridge(_ ports: [Int], _ flags: [String] = [], waitUntilReady: Bool = true, _ body: (RunningBridge) async throws -> Void) async throws {
+func withBridge(
+    _ ports: [Int], _ flags: [String] = [], waitUntilReady: Bool = true, logger: Logger = .errorsOnly, _ body: (RunningBridge) async throws -> Void
+) async throws {
     let arguments = ["--port", "0"] + ports.flatMap { ["--comfyui", "http://127.0.0.1:\($0)"] } + flags
     let configuration = try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: arguments, environment: [:]))
-    var logger = Logger(label: "test") { StreamLogHandler.standardError(label: $0) }
-    logger.logLevel = .error
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: client, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)

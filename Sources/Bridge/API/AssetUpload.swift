@@ -1,0 +1,141 @@
+import Foundation
+import MicroHTTP
+import OrderedCollections
+import OrderedJSON
+
+/// What a caller uploads: the bytes, on disk by now, and what it says about them.
+struct AssetUpload {
+    let writer: BlobWriter
+    let description: AssetService.Description
+
+    /// Bytes of one text part; none of those known needs more.
+    private static let textLimit = 8192
+
+    /// Reads the form to its end. Parts may come in any order.
+    init(reading form: FormUpload, into blobs: BlobStore) async throws {
+        var writer: BlobWriter?
+        var texts: [String: [[UInt8]]] = [:]
+        var part = ""
+        var filename: String?
+        var partType: String?
+        do {
+            for try await element in form {
+                switch element {
+                case .part(let name, let partFilename, let contentType) where name == "file":
+                    guard writer == nil else { throw APIError.invalidRequest("file", "There are several parts named 'file'; upload one file at a time.") }
+                    part = name
+                    (filename, partType) = (partFilename, contentType)
+                    writer = try blobs.makeWriter()
+                case .part(let name, _, _):
+                    part = name
+                    texts[name, default: []].append([])
+                case .bytes(let bytes) where part == "file":
+                    try await writer?.write(bytes)
+                case .bytes(let bytes):
+                    var values = texts[part] ?? [[]]
+                    guard values[values.count - 1].count + bytes.count <= Self.textLimit else {
+                        throw APIError.invalidRequest(part, "The part '\(part.prefix(100))' has more than \(Self.textLimit) bytes; the file belongs into the part named 'file'.")
+                    }
+                    values[values.count - 1] += bytes
+                    texts[part] = values
+                }
+            }
+        } catch let error as FormUploadError {
+            throw APIError(error)
+        } catch let error as StorageError {
+            throw APIError(error)
+        }
+        guard let writer else { throw APIError.invalidRequest("file", "The part 'file' is missing; send it for example with curl -F file=@photo.png.") }
+        let fields = texts.mapValues { $0.map { String(decoding: $0, as: UTF8.self) } }
+        func text(_ name: String) -> String? { fields[name]?.first.flatMap { $0.isEmpty ? nil : $0 } }
+        if let expected = text("expected_hash") {
+            let expected = try AssetMembers.hash(expected, field: "expected_hash")
+            guard writer.hash == expected else { throw APIError.hashMismatch(expected: expected, actual: writer.hash) }
+        }
+        guard let path = text("file_path") ?? filename else {
+            throw APIError.invalidRequest("file_path", "The part 'file_path' is missing; it says what the file is called, for example photo.png.")
+        }
+        let lifetime = try text("expires_in").map { text in
+            guard let seconds = Int(text) else { throw AssetMembers.invalidLifetime }
+            return try AssetMembers.lifetime(seconds)
+        }
+        self.writer = writer
+        description = AssetService.Description(
+            filePath: try AssetMembers.path(path), contentType: try AssetMembers.contentType(text("content_type") ?? partType ?? "application/octet-stream"),
+            tags: try AssetMembers.tags(fields["tags"] ?? []), lifetime: lifetime)
+    }
+}
+
+/// The members of a request about an asset, each checked.
+struct AssetMembers {
+    let hash: ContentHash
+    let filePath: String?
+    let tags: [String]
+    let lifetime: Duration?
+
+    /// Reads the body of `from-hash`.
+    init(_ request: Request) throws {
+        guard let members = try request.json(#"Send {"hash": "blake3:…"}."#).object else {
+            throw APIError.invalidRequest("hash", #"The body must be an object: {"hash": "blake3:…", "file_path": "photo.png"}."#)
+        }
+        for name in members.keys where !["hash", "file_path", "tags", "expires_in"].contains(name) {
+            throw APIError.invalidRequest(name, "'\(name.prefix(100))' is not known; possible are hash, file_path, tags and expires_in.")
+        }
+        hash = try Self.hash(members["hash"]?.string ?? "", field: "hash")
+        switch members["file_path"] {
+        case nil, .null: filePath = nil
+        case .string(let text): filePath = try Self.path(text)
+        case let other?: throw APIError.invalidRequest("file_path", "'file_path' is \(other.kindInWords); it must be a string.")
+        }
+        switch members["tags"] {
+        case nil, .null: tags = []
+        case .array(let elements):
+            tags = try Self.tags(
+                elements.map { element in
+                    guard let tag = element.string else { throw APIError.invalidRequest("tags", "'tags' holds \(element.kindInWords); it must be an array of strings.") }
+                    return tag
+                })
+        case let other?: throw APIError.invalidRequest("tags", "'tags' is \(other.kindInWords); it must be an array of strings.")
+        }
+        switch members["expires_in"] {
+        case nil, .null: lifetime = nil
+        case let value?:
+            guard let seconds = value.int else { throw Self.invalidLifetime }
+            lifetime = try Self.lifetime(seconds)
+        }
+    }
+
+    static func hash(_ text: String, field: String) throws -> ContentHash {
+        guard let hash = ContentHash(text) else {
+            throw APIError.invalidRequest(field, "'\(field)' is '\(text.prefix(100))'; it must be blake3: and 64 hexadecimal digits.")
+        }
+        return hash
+    }
+
+    static func path(_ text: String) throws -> String {
+        do { return try AssetPath.checked(text) } catch {
+            throw APIError.invalidRequest("file_path", "'file_path' is '\(text.prefix(100))': \(error.reason).")
+        }
+    }
+
+    static func contentType(_ text: String) throws -> String {
+        guard text.wholeMatch(of: #/[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;[\x20-\x7E\t]*)?/#) != nil, text.utf8.count <= 255 else {
+            throw APIError.invalidRequest("content_type", "'content_type' is '\(text.prefix(100))'; write a media type such as image/png.")
+        }
+        return text
+    }
+
+    static func tags(_ tags: [String]) throws -> [String] {
+        guard tags.count <= 64, tags.allSatisfy({ (1...256).contains($0.utf8.count) }) else {
+            throw APIError.invalidRequest("tags", "There may be 64 tags of 1 to 256 bytes each.")
+        }
+        return tags
+    }
+
+    static func lifetime(_ seconds: Int) throws -> Duration {
+        guard (60...604_800).contains(seconds) else { throw invalidLifetime }
+        return .seconds(seconds)
+    }
+
+    static let invalidLifetime = APIError.invalidRequest("expires_in", "'expires_in' must be a whole number of seconds from 60 to 604800.")
+}

@@ -1,0 +1,168 @@
+import ComfyUI
+import Foundation
+import Logging
+import NIOCore
+import ServiceLifecycle
+import Synchronization
+
+/// The front door to assets: mint, find, delete; and the clean-up behind them.
+final class AssetService: Service {
+    /// What a caller says about bytes that it uploads, or that are here already.
+    struct Description: Sendable {
+        /// Checked by `AssetPath`.
+        var filePath: String
+        var contentType: String
+        var tags: [String] = []
+        /// Instead of the configured retention.
+        var lifetime: Duration?
+    }
+
+    enum DeletionError: Error {
+        case notFound
+        case inUse
+    }
+
+    let blobs: BlobStore
+    private let store: any AssetStore
+    /// How long an upload is kept; nil is for ever.
+    private let retention: Duration?
+    /// The assets that jobs which are not over read.
+    private let inUse: @Sendable () async throws -> Set<String>
+    private let logger: Logger
+    /// Assets whose hash somebody asked for, one after the other.
+    private let unhashed: AsyncStream<Asset>
+    private let hashRequests: AsyncStream<Asset>.Continuation
+    private let beingHashed = Mutex<Set<String>>([])
+
+    init(store: any AssetStore, blobs: BlobStore, retention: Duration?, inUse: @escaping @Sendable () async throws -> Set<String>, logger: Logger) {
+        self.store = store
+        self.blobs = blobs
+        self.retention = retention
+        self.inUse = inUse
+        self.logger = logger
+        // Who asks again after a place was lost is served then.
+        (unhashed, hashRequests) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(1000))
+    }
+
+    func asset(_ id: String) async throws -> Asset? { try await store.asset(id) }
+    func asset(withHash hash: ContentHash) async throws -> Asset? { try await store.asset(withHash: hash) }
+    func upload(at filePath: String) async throws -> Asset? { try await store.upload(at: filePath) }
+
+    // MARK: Making
+
+    /// Keeps an output of a job, so that its id resolves.
+    func record(_ output: Output) async throws { try await store.insert(output.asset) }
+
+    /// Makes an asset of what was written.
+    ///
+    /// - Returns: also whether the bytes are new here.
+    func mint(_ writer: BlobWriter, _ description: Description) async throws -> (asset: Asset, isNew: Bool) {
+        let (blob, isNew) = try await blobs.keep(writer)
+        return (try await insert(description, over: blob), isNew)
+    }
+
+    /// Makes an asset over bytes that are here already.
+    ///
+    /// - Returns: the asset, which is not new when the same was there; nil when the bytes are not here.
+    func mint(fromHash hash: ContentHash, filePath: String?, tags: [String], lifetime: Duration?) async throws -> (asset: Asset, isNew: Bool)? {
+        guard let known = try await store.asset(withHash: hash) else { return nil }
+        let description = Description(filePath: filePath ?? known.filePath, contentType: known.contentType, tags: tags, lifetime: lifetime)
+        let wanted = asset(description, over: known.blob)
+        if let same = try await store.upload(like: wanted) {
+            // Named again: it stays longer, never shorter.
+            guard let deadline = same.expiresAt, wanted.expiresAt.map({ $0 > deadline }) ?? true else { return (same, false) }
+            var renewed = same
+            renewed.expiresAt = wanted.expiresAt
+            try await store.insert(renewed)
+            return (renewed, false)
+        }
+        guard let blob = blobs.retain(hash) ?? (known.blob.isStored ? nil : known.blob) else { return nil }
+        return (try await insert(description, over: blob), true)
+    }
+
+    private func insert(_ description: Description, over blob: Blob) async throws -> Asset {
+        let asset = asset(description, over: blob)
+        do { try await store.insert(asset) } catch {
+            blobs.release(blob)
+            throw error
+        }
+        return asset
+    }
+
+    private func asset(_ description: Description, over blob: Blob) -> Asset {
+        let now = Date()
+        return Asset(
+            blob: blob, filePath: description.filePath, contentType: description.contentType, tags: description.tags, createdAt: now,
+            expiresAt: (description.lifetime ?? retention).map { now.addingTimeInterval($0.seconds) })
+    }
+
+    // MARK: Hashes
+
+    /// Has the hash of an asset computed, if it is not known; who asks for the asset again will see it.
+    func findHash(of asset: Asset) {
+        guard asset.blob.hash == nil, beingHashed.withLock({ $0.insert(asset.id).inserted }) else { return }
+        if case .enqueued = hashRequests.yield(asset) { return }
+        _ = beingHashed.withLock { $0.remove(asset.id) }
+    }
+
+    private func hash(_ asset: Asset) async {
+        defer { _ = beingHashed.withLock { $0.remove(asset.id) } }
+        guard asset.blob.hash == nil, case .comfyUI(let client, let file) = asset.blob.source else { return }
+        do {
+            let download = try await client.view(file)
+            guard download.status == 200 else { return }
+            var hasher = BLAKE3()
+            var size = 0
+            for try await piece in download.body {
+                piece.withUnsafeReadableBytes { hasher.update($0) }
+                size += piece.readableBytes
+            }
+            // Somebody may have put another file in its place.
+            guard size == asset.blob.size ?? size else { return }
+            asset.blob.hash = hasher.contentHash
+            try await store.recordHash(of: asset)
+        } catch {
+            logger.debug("the hash of an asset could not be computed", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Removing
+
+    /// Deletes an upload. Outputs belong to their job and go with it.
+    func delete(_ id: String) async throws {
+        guard let asset = try await store.asset(id) else { throw DeletionError.notFound }
+        guard asset.job == nil, try await !inUse().contains(id) else { throw DeletionError.inUse }
+        guard try await remove(id) else { throw DeletionError.notFound }
+    }
+
+    /// Removes the outputs of a job that is forgotten.
+    func remove(outputsOf job: Job) async throws {
+        for output in job.snapshot.outputs { try await remove(output.asset.id) }
+    }
+
+    @discardableResult
+    private func remove(_ id: String) async throws -> Bool {
+        guard let asset = try await store.remove(id) else { return false }
+        blobs.release(asset.blob)
+        return true
+    }
+
+    /// Computes hashes that were asked for and removes what has expired, until shut down.
+    func run() async throws {
+        try await withThrowingDiscardingTaskGroup { group in
+            group.addTask { for await asset in self.unhashed.cancelOnGracefulShutdown() { await self.hash(asset) } }
+            group.addTask { try await repeating(every: .seconds(30)) { try await self.removeExpired() } }
+        }
+    }
+
+    private func removeExpired() async throws {
+        let expired = try await store.expired(before: Date())
+        guard !expired.isEmpty else { return }
+        let needed = try await inUse()
+        for asset in expired where !needed.contains(asset.id) { try await remove(asset.id) }
+    }
+}
+
+extension Blob {
+    fileprivate var isStored: Bool { if case .stored = source { true } else { false } }
+}

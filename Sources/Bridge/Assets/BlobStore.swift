@@ -1,0 +1,179 @@
+import Foundation
+import Glibc
+import Logging
+import NIOPosix
+import Synchronization
+
+/// Bytes on this machine's disk, each content once, under its hash: uploads, and results that came over ComfyUI's socket and are nowhere else.
+///
+/// Every asset over a blob holds one reference; the file goes with the last. Any thread.
+final class BlobStore: Sendable {
+    private struct Entry {
+        let blob: Blob
+        var references: Int
+    }
+
+    private let directory: URL
+    private let isTemporary: Bool
+    private let logger: Logger
+    private let entries = Mutex<[ContentHash: Entry]>([:])
+
+    /// - Parameter directory: where the folder `blobs` is made; nil makes a temporary one, which `removeTemporaryDirectory` removes.
+    init(directory: String?, logger: Logger) throws {
+        let parent =
+            directory.map { URL(fileURLWithPath: $0, isDirectory: true) }
+            ?? FileManager.default.temporaryDirectory.appendingPathComponent("comfy-bridge-\(JobID.makeUUID())", isDirectory: true)
+        self.directory = parent.appendingPathComponent("blobs", isDirectory: true)
+        isTemporary = directory == nil
+        self.logger = logger
+        try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
+    }
+
+    /// A place for bytes that are still arriving.
+    func makeWriter() throws(StorageError) -> BlobWriter {
+        try BlobWriter(path: directory.appendingPathComponent("\(JobID.makeUUID()).part").path)
+    }
+
+    /// Keeps what was written, under its hash, with one reference for the caller.
+    ///
+    /// - Returns: also whether the content is new here.
+    func keep(_ writer: BlobWriter) async throws(StorageError) -> (blob: Blob, isNew: Bool) {
+        let (hash, size) = writer.summary
+        let folder = directory.appendingPathComponent(String(hash.digits.prefix(2)), isDirectory: true)
+        let file = folder.appendingPathComponent(String(hash.digits))
+        return try await onFileThread { () throws(StorageError) in
+            try self.entries.withLock { entries throws(StorageError) in
+                if let entry = entries[hash] {
+                    entries[hash]!.references += 1
+                    writer.discard()
+                    return (entry.blob, false)
+                }
+                guard mkdir(folder.path, 0o755) == 0 || errno == EEXIST else { throw StorageError(errno) }
+                try writer.move(to: file.path)
+                let blob = Blob(source: .stored(path: file.path), size: size, hash: hash)
+                entries[hash] = Entry(blob: blob, references: 1)
+                return (blob, true)
+            }
+        }
+    }
+
+    func keep(_ bytes: [UInt8]) async throws(StorageError) -> Blob {
+        let writer = try makeWriter()
+        try await writer.write(bytes)
+        return try await keep(writer).blob
+    }
+
+    /// One more reference to a content that is here; nil when it is not.
+    func retain(_ hash: ContentHash) -> Blob? {
+        entries.withLock { entries in
+            guard let entry = entries[hash] else { return nil }
+            entries[hash]!.references += 1
+            return entry.blob
+        }
+    }
+
+    /// One reference less. Does nothing for bytes that are kept elsewhere.
+    func release(_ blob: Blob) {
+        guard case .stored(let path) = blob.source, let hash = blob.hash else { return }
+        entries.withLock { entries in
+            guard let entry = entries[hash] else { return }
+            if entry.references > 1 {
+                entries[hash]!.references -= 1
+                return
+            }
+            entries[hash] = nil
+            if unlink(path) != 0 { logger.warning("a file could not be removed", metadata: ["path": "\(path)", "error": "\(StorageError(errno))"]) }
+        }
+    }
+
+    func removeTemporaryDirectory() {
+        guard isTemporary else { return }
+        do { try FileManager.default.removeItem(at: directory.deletingLastPathComponent()) } catch {
+            logger.warning("the temporary folder could not be removed", metadata: ["path": "\(directory.path)", "error": "\(error)"])
+        }
+    }
+}
+
+/// Bytes on their way to disk, hashed as they come. What is not kept is removed.
+final class BlobWriter: Sendable {
+    private struct State {
+        var path: String?
+        var hasher = BLAKE3()
+        var size = 0
+    }
+
+    private let descriptor: Int32
+    private let state: Mutex<State>
+
+    fileprivate init(path: String) throws(StorageError) {
+        descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw StorageError(errno) }
+        state = Mutex(State(path: path))
+    }
+
+    deinit {
+        close(descriptor)
+        discard()
+    }
+
+    /// Removes what was written, unless it is kept.
+    fileprivate func discard() {
+        state.withLock { state in
+            if let path = state.path.take() { unlink(path) }
+        }
+    }
+
+    /// Returns when the bytes are with the operating system.
+    func write(_ bytes: [UInt8]) async throws(StorageError) {
+        try await onFileThread { () throws(StorageError) in
+            try self.state.withLock { state throws(StorageError) in
+                state.hasher.update(bytes)
+                state.size += bytes.count
+                let failure = bytes.withUnsafeBytes { Self.write($0, to: self.descriptor) }
+                if failure != 0 { throw StorageError(failure) }
+            }
+        }
+    }
+
+    /// Returns `errno`, 0 when all is written.
+    private static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Int32 {
+        var rest = bytes
+        while !rest.isEmpty {
+            let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
+            if count > 0 { rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count)) } else if errno != EINTR { return errno }
+        }
+        return 0
+    }
+
+    fileprivate var summary: (hash: ContentHash, size: Int) {
+        state.withLock { ($0.hasher.contentHash, $0.size) }
+    }
+
+    /// What was written so far.
+    var hash: ContentHash { summary.hash }
+
+    fileprivate func move(to target: String) throws(StorageError) {
+        try state.withLock { state throws(StorageError) in
+            guard let path = state.path, rename(path, target) == 0 else { throw StorageError(errno) }
+            state.path = nil
+        }
+    }
+}
+
+/// The disk does not take or give what it should.
+enum StorageError: Error, Equatable {
+    case full
+    /// In words of the operating system.
+    case failed(String)
+
+    init(_ code: Int32) {
+        self = [ENOSPC, EDQUOT, EFBIG].contains(code) ? .full : .failed(String(cString: strerror(code)))
+    }
+}
+
+/// Runs what waits for a disk on a thread that may wait.
+private func onFileThread<Result: Sendable>(_ body: @escaping @Sendable () throws(StorageError) -> Result) async throws(StorageError) -> Result {
+    do { return try await NIOThreadPool.singleton.runIfActive(body) } catch {
+        throw error as? StorageError ?? .failed("\(error)")
+    }
+}

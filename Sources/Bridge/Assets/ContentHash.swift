@@ -1,0 +1,27 @@
+/// What bytes are called by their content: `blake3:` and 64 hexadecimal digits, the form of the Comfy API v2.
+struct ContentHash: Sendable, Hashable, CustomStringConvertible {
+    let description: String
+
+    /// - Parameter digest: the 32 bytes that BLAKE3 gives.
+    init(digest: [UInt8]) {
+        description = Self.prefix + digest.hexadecimal
+    }
+
+    /// Nil for what is no such hash. Digits may be upper case.
+    init?(_ text: String) {
+        let digits = text.dropFirst(Self.prefix.count).lowercased()
+        guard text.hasPrefix(Self.prefix), digits.utf8.count == 64, digits.allSatisfy(\.isHexDigit) else { return nil }
+        description = Self.prefix + digits
+    }
+
+    init(of bytes: some Sequence<UInt8>) {
+        var hasher = BLAKE3()
+        hasher.update(Array(bytes))
+        self = hasher.contentHash
+    }
+
+    /// The digits alone, for names of files.
+    var digits: Substring { description.dropFirst(Self.prefix.count) }
+
+    private static let prefix = "blake3:"
+}

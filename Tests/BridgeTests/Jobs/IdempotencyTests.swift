@@ -1,0 +1,76 @@
+import OrderedCollections
+import OrderedJSON
+import Testing
+
+@testable import Bridge
+
+@Suite struct IdempotencyTests {
+    /// A short form of what a claim gave.
+    private func claim(_ keys: IdempotencyKeys, _ key: String = "k", _ digest: UInt8 = 1, after time: Duration = .zero) -> String {
+        switch keys.claim(key, digest: [digest], now: start + time) {
+        case .granted: "granted"
+        case .busy: "busy"
+        case .used(let job, let isSame): "\(isSame ? "same" : "other") \(job.map { $0 == self.job ? "job" : "\($0)" } ?? "none")"
+        }
+    }
+
+    private let start = ContinuousClock.now
+    private let job = JobID()
+
+    @Test func aKeyIsGrantedOnce() {
+        let keys = IdempotencyKeys()
+        #expect([claim(keys), claim(keys), claim(keys, "k", 2)] == ["granted", "busy", "busy"])
+        keys.settle("k", job: job)
+        #expect([claim(keys), claim(keys, "k", 2), claim(keys, "l")] == ["same job", "other job", "granted"])
+    }
+
+    @Test func whatMakesNoJobUsesItsKeyUpAllTheSame() {
+        let keys = IdempotencyKeys()
+        #expect(claim(keys) == "granted")
+        keys.settle("k")
+        #expect([claim(keys), claim(keys, "k", 2)] == ["same none", "other none"])
+    }
+
+    @Test func aReleasedKeyIsFreeForAnything() {
+        let keys = IdempotencyKeys()
+        #expect(claim(keys) == "granted")
+        keys.release("k")
+        #expect([claim(keys, "k", 2), claim(keys, "k", 2)] == ["granted", "busy"])
+    }
+
+    @Test func operationsHaveTheirOwnKeys() {
+        let (jobs, uploads) = (IdempotencyKeys(), IdempotencyKeys())
+        #expect([claim(jobs), claim(uploads)] == ["granted", "granted"])
+    }
+
+    @Test func aKeyLivesForADayFromItsLastClaim() {
+        let keys = IdempotencyKeys()
+        #expect(claim(keys) == "granted")
+        keys.release("k")
+        #expect(claim(keys, after: .seconds(3600)) == "granted")
+        keys.settle("k", job: job)
+        #expect(claim(keys, after: .seconds(24 * 3600)) == "same job")
+        #expect(claim(keys, after: .seconds(25 * 3600 - 1)) == "same job")
+        #expect(claim(keys, after: .seconds(25 * 3600)) == "granted")
+    }
+
+    @Test("What counts as the same submission", arguments: [
+        ("{}", true), (#"{"extra": {"api_key_comfy_org": "k"}}"#, true), (#"{"priority": 1}"#, false), (#"{"timeout": 1}"#, false), (#"{"timeout": 0.5}"#, false),
+        (#"{"partial": true}"#, false), (#"{"metadata": {}}"#, false), (#"{"metadata": {"a": 1}}"#, false), (#"{"width": 16}"#, false), (#"{"blocks": true}"#, true),
+    ])
+    func digest(_ change: String, _ isSame: Bool) throws {
+        let change = try JSON(parsing: change)
+        func submission(_ change: JSON) throws -> Submission {
+            let graph: JSON = ["1": ["class_type": "EmptyImage", "inputs": ["width": change["width"] ?? 8]]]
+            var options = Submission.Options()
+            options.priority = change["priority"]?.int ?? 0
+            options.timeout = change["timeout"]?.double.map { .seconds($0) }
+            options.allowsPartial = change["partial"]?.bool ?? false
+            options.failsWhenUnreachable = change["blocks"]?.bool ?? false
+            return Submission(
+                workflow: try Workflow(checking: graph), outputNodes: [], extraData: change["extra"]?.object ?? [:], metadata: change["metadata"]?.object,
+                options: options)
+        }
+        #expect(try (submission(change).digest == submission([:]).digest) == isSame)
+    }
+}

@@ -1,0 +1,127 @@
+import Logging
+import MicroHTTP
+import NIOHTTP1
+import OrderedCollections
+import OrderedJSON
+import ServiceLifecycleTestKit
+import Simulator
+import Testing
+
+@testable import Bridge
+
+/// `GET /api/v2/jobs/{id}` that is answered later.
+@Suite(.timeLimit(.minutes(2))) struct HeldPollTests {
+    private static let sdk = ("User-Agent", "comfy-sdk-python/0.5.0 (CPython 3.11)")
+
+    @Test func aPollWithAWaitIsAnsweredWhenTheStatusChanges() async throws {
+        try await withBridge { bridge, simulator in
+            let blocker = try await bridge.submit(Graph.delay(milliseconds: 600_000))
+            let next = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: 2))
+            while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+            async let poll = bridge.get("/api/v2/jobs/\(next)", [("Prefer", "wait=3600")])
+            _ = try await bridge.send(.POST, "/api/v2/jobs/\(blocker)/cancel")
+            try await bridge.events(of: next, until: { $0.json["status"] == "running" })
+            async let end = bridge.get("/api/v2/jobs/\(next)", [("Prefer", "wait=3600")])
+            _ = try await bridge.send(.POST, "/api/v2/jobs/\(next)/cancel")
+            // A poll that was slow to arrive waited for the change after the one it was sent for.
+            let answer = try await poll
+            #expect(["running", "canceling", "canceled"].contains(try answer.json["status"]?.string))
+            #expect(answer.headers.first(name: "Preference-Applied") == "wait=3600")
+            let last = try await end
+            #expect(["canceling", "canceled"].contains(try last.json["status"]?.string))
+        }
+    }
+
+    @Test func aPollWaitsNoLongerThanItsLimit() async throws {
+        try await withBridge { bridge, _ in
+            let id = try await bridge.submit(Graph.delay(milliseconds: 600_000))
+            try await bridge.events(of: id, until: { $0.json["status"] == "running" })
+            for (preference, applied) in [("wait=1", "wait=1"), ("wait=0", "wait=0"), ("respond-async", "respond-async"), ("return=minimal", nil)] {
+                let answer = try await bridge.get("/api/v2/jobs/\(id)", [("Prefer", preference)])
+                #expect(answer.status == 200)
+                #expect(try answer.json["status"] == "running")
+                #expect(answer.headers.first(name: "Preference-Applied") == applied)
+            }
+            #expect(try await bridge.get("/api/v2/jobs/\(id)", [("Prefer", "wait=x")]).status == 400)
+            // The SDK says nothing of waiting, unless somebody does for it.
+            #expect(try await bridge.get("/api/v2/jobs/\(id)", [Self.sdk, ("Prefer", "wait=0")]).json["status"] == "running")
+        }
+    }
+
+    @Test func thePollOfAnEndedJobIsAnsweredAtOnce() async throws {
+        try await withBridge { bridge, _ in
+            let id = try await bridge.submit(Graph.picture())
+            try await bridge.events(of: id)
+            #expect(try await bridge.get("/api/v2/jobs/\(id)", [("Prefer", "wait=3600")]).json["status"] == "succeeded")
+            #expect(try await bridge.get("/api/v2/jobs/\(id)", [Self.sdk]).json["status"] == "succeeded")
+        }
+    }
+
+    @Test func pollsOfTheSDKAreHeldUntilTheJobIsOver() async throws {
+        try await withBridge(["--sdk-hold", "25"]) { bridge, _ in
+            let id = try await bridge.submit(Graph.delay(milliseconds: 300))
+            let poll = try await bridge.get("/api/v2/jobs/\(id)", [Self.sdk])
+            #expect(try poll.json["status"] == "succeeded")
+            #expect(try poll.json["outputs"]?.array?.count == 1)
+            #expect(poll.headers.first(name: "Preference-Applied") == nil)
+        }
+    }
+
+    @Test("The hold has a limit, and can be turned off", arguments: ["0.1", "0"]) func holdLimit(_ hold: String) async throws {
+        try await withBridge(["--sdk-hold", hold]) { bridge, _ in
+            let id = try await bridge.submit(Graph.delay(milliseconds: 600_000))
+            try await bridge.events(of: id, until: { $0.json["status"] == "running" })
+            let asked = ContinuousClock.now
+            #expect(try await bridge.get("/api/v2/jobs/\(id)", [Self.sdk]).json["status"] == "running")
+            #expect(.now - asked < .seconds(4))  // the default holds for 5
+        }
+    }
+
+    /// Polls a queued job of a server without a ComfyUI, with all the time in the world; the body runs once the request has come,
+    /// which is known from the inside only.
+    ///
+    /// - Parameter body: also gets to know when the request is over.
+    private func withPoll(
+        _ body: (_ poll: Task<RunningBridge.Answer, any Error>, _ isOver: AsyncStream<Void>) async throws -> Void
+    ) async throws {
+        try await withAPI { api in
+            let job = Job(submission: try .sample())
+            try await api.service.store.insert(job)
+            let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            let router = Router(routes: Routes.all(api), access: api.access, logger: logger)
+            let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)
+            let (ends, end) = AsyncStream.makeStream(of: Void.self)
+            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { failure, _ in APIError(failure).response }) { request in
+                arrival.yield()
+                defer { end.yield() }
+                return await router.respond(to: request)
+            }
+            let bridge = RunningBridge(base: "http://127.0.0.1:\(try server.start())")
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await server.run() }
+                let poll = Task { try await bridge.get("/api/v2/jobs/\(job.id)", [("Prefer", "wait=86400")]) }
+                for await _ in arrivals { break }
+                try await body(poll, ends)
+                group.cancelAll()
+            }
+        }
+    }
+
+    @Test func aShutdownDoesNotWaitForPolls() async throws {
+        try await testGracefulShutdown { shutdown in
+            try await withPoll { poll, _ in
+                shutdown.triggerGracefulShutdown()
+                let answer = try await poll.value
+                #expect(answer.status == 200)
+                #expect(try answer.json["status"] == "queued")
+            }
+        }
+    }
+
+    @Test func aCallerThatLeavesEndsItsWait() async throws {
+        try await withPoll { poll, isOver in
+            poll.cancel()
+            for await _ in isOver { break }
+        }
+    }
+}
