@@ -41,7 +41,7 @@ package struct ComfyBridge: Sendable {
         let router = Router(routes: Routes.all(api), access: access, logger: logger)
         server = HTTPServer(
             configuration: configuration.http, logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
-            failure: { APIError($0).response }, respond: { await router.respond(to: $0) })
+            failure: { router.response(to: $0, headers: $1) }, respond: { await router.respond(to: $0) })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
         services = [service, assets, pool] + workers + [tasks, heartbeats, server]
     }

@@ -64,8 +64,8 @@ final class Exchange: Sendable {
         guard let head = incoming.withLock({ $0?.head }) else { return false }
         var rest = Int.max
         switch head.framing {
-        case .malformed(let reason): return decline(reception.failure(.malformed(reason)))
-        case .length(let count) where count > bodyLimit: return decline(reception.failure(.bodyTooLarge(limit: bodyLimit)))
+        case .malformed(let reason): return decline(failure(.malformed(reason)))
+        case .length(let count) where count > bodyLimit: return decline(failure(.bodyTooLarge(limit: bodyLimit)))
         case .length(let count): rest = count
         case .chunked: break
         }
@@ -93,15 +93,15 @@ final class Exchange: Sendable {
             return true
         }
         if isTaken { return .taken }
+        interrupt(with: failure(.bodyTooLarge(limit: bodyLimit)))
         incoming.withLock { $0 = nil }
-        interrupt(with: reception.failure(.bodyTooLarge(limit: bodyLimit)))
         return .close
     }
 
     private func streamReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
         let receive = machine.withLock { machine in
-            // The reader takes, and then asks for more: asked in this lock, it cannot have taken everything before the connection is suspended
-            // and ask before it, too.
+            // Looked at inside the lock: a reader takes first and asks then, so if this finds the form full, the reader's next question comes
+            // after the suspension, and ends it.
             let receive = machine.receive(bytes.count, isFull: form?.isFull ?? true)
             if case .suspend = receive { connection.handle.suspend() }
             return receive
@@ -117,6 +117,11 @@ final class Exchange: Sendable {
             interrupt(with: response)
             return .close
         }
+    }
+
+    /// The answer to a request that gets no task, or whose task is not waited for any longer: then its head is gone.
+    private func failure(_ failure: HTTPServerFailure) -> Response {
+        reception.failure(failure, incoming.withLock { $0?.head.headers })
     }
 
     /// libmicrohttpd takes no answer in the middle of a body, only the wish to close the connection. Nothing else is being written at this
@@ -144,7 +149,7 @@ final class Exchange: Sendable {
                 form: form,
                 remoteAddress: connection.remoteAddress
             )
-            if let failure = reception.dispatch(self, request) { deliver(reception.failure(failure)) }
+            if let failure = reception.dispatch(self, request) { deliver(reception.failure(failure, request.headers)) }
             return wait()
         case .complete:
             form?.finish()
@@ -255,7 +260,7 @@ final class Exchange: Sendable {
     }
 
     func stop() {
-        let reply = reception.failure(.shuttingDown)
+        let reply = failure(.shuttingDown)
         let effects = input { $0.stop(reply) }
         form?.fail(.disconnected)
         settle(effects)

@@ -4,8 +4,9 @@ import Synchronization
 
 /// An HTTP/1.1 server on libmicrohttpd.
 ///
-/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in a task each. While it runs, the
-/// connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is noticed within a second.
+/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in
+/// a task each. While it runs, the connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is
+/// noticed within a second.
 ///
 /// A graceful shutdown (or the cancellation of `run()`) goes like this: no new connections; streams are asked to `drain`; what is still
 /// unanswered after `drainTimeout` gets `HTTPServerFailure.shuttingDown`, and streams that are still open are cut; then the threads
@@ -36,7 +37,7 @@ package final class HTTPServer: Service {
     private let configuration: Configuration
     private let logger: Logger
     private let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
-    private let failure: @Sendable (HTTPServerFailure) -> Response
+    private let failure: @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response
     private let respond: @Sendable (Request) async -> Response
     private let state = Mutex(State.idle)
 
@@ -46,14 +47,14 @@ package final class HTTPServer: Service {
     ///     head is there; what they answer before they have read `Request.form` is sent before the body is asked for. Called on the
     ///     server's threads: must not block.
     ///   - failure: renders the errors that the server itself finds. Called on the server's threads: must not block. Its body should
-    ///     be `.bytes` or `.empty`.
+    ///     be `.bytes` or `.empty`. It also gets the headers of the request, unless a handler had that already.
     ///   - respond: answers a request. It runs in a task of its own on the default executor, which is cancelled when the client goes away
     ///     and when the server stops; what it returns after that is dropped.
     package init(
         configuration: Configuration,
         logger: Logger,
         uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
-        failure: @escaping @Sendable (HTTPServerFailure) -> Response,
+        failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration

@@ -15,7 +15,7 @@ final class Reception: Sendable {
     let configuration: HTTPServer.Configuration
     let logger: Logger
     let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
-    let failure: @Sendable (HTTPServerFailure) -> Response
+    let failure: @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response
     let respond: @Sendable (Request) async -> Response
     /// Complete requests on their way to a task. Bounded by `requestBacklog`; the newest is refused.
     let jobs: AsyncStream<Job>
@@ -32,7 +32,7 @@ final class Reception: Sendable {
         logger: Logger,
         watch: DisconnectWatch,
         uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int?,
-        failure: @escaping @Sendable (HTTPServerFailure) -> Response,
+        failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration

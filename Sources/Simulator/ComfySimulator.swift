@@ -80,7 +80,7 @@ package final class ComfySimulator: Service {
         }
         precondition(isNew, "a simulator starts once")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let directory = configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString
+        let directory = Folders.normalized(configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString)
         let catalog = NodeCatalog(compatibility: configuration.compatibility, checkpoints: configuration.checkpoints)
         do {
             let instance = try makeInstance(directory: directory, catalog: catalog, loop: group.next())
@@ -163,9 +163,11 @@ extension ComfySimulator {
 
     private func perform(_ action: Action, _ machine: Machine, _ instance: Instance?) -> EventLoopFuture<Void> {
         switch action {
-        case .cut: instance?.hub.disruptAll(.cut)
-        case .mute: instance?.hub.disruptAll(.mute)
-        case .halfOpen: instance?.hub.disruptAll(.halfOpen)
+        case .cut:
+            instance?.hub.disruptNow(.cut, .all)
+            instance?.hub.noticeVanished()
+        case .mute: instance?.hub.disruptNow(.mute, .all)
+        case .halfOpen: instance?.hub.disruptNow(.halfOpen, .all)
         case .noticeHalfOpen: instance?.hub.noticeVanished()
         case .deadWorker: instance?.killWorker()
         case .refuse(let time): if let instance { return instance.refuse(for: TimeAmount(time)) }

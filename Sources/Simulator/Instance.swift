@@ -43,7 +43,8 @@ final class Instance: Sendable {
         let services = RunServices(
             compatibility: configuration.compatibility, stepDelay: configuration.stepDelay, previewSize: max(8, configuration.previewSize),
             catalog: catalog, folders: folders, names: FileNames(folders: folders), letters: NodeLetters(), hub: hub, control: RunControl(),
-            faults: FaultPoints(switches: switches, hub: hub, loop: loop, tally: tally, perform: perform),
+            faults: FaultPoints(
+                switches: switches, hub: hub, loop: loop, tally: tally, maximumUploadSize: configuration.maximumUploadSize, perform: perform),
             pictures: BoundedCache(limit: 128 << 20) { $0.pixels.count }, frames: BoundedCache(limit: 64 << 20) { $0.count })
         let workerStopped = loop.makePromise(of: Void.self)
         let connections = Connections()
@@ -106,7 +107,11 @@ final class Instance: Sendable {
 
     /// As when a process is killed: runs are abandoned, connections drop. Done when the worker's thread has ended.
     func kill() -> EventLoopFuture<Void> {
-        listening.withLock { $0 = .ended }
+        let channel = listening.withLock { listening -> (any Channel)? in
+            defer { listening = .ended }
+            return if case .on(let channel) = listening { channel } else { nil }
+        }
+        channel?.close(promise: nil)  // first, so that nobody who hears of the end gets in again
         queue.close()
         worker.stop()
         connections.closeAll()

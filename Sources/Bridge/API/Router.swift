@@ -75,7 +75,7 @@ struct Router: Sendable {
         var origin: String?
         var response: Response
         do throws(APIError) {
-            origin = try access.admit(request)
+            origin = try access.admit(request.headers)
             if origin != nil, let preflight = CrossOrigin.preflight(request, methods: methods) {
                 response = preflight
             } else {
@@ -85,6 +85,13 @@ struct Router: Sendable {
             response = error.response
         }
         access.crossOrigin.decorate(&response.headers, for: origin)
+        return response
+    }
+
+    /// The answer to what the server refused by itself, also one that a page of an allowed origin may read.
+    func response(to failure: HTTPServerFailure, headers: HTTPHeaders?) -> Response {
+        var response = APIError(failure).response
+        access.crossOrigin.decorate(&response.headers, for: headers.flatMap { try? access.admit($0) })
         return response
     }
 

@@ -14,7 +14,7 @@ extension Worker {
         defer { inbox.close(job.id) }
         let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
         guard isWanted || entry == .adopt else {
-            hasSubmitted()
+            hasSubmitted(job)
             noteEnd()
             await service.end(job, .canceled, error: .canceledByCaller)
             return
@@ -90,7 +90,7 @@ extension Worker {
             case .submit:
                 group.addTask {
                     let result = await self.submit(job)
-                    self.hasSubmitted()
+                    self.hasSubmitted(job)
                     channel.send(.submitted(result))
                 }
             case .adopt:

@@ -10,6 +10,8 @@ extension Worker {
         if job.attempts != Attempts(), let found = await lookBeforeSubmitting(job) { return found }
         var extraData = submission.extraData
         extraData["preview_method"] = .string(configuration.previewMethod)
+        // Files may take long to get there: jobs that are ready overtake this one.
+        if !submission.inputs.isEmpty { hasSubmitted(job) }
         let graph: [UInt8]
         do { graph = try await inputFiles.graph(of: submission) } catch {
             if case .unreachable(let reason) = error { return .notDelivered(reason: reason) }

@@ -68,8 +68,8 @@ final class Worker: Service {
     let state: Mutex<State>
 
     struct State {
-        /// ComfyUI is being given a job. The next waits for that: requests side by side may arrive in any order, and the queue's is to count.
-        var isSubmitting = false
+        /// The job that ComfyUI is being given. The next waits for that: requests side by side arrive in any order, and the queue's is to count.
+        var submitting: JobID?
         var rotation: Rotation
         /// Somebody waits for the time at which the rotation may change.
         var isRotationWatched = false
@@ -205,21 +205,21 @@ final class Worker: Service {
     private func takeJob() -> (Job, PromptInbox.Channel)? {
         let open = inbox.openCount
         let isConnected = inbox.isConnected
-        let (isAllowed, isSubmitting) = state.withLock { ($0.rotation.allows(at: .now, open: open), $0.isSubmitting) }
+        let (isAllowed, isSubmitting) = state.withLock { ($0.rotation.allows(at: .now, open: open), $0.submitting != nil) }
         let worker = ObjectIdentifier(self)
         service.queue.setIdle(isConnected && isAllowed && open == 0, worker: worker)
         guard isConnected, isAllowed, open < configuration.slots, !isSubmitting, let job = service.queue.take(isSecond: open > 0, by: worker) else { return nil }
         service.queue.setIdle(false, worker: worker)
         state.withLock { state in
-            state.isSubmitting = true
+            state.submitting = job.id
             state.rotation.gave()
         }
         return (job, inbox.open(job.id))
     }
 
-    /// The job that was taken last is inside ComfyUI, or will not be.
-    func hasSubmitted() {
-        state.withLock { $0.isSubmitting = false }
+    /// The job is inside ComfyUI, or others need not wait for it.
+    func hasSubmitted(_ job: Job) {
+        state.withLock { if $0.submitting == job.id { $0.submitting = nil } }
         look()
     }
 

@@ -50,7 +50,7 @@ final class PromptQueue: Sendable {
     /// - Throws: when an equal entry is pending; the prompt is queued anyway, unannounced.
     func put(_ prompt: Prompt) throws {
         try state.withLock { state in
-            tally.count(prompt.id, \.accepted)
+            tally.count(prompt.id) { $0.accepted += 1 }
             try state.pending.push(prompt)
             lengthChanged(state.remaining)
         }
@@ -68,7 +68,7 @@ final class PromptQueue: Sendable {
 
     func wipe() {
         state.withLock { state in
-            for prompt in state.pending.items { tally.count(prompt.id, \.removed) }
+            for prompt in state.pending.items { tally.count(prompt.id) { $0.removed += 1 } }
             state.pending.removeAll()
             lengthChanged(state.remaining)
         }
@@ -78,7 +78,7 @@ final class PromptQueue: Sendable {
     func delete(_ id: String) throws {
         try state.withLock { state in
             guard let index = state.pending.items.firstIndex(where: { $0.id == id }) else { return }
-            tally.count(id, \.removed)
+            tally.count(id) { $0.removed += 1 }
             let isLast = state.pending.items.count == 1
             try state.pending.remove(at: index)
             lengthChanged(state.remaining)
@@ -96,8 +96,8 @@ final class PromptQueue: Sendable {
         state.withLock { state in
             guard !state.isClosed else { return }
             state.isClosed = true
-            for prompt in state.pending.items + (state.running.map { [$0] } ?? []) { tally.count(prompt.id, \.lost) }
-            for entry in state.history.entries { tally.count(entry.prompt.id, \.forgotten) }
+            for prompt in state.pending.items + (state.running.map { [$0] } ?? []) { tally.count(prompt.id) { $0.lost += 1 } }
+            for entry in state.history.entries { tally.count(entry.prompt.id) { $0.forgotten += 1 } }
         }
     }
 
@@ -114,7 +114,7 @@ final class PromptQueue: Sendable {
         try state.withLock { state throws(PythonHeap.Incomparable) in
             guard !state.isClosed, let prompt = try state.pending.pop() else { return nil }
             state.running = prompt
-            tally.count(prompt.id, \.started)
+            tally.count(prompt.id) { $0.started += 1 }
             lengthChanged(state.remaining)
             return prompt
         }
@@ -126,7 +126,7 @@ final class PromptQueue: Sendable {
     func finish(_ id: String, _ entry: HistoryEntry?) -> Bool {
         state.withLock { state in
             guard !state.isClosed else { return false }
-            tally.count(id, \.finished)
+            tally.count(id) { $0.finished += 1 }
             state.running = nil
             if let entry { state.history.insert(entry, limit: Self.maximumHistory) }
             lengthChanged(state.remaining)

@@ -9,8 +9,8 @@ final class Tally: Sendable {
     var prompts: [String: ComfySimulator.PromptCounts] { counts.withLock { $0 } }
     var framesSent: Int { sent.load(ordering: .relaxed) }
 
-    func count(_ id: String, _ member: any WritableKeyPath<ComfySimulator.PromptCounts, Int> & Sendable) {
-        counts.withLock { $0[id, default: ComfySimulator.PromptCounts()][keyPath: member] += 1 }
+    func count(_ id: String, _ change: (inout ComfySimulator.PromptCounts) -> Void) {
+        counts.withLock { change(&$0[id, default: ComfySimulator.PromptCounts()]) }
     }
 
     func addFrames(_ count: Int) { sent.add(count, ordering: .relaxed) }

@@ -74,7 +74,9 @@ package struct FaultOrder: Sendable, Hashable {
         }
         self.init(try kind.fault(value), only: only.flatMap { $0.isEmpty ? nil : $0 })
         if let times {
-            guard let count = Int(times), count > 0 else { throw SyntaxError("'\(times)' is no number of times for the fault \(name); give 1 or more.") }
+            guard let count = Int(times), count > 0 else {
+                throw SyntaxError("'\(times)' is no number of times for the fault \(name); give 1 or more.")
+            }
             self.times = count
         }
         if let probability {

@@ -16,10 +16,10 @@ extension FaultPoints {
         let subject = Self.subject(method, path)
         func strike(_ kind: Fault.Kind) -> Fault? { switches.strike(kind, subject: { subject }) }
         if strike(.hangUp) != nil { return Reply(body: .hangUp) }
-        if let status = strike(.error)?.number { return Self.failure(status) }
+        if let status = strike(.error)?.number { return failure(status) }
         var reply = answer()
         if strike(.noAnswer) != nil { return Reply(body: .hangUp) }
-        if let status = strike(.errorAfter)?.number { reply = Self.failure(status) }
+        if let status = strike(.errorAfter)?.number { reply = failure(status) }
         if let status = strike(.html)?.number { reply = Self.page(status) }
         if strike(.garbage) != nil { reply = Self.garbage }
         if strike(.endless) != nil { reply = Self.endless }
@@ -35,7 +35,7 @@ extension FaultPoints {
         let subject = Self.subject(head.method, String(head.uri.prefix { $0 != "?" }))
         func strike(_ kind: Fault.Kind) -> Fault? { switches.strike(kind, subject: { subject }) }
         if strike(.hangUp) != nil || strike(.noAnswer) != nil { return Reply(body: .hangUp) }
-        if let status = (strike(.error) ?? strike(.errorAfter))?.number { return Self.failure(status) }
+        if let status = (strike(.error) ?? strike(.errorAfter))?.number { return failure(status) }
         if let status = strike(.html)?.number { return Self.page(status) }
         if strike(.garbage) != nil { return Self.garbage }
         return strike(.endless) != nil ? Self.endless : nil
@@ -46,10 +46,10 @@ extension FaultPoints {
     }
 
     /// As ComfyUI words it, where it does.
-    private static func failure(_ code: Int) -> Reply {
+    private func failure(_ code: Int) -> Reply {
         switch code {
         case 500: return .inTrouble
-        case 413: return .tooLarge(limit: 100 << 20)
+        case 413: return .tooLarge(limit: maximumUploadSize)
         default:
             let status = HTTPResponseStatus(statusCode: code)
             return .text("\(code): \(status.reasonPhrase)", status: status)

@@ -10,6 +10,8 @@ struct FaultPoints: Sendable {
     let hub: EventHub
     let loop: any EventLoop
     let tally: Tally
+    /// For the words of a 413.
+    let maximumUploadSize: Int
     let perform: @Sendable (ComfySimulator.Action) -> EventLoopFuture<Void>
 
     private static let atMoments: [Fault.Kind] = [.cut, .mute, .halfOpen, .exit, .deadWorker, .outOfMemory, .deviceError]
@@ -24,11 +26,10 @@ struct FaultPoints: Sendable {
     func reached(_ moment: Moment, _ prompt: Prompt?) throws {
         guard switches.isArmed(any: Self.momentBits) else { return }
         for kind in Self.atMoments where switches.strike(kind, at: moment, subject: { prompt?.subject ?? "" }) != nil {
-            let receiver: EventHub.Receiver = prompt.map { .client($0.client) } ?? .all
             switch kind {
-            case .cut: hub.disrupt(.cut, receiver)
-            case .mute: hub.disrupt(.mute, receiver)
-            case .halfOpen: hub.disrupt(.halfOpen, receiver)
+            case .cut: disrupt(.cut, moment, prompt)
+            case .mute: disrupt(.mute, moment, prompt)
+            case .halfOpen: disrupt(.halfOpen, moment, prompt)
             case .exit:
                 _ = perform(.exit)
                 throw Abandoned()
@@ -37,6 +38,14 @@ struct FaultPoints: Sendable {
             case .deviceError: throw NodeFailure.deviceError
             default: break  // not in the list
             }
+        }
+    }
+
+    private func disrupt(_ disruption: EventHub.Disruption, _ moment: Moment, _ prompt: Prompt?) {
+        let receiver: EventHub.Receiver = prompt.map { .client($0.client) } ?? .all
+        switch moment {
+        case .submit, .view: hub.disruptNow(disruption, receiver)  // on the loop; the worker must not be faster
+        case .connect, .start, .node, .step, .success, .end: hub.disrupt(disruption, receiver)
         }
     }
 
@@ -101,7 +110,7 @@ struct FaultPoints: Sendable {
         }
         if switches.strike(.historyMissing, subject: { prompt.subject }) != nil {
             guard queue.finish(prompt.id, nil) else { return false }
-            tally.count(prompt.id, \.forgotten)
+            tally.count(prompt.id) { $0.forgotten += 1 }
             return true
         }
         guard let delay = switches.strike(.historyLate, subject: { prompt.subject })?.number else { return queue.finish(prompt.id, shown) }

@@ -177,9 +177,9 @@ final class EventHub: Sendable {
         }
     }
 
-    func disruptAll(_ disruption: Disruption) {
-        for socket in loopState.value.sockets.values { disrupt(disruption, socket) }
-        if disruption == .cut { noticeVanished() }
+    /// Past the messages that wait.
+    func disruptNow(_ disruption: Disruption, _ receiver: Receiver) {
+        for socket in receivers(of: receiver, loopState.value) ?? [] { disrupt(disruption, socket) }
     }
 
     /// The server's system gives up half-open connections, minutes later in life: their clean-up forgets whoever has their ids now.
@@ -233,7 +233,7 @@ final class EventHub: Sendable {
                 return pause(time, state)
             }
             if state.receivers == nil {
-                guard let receivers = receivers(of: event, state) else { return crash(state) }
+                guard let receivers = receivers(of: event.receiver, state) else { return crash(state) }
                 state.receivers = receivers
             }
             guard deliver(event, state) else { return }
@@ -264,8 +264,8 @@ final class EventHub: Sendable {
     }
 
     /// Nil: sending raises.
-    private func receivers(of event: Event, _ state: LoopState) -> ArraySlice<SocketHandler>? {
-        switch event.receiver {
+    private func receivers(of receiver: Receiver, _ state: LoopState) -> ArraySlice<SocketHandler>? {
+        switch receiver {
         case .all, .client(.absent): state.sockets.values.elements[...]
         case .client(.id(let id)): state.sockets[id].map { [$0] } ?? []
         case .client(.unmatched): []

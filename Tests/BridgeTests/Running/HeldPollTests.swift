@@ -91,7 +91,7 @@ import Testing
             let router = Router(routes: Routes.all(api), access: api.access, logger: logger)
             let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)
             let (ends, end) = AsyncStream.makeStream(of: Void.self)
-            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { APIError($0).response }) { request in
+            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { failure, _ in APIError(failure).response }) { request in
                 arrival.yield()
                 defer { end.yield() }
                 return await router.respond(to: request)
