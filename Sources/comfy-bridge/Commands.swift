@@ -17,6 +17,7 @@ let simulatorOptions: [Option] = [
     Option("preview-size", "PIXELS", default: "512", "longer side of a preview"),
     Option("directory", "FOLDER", "where input, output and temp are; a temporary folder if not given"),
     Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+    LogFormat.option,
 ]
 
 let healthOptions: [Option] = [
@@ -78,7 +79,8 @@ private func announce(host: String, port: Int) {
 
 private func makeLogger(_ label: String, _ reader: OptionReader) throws -> Logger {
     let level = try reader.choice("log-level", default: "info", Logger.Level.allCases.map(\.rawValue))
-    var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+    let format = LogFormat(rawValue: try reader.choice("log-format", default: "text", LogFormat.allCases.map(\.rawValue))) ?? .text
+    var logger = Logger(label: label) { format.makeHandler(label: $0) }
     logger.logLevel = Logger.Level(rawValue: level) ?? .info
     return logger
 }

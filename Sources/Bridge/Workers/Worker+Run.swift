@@ -31,6 +31,7 @@ extension Worker {
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
+        job.timeline.taken(for: configuration.endpoint)
         // Without a bound: what waits here are this run's own results, for the disk or for ComfyUI to tell their size.
         let (items, collected) = AsyncStream.makeStream(of: OutputCollector.Item.self)
         async let collection = collect(items, of: job)
@@ -62,20 +63,20 @@ extension Worker {
             var look = Look.none
             var isAskedForSilence = false
 
-            func reconcile() {
+            func reconcile(_ reason: Metrics.ReconciliationReason) {
                 guard delivery != .underWay else { return }
                 guard look == .none else {
                     look = .underWayAndStale
                     return
                 }
                 look = .underWay
-                group.addTask { channel.send(await self.reconcile(job)) }
+                group.addTask { channel.send(await self.reconcile(job, reason)) }
             }
             /// ComfyUI has been asked; again, if something happened meanwhile that the answer may not know of.
             func looked() {
                 let wasStale = look == .underWayAndStale
                 look = .none
-                if wasStale { reconcile() }
+                if wasStale { reconcile(.again) }
             }
             func takeBack() {
                 isTakenBack = true
@@ -103,6 +104,7 @@ extension Worker {
                     if isTakenBack { takeBack() }
                 case .submitted(.accepted(let faults)):
                     delivery = .done
+                    service.metrics.delivered(job)
                     if !faults.isEmpty, !submission.options.allowsPartial {
                         await service.end(job, .failed, error: .partiallyInvalid(faults))
                         isTakenBack = true
@@ -111,10 +113,10 @@ extension Worker {
                     }
                     if isTakenBack { takeBack() }
                 case .lostTouch: run.lostTouch()
-                case .reconnected: reconcile()
+                case .reconnected: reconcile(.reconnect)
                 case .silent:
                     isAskedForSilence = true
-                    reconcile()
+                    reconcile(.silence)
                 case .noVerdict:
                     looked()
                     if case .disconnected(let since, _) = inbox.connection, .now - since > configuration.patience { return .lost }
@@ -126,7 +128,7 @@ extension Worker {
                     delivery = .done
                     if isAskedForSilence, run.hasMissed(verdict) {
                         // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more.
-                        logger.warning("ComfyUI's socket is silent; connecting again", metadata: ["job.id": "\(job.id)"])
+                        logger.warning("ComfyUI's socket is silent; connecting again", metadata: .of(job.id))
                         socket.reconnectNow()
                     }
                     isAskedForSilence = false
@@ -141,15 +143,20 @@ extension Worker {
                     case .started:
                         job.started()
                         if let timeout = timeout(of: job) { group.addTask { await self.wait(timeout, then: .deadline, channel) } }
-                    case .publish(let event): job.publish(event)
+                    case .publish(let event):
+                        job.publish(event)
+                        job.timeline.note(event)
                     case .preview(let node, let contentType, let image):
+                        service.metrics.received(previewOf: image.readableBytes)
                         let preview = job.publish(preview: Array(image.readableBytesView), node: node, contentType: contentType)
                         if previewFiles != nil, let preview { collected.yield(.preview(preview)) }
                     case .collect(let output): collected.yield(.node(output))
                     case .capture(let node, let contentType, let image):
                         collected.yield(.captured(node: node, contentType: contentType, image: image))
-                    case .reconcile: reconcile()
-                    case .end(let how): ending = how
+                    case .reconcile: reconcile(.gap)
+                    case .end(let how):
+                        ending = how
+                        job.timeline.executed()
                     }
                 }
                 if let ending, delivery != .underWay { return .ended(ending) }
@@ -161,6 +168,7 @@ extension Worker {
     /// Draws the conclusion for the job.
     private func settle(_ job: Job, _ end: RunEnd, _ collected: OutputCollector) async {
         let isCanceling = job.status == .canceling
+        job.timeline.collected()
         switch end {
         case .takenBack,
             .ended(.succeeded) where isCanceling,
@@ -177,12 +185,12 @@ extension Worker {
         case .ended(.interrupted):
             await service.end(job, .canceled, error: isCanceling ? .canceledByCaller : .interruptedInComfyUI)
         case .notDelivered(let reason):
-            logger.warning("a job could not be handed to ComfyUI", metadata: ["job.id": "\(job.id)", "reason": "\(reason)"])
+            logger.warning("a job could not be handed to ComfyUI", metadata: .of(job.id, ["reason": "\(reason)"]))
             await again(job, mayRunAgain: job.countFailedDelivery() < Self.deliveryLimit, error: .unreachable(reason: reason))
         case .lost:
-            logger.warning("ComfyUI lost a job", metadata: ["job.id": "\(job.id)"])
+            logger.warning("ComfyUI lost a job", metadata: .of(job.id))
             do { try await service.assets.remove(outputsOf: job) } catch {
-                logger.error("outputs of a lost run could not be removed", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+                logger.error("outputs of a lost run could not be removed", metadata: .of(job.id, ["error": "\(error)"]))
             }
             let mayRunAgain = job.countLostRun() <= configuration.retries
             if mayRunAgain { job.publish(.log(LogEntry(.warning, "ComfyUI lost the job (restarted?); it is run again."))) }
@@ -200,6 +208,7 @@ extension Worker {
         case .canceling: await service.end(job, .canceled, error: .canceledByCaller)
         case .queued where mayRunAgain,
             .running where mayRunAgain:
+            service.metrics.returned(job, because: error.message)
             service.queue.putBack(job)
         default: await service.end(job, .failed, error: error)
         }
@@ -247,7 +256,7 @@ extension Worker {
         // The first look may go over a connection that broke together with the submit.
         for pause in [Duration.zero, .milliseconds(100), .seconds(1)] {
             do { try await Task.sleep(for: pause) } catch { break }
-            switch await reconcile(job) {
+            switch await reconcile(job, .submit) {
             case .verdict(.absent): return ifAbsent
             case .verdict: return .accepted(partialFaults: [])
             default: continue
@@ -257,13 +266,14 @@ extension Worker {
     }
 
     /// Asks ComfyUI's books. The queue first: the other way round a prompt that ends in between looks lost.
-    private func reconcile(_ job: Job) async -> PromptInbox.Input {
+    private func reconcile(_ job: Job, _ reason: Metrics.ReconciliationReason) async -> PromptInbox.Input {
+        service.metrics.reconciliations[reason].add()
         do {
             let queue = try await client.queue()
             let history = try await client.history(job.id.description)
             return .verdict(Reconciliation(of: job.id.description, queue: queue, history: history))
         } catch {
-            logger.debug("ComfyUI could not be asked about a job", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(error)"]))
             return .noVerdict
         }
     }
@@ -273,7 +283,7 @@ extension Worker {
     private func takeBack(_ job: Job, _ channel: PromptInbox.Channel) async {
         repeat {
             await removeFromComfyUI(job)
-            channel.send(await reconcile(job))
+            channel.send(await reconcile(job, .cancel))
             await wait(.seconds(2), then: nil, channel)
         } while !Task.isCancelled
     }
@@ -283,7 +293,7 @@ extension Worker {
             try await client.deleteQueued([job.id.description])
             try await client.interrupt(promptID: job.id.description)
         } catch {
-            logger.debug("a job could not be taken back", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.debug("a job could not be taken back", metadata: .of(job.id, ["error": "\(error)"]))
         }
     }
 

@@ -78,6 +78,7 @@ final class Worker: Service {
             switch connection {
             case .connected:
                 logger.info("connected to ComfyUI")
+                service.metrics.connected(to: configuration.endpoint)
                 signal.yield(.connected)
             case .disconnected(_, let reason):
                 logger.info("not connected to ComfyUI", metadata: ["reason": "\(reason)"])
