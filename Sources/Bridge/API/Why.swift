@@ -50,8 +50,8 @@ struct Why: Sendable, Equatable {
         case .succeeded:
             let time = situation.execution.map { " after \(words($0)) of execution" } ?? ""
             return (.succeeded, "The job succeeded\(time), with \(count(situation.outputs, "output")).", ended(situation))
-        case .failed: return (.failed, "The job failed. \(situation.error?.message ?? "")", ended(situation))
-        case .canceled: return (.canceled, situation.error?.message ?? "The job was canceled.", ended(situation))
+        case .failed: return (.failed, "The job failed. \(sentence(situation.error?.message ?? "No reason is known"))", ended(situation))
+        case .canceled: return (.canceled, sentence(situation.error?.message ?? "The job was canceled"), ended(situation))
         case .expired: return (.expired, "The job expired.", ended(situation))
         case .canceling: return canceling(situation)
         case .queued, .running: break
@@ -120,6 +120,14 @@ struct Why: Sendable, Equatable {
             let time = situation.taken.map { " for \(words($0))" } ?? ""
             return (.handingOver, "The job is being handed to \(comfyUI.url)\(time): its files are brought there, and ComfyUI checks the workflow.", details)
         }
+        // ComfyUI says nothing about a prompt that waits: then it is the one before it that tells whether things move.
+        if run.running == nil, let other = comfyUI.runs.first(where: { $0.job != run.job && $0.running != nil }) {
+            return (
+                .comfyUIBusy,
+                "The job is the next in the queue of \(comfyUI.url), which is busy with job \(other.job) for \(words(other.running ?? .zero))\(at(other.node)).",
+                details
+            )
+        }
         let place = run.running.map { "running for \(words($0))\(at(run.node))" } ?? "waiting inside ComfyUI"
         if run.silence >= situation.silenceLimit {
             return (
@@ -132,15 +140,7 @@ struct Why: Sendable, Equatable {
             details["running_s"] = seconds(running)
             return (.running, "The job is \(place), on \(comfyUI.url).", details)
         }
-        let others = comfyUI.runs.filter { $0.job != run.job && $0.running != nil }
-        guard let other = others.first else {
-            return (.comfyUIBusy, "The job is in the queue of \(comfyUI.url), which has not begun it yet; it may be busy with what others gave it.", details)
-        }
-        return (
-            .comfyUIBusy,
-            "The job is the next in the queue of \(comfyUI.url), which is busy with job \(other.job) for \(words(other.running ?? .zero))\(at(other.node)).",
-            details
-        )
+        return (.comfyUIBusy, "The job is in the queue of \(comfyUI.url), which has not begun it yet; it may be busy with what others gave it.", details)
     }
 
     // MARK: Words and figures
@@ -151,6 +151,8 @@ struct Why: Sendable, Equatable {
         let step = if let step = node.step, let steps = node.steps { ", step \(step) of \(steps)" } else { "" }
         return " at node \(node.id) (\(node.classType ?? "unknown class")\(title)) for \(words(node.running))\(step)"
     }
+
+    private static func sentence(_ text: String) -> String { text.last.map(".!?".contains) == true ? text : text + "." }
 
     private static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
 
