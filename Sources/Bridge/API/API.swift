@@ -34,7 +34,8 @@ struct API: Sendable {
             }
             comfyUIs.append(
                 MetricsReport.ComfyUI(
-                    url: endpoint.description, isConnected: worker.inbox.isConnected, reconnects: service.metrics.reconnects(to: endpoint),
+                    url: endpoint.description, isConnected: worker.inbox.isConnected, isInRotation: worker.status.isInRotation,
+                    reconnects: service.metrics.reconnects(to: endpoint),
                     openPrompts: open.count, silence: open.map(worker.inbox.silence).max() ?? .zero))
         }
         return MetricsReport(

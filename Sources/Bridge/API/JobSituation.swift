@@ -1,4 +1,5 @@
 import ComfyUI
+import Foundation
 
 /// Everything that decides how a job stands, at one moment and as a value. Times are how long it has been so.
 struct JobSituation: Sendable {
@@ -24,9 +25,17 @@ struct JobSituation: Sendable {
 
     struct ComfyUI: Sendable {
         var url: String
-        /// Since when it cannot be given jobs, and why.
-        var away: (time: Duration, reason: String)?
+        /// Nil: it can be given jobs.
+        var away: Absence?
         var runs: [Run] = []
+    }
+
+    struct Absence: Sendable {
+        /// Nil where that is not known.
+        var time: Duration?
+        var reason: String
+        /// False: it is there, and rests after a fault that would hit the next job too.
+        var isDisconnected = true
     }
 
     var job: JobID
@@ -71,7 +80,10 @@ extension API {
         for (index, worker) in pool.workers.enumerated() {
             let status = worker.status
             var comfyUI = JobSituation.ComfyUI(url: status.endpoint.description)
-            if let time = status.disconnectedFor { comfyUI.away = (time, status.reason ?? "no reason is known") }
+            if !status.isConnected || !status.takesJobs {
+                comfyUI.away = JobSituation.Absence(
+                    time: status.unavailableFor, reason: status.reason ?? "it rests after a fault", isDisconnected: !status.isConnected)
+            }
             for id in worker.inbox.openJobs {
                 if id == job.id { (situation.owner, situation.silenceLimit) = (index, worker.configuration.silence) }
                 guard let other = try await service.job(id) else { continue }
@@ -86,7 +98,9 @@ extension API {
 extension Job {
     fileprivate func run(silence: Duration, at now: ContinuousClock.Instant) -> JobSituation.Run {
         let (snapshot, marks) = (snapshot, timeline.marks)
-        var run = JobSituation.Run(job: id, status: snapshot.status, running: marks.started.map { now - $0 }, silence: silence)
+        var run = JobSituation.Run(job: id, status: snapshot.status, running: marks.begun.map { now - $0 }, silence: silence)
+        // One that was adopted began before this process did.
+        if marks.started == nil, let start = snapshot.startedAt { run.running = .seconds(max(0, Date().timeIntervalSince(start))) }
         if let node = marks.node, let began = marks.nodeBegan {
             run.node = JobSituation.Node(id: node.displayNode, classType: node.classType, title: node.title, running: now - began)
             if let progress = snapshot.progress, progress.currentNode == node.displayNode {

@@ -75,7 +75,7 @@ struct Why: Sendable, Equatable {
         guard let owner = situation.owner else { return (.canceling, "The job is being canceled.", [:]) }
         let comfyUI = situation.comfyUIs[owner]
         var message = "The job is being canceled: it is taken out of \(comfyUI.url), which may first finish the step that it is at."
-        if let away = comfyUI.away { message = "The job is to be canceled, and \(comfyUI.url) cannot be reached for that: \(away.reason)." }
+        if let away = comfyUI.away, away.isDisconnected { message = "The job is to be canceled, and \(comfyUI.url) cannot be reached for that: \(away.reason)." }
         return (.canceling, message, ["comfyui": .array([represent(comfyUI)])])
     }
 
@@ -85,7 +85,7 @@ struct Why: Sendable, Equatable {
         details["queue_position"] = .optional(situation.queuePosition)
         details["comfyui"] = .array(situation.comfyUIs.map(represent))
         if !situation.comfyUIs.isEmpty, situation.comfyUIs.allSatisfy({ $0.away != nil }) {
-            let reasons = situation.comfyUIs.compactMap { comfyUI in comfyUI.away.map { "\(comfyUI.url) for \(words($0.time)) (\($0.reason))" } }
+            let reasons = situation.comfyUIs.compactMap { comfyUI in comfyUI.away.map { "\(comfyUI.url)\(since($0)) (\($0.reason))" } }
             let which = situation.comfyUIs.count == 1 ? "ComfyUI cannot be used" : "No ComfyUI can be used"
             return (.comfyUIUnreachable, "\(which): \(reasons.joined(separator: ", ")). The job runs when it is back.", details)
         }
@@ -109,10 +109,10 @@ struct Why: Sendable, Equatable {
                 details
             )
         }
-        if let away = comfyUI.away {
+        if let away = comfyUI.away, away.isDisconnected {
             return (
                 .connectionLost,
-                "The job is inside \(comfyUI.url), which cannot be reached for \(words(away.time)): \(away.reason). When it is back, its queue and history say how the job stands.",
+                "The job is inside \(comfyUI.url), which cannot be reached\(since(away)): \(away.reason). When it is back, its queue and history say how the job stands.",
                 details
             )
         }
@@ -132,7 +132,8 @@ struct Why: Sendable, Equatable {
         if run.silence >= situation.silenceLimit {
             return (
                 .silent,
-                "\(comfyUI.url) has sent no message about the job for \(words(run.silence)) (it was \(place)), so its queue and history are asked. A node that works for long without a progress bar looks like this.",
+                "\(comfyUI.url) has sent no message about the job for \(words(run.silence)) (it was \(place)), so its queue and history are asked. "
+                    + "A node that works for long without a progress bar looks like this.",
                 details
             )
         }
@@ -151,6 +152,8 @@ struct Why: Sendable, Equatable {
         let step = if let step = node.step, let steps = node.steps { ", step \(step) of \(steps)" } else { "" }
         return " at node \(node.id) (\(node.classType ?? "unknown class")\(title)) for \(words(node.running))\(step)"
     }
+
+    private static func since(_ absence: JobSituation.Absence) -> String { absence.time.map { " for \(words($0))" } ?? "" }
 
     private static func sentence(_ text: String) -> String { text.last.map(".!?".contains) == true ? text : text + "." }
 
@@ -171,7 +174,7 @@ struct Why: Sendable, Equatable {
     private static func represent(_ comfyUI: JobSituation.ComfyUI) -> JSON {
         var members: JSONObject = ["url": .string(comfyUI.url), "available": .bool(comfyUI.away == nil)]
         if let away = comfyUI.away {
-            members["unavailable_s"] = seconds(away.time)
+            if let time = away.time { members["unavailable_s"] = seconds(time) }
             members["unavailable_reason"] = .string(away.reason)
         }
         members["jobs"] = .array(

@@ -14,6 +14,8 @@ final class JobTimeline: Sendable {
         var delivered: ContinuousClock.Instant?
         /// ComfyUI began to run it, first time.
         var started: ContinuousClock.Instant?
+        /// The same, newest time; nil while that one has it waiting.
+        var begun: ContinuousClock.Instant?
         /// ComfyUI's last word on it, newest time.
         var executed: ContinuousClock.Instant?
         /// The outputs of that run are known.
@@ -27,6 +29,11 @@ final class JobTimeline: Sendable {
         var returnReason: String?
 
         init(submitted: ContinuousClock.Instant) { self.submitted = submitted }
+
+        fileprivate mutating func forgetRun() {
+            (delivered, begun, executed, collected) = (nil, nil, nil, nil)
+            (node, nodeBegan) = (nil, nil)
+        }
     }
 
     private let state = Mutex(Marks(submitted: .now))
@@ -37,13 +44,18 @@ final class JobTimeline: Sendable {
         state.withLock { marks in
             marks.taken = .now
             marks.endpoint = endpoint
-            (marks.delivered, marks.executed, marks.collected) = (nil, nil, nil)
-            (marks.node, marks.nodeBegan) = (nil, nil)
+            marks.forgetRun()
         }
     }
 
     func delivered() { state.withLock { $0.delivered = .now } }
-    func started() { state.withLock { $0.started = $0.started ?? .now } }
+    func started() {
+        state.withLock { marks in
+            let now = ContinuousClock.now
+            marks.begun = now
+            marks.started = marks.started ?? now
+        }
+    }
 
     /// Only the beginning of a node is of interest.
     func note(_ event: JobEvent) {
@@ -62,6 +74,7 @@ final class JobTimeline: Sendable {
             marks.returns += 1
             marks.returnReason = reason
             marks.taken = nil
+            marks.forgetRun()
         }
     }
 }

@@ -83,8 +83,11 @@ final class Metrics: Sendable {
         if let executed = marks.executed { observe(.finish, .now - executed) }
     }
 
-    func returned(_ job: Job, because reason: String) {
+    /// - Parameter note: what viewers are told.
+    func returned(_ job: Job, after end: RunEnd, note: String?) {
         returned.add()
+        var reason = note ?? "A run did not come to its end."
+        if case .notDelivered(let cause) = end { reason = "ComfyUI could not be given the job (\(withoutPaths(cause)))." }
         job.timeline.returned(because: reason)
     }
 

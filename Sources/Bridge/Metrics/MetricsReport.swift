@@ -3,6 +3,7 @@ struct MetricsReport: Sendable {
     struct ComfyUI: Sendable {
         let url: String
         let isConnected: Bool
+        let isInRotation: Bool
         let reconnects: Int
         let openPrompts: Int
         /// How long no message came about the open prompt of which it is longest.
@@ -65,6 +66,9 @@ struct MetricsReport: Sendable {
             for comfyUI in comfyUIs { text.sample(name, ["url": comfyUI.url], value(comfyUI)) }
         }
         each("comfy_bridge_comfyui_connected", .gauge, "Whether the event socket to this ComfyUI is connected.") { $0.isConnected ? 1 : 0 }
+        each("comfy_bridge_comfyui_in_rotation", .gauge, "0 after a fault that would hit the next job too, until a job has succeeded again.") {
+            $0.isInRotation ? 1 : 0
+        }
         each("comfy_bridge_comfyui_reconnects_total", .counter, "Connections of the event socket after the first one.") { $0.reconnects }
         each("comfy_bridge_comfyui_open_prompts", .gauge, "Jobs that are inside this ComfyUI.") { $0.openPrompts }
         text.metric("comfy_bridge_comfyui_silent_seconds", .gauge, "How long no message came about the open prompt that is silent for longest.")

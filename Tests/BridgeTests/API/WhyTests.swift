@@ -48,15 +48,23 @@ import Testing
         Case("is the next", .queued, says: ["the next in the queue."]) { $0.queuePosition = 0 },
         Case("no ComfyUI", .comfyUIUnreachable, says: ["ComfyUI cannot be used: http://gpu:8188 for 12.3 s (connection refused)"]) {
             $0.queuePosition = 0
-            $0.comfyUIs[0].away = (.milliseconds(12_300), "connection refused")
+            $0.comfyUIs[0].away = .init(time: .milliseconds(12_300), reason: "connection refused")
         },
         Case("none of several", .comfyUIUnreachable, says: ["No ComfyUI can be used", "http://b for 2 h 1 min (gone)"]) {
             $0.queuePosition = 3
-            $0.comfyUIs = [.init(url: "http://a", away: (.seconds(1), "gone")), .init(url: "http://b", away: (.seconds(7265), "gone"))]
+            $0.comfyUIs = [.init(url: "http://a", away: .init(time: .seconds(1), reason: "gone")), .init(url: "http://b", away: .init(time: .seconds(7265), reason: "gone"))]
+        },
+        Case("rests after a fault", .comfyUIUnreachable, says: ["http://gpu:8188 (its device has failed)"]) {
+            $0.queuePosition = 0
+            $0.comfyUIs[0].away = .init(reason: "its device has failed", isDisconnected: false)
+        },
+        Case("is the one that is tried after a fault", .running, says: ["running for 1.0 s"]) {
+            inside(&$0, running: .seconds(1))
+            $0.comfyUIs[0].away = .init(reason: "its device has failed", isDisconnected: false)
         },
         Case("one of several is there", .queued, says: ["behind 3 others"]) {
             $0.queuePosition = 3
-            $0.comfyUIs = [.init(url: "http://a", away: (.seconds(1), "gone")), .init(url: "http://b")]
+            $0.comfyUIs = [.init(url: "http://a", away: .init(time: .seconds(1), reason: "gone")), .init(url: "http://b")]
         },
         Case("between queue and ComfyUI", .handingOver, says: ["on its way"]) { _ in },
         Case("being handed over", .handingOver, says: ["being handed to http://gpu:8188 for 1.0 s"]) {
@@ -78,7 +86,7 @@ import Testing
         Case("waits silently", .silent, says: ["it was waiting inside ComfyUI"]) { inside(&$0, silence: .seconds(10)) },
         Case("out of sight", .connectionLost, says: ["cannot be reached for 3.0 s: reset by peer"]) {
             inside(&$0, running: .seconds(30), silence: .seconds(20))
-            $0.comfyUIs[0].away = (.seconds(3), "reset by peer")
+            $0.comfyUIs[0].away = .init(time: .seconds(3), reason: "reset by peer")
         },
         Case("fetches outputs", .fetchingOutputs, says: ["through with the job for 0.4 s", "1 so far"]) {
             inside(&$0, running: .seconds(30))
@@ -92,7 +100,7 @@ import Testing
         Case("canceling out of sight", .canceling, says: ["cannot be reached for that: gone"]) {
             inside(&$0, running: .seconds(30))
             $0.status = .canceling
-            $0.comfyUIs[0].away = (.seconds(3), "gone")
+            $0.comfyUIs[0].away = .init(time: .seconds(3), reason: "gone")
         },
         Case("run again, waiting", .retrying, says: ["next in the queue", "went back into the queue once, the last time because: ComfyUI lost the job"]) {
             $0.queuePosition = 0

@@ -100,7 +100,7 @@ import Testing
         metrics.attach(requests)
         let text = MetricsReport(
             version: "1", jobs: [.queued: 2], queueDepth: 2, queueLimit: 5,
-            comfyUIs: [.init(url: "http://a:1", isConnected: true, reconnects: 1, openPrompts: 2, silence: .milliseconds(1500))], usage: ProcessUsage()
+            comfyUIs: [.init(url: "http://a:1", isConnected: true, isInRotation: true, reconnects: 1, openPrompts: 2, silence: .milliseconds(1500))], usage: ProcessUsage()
         ).text(metrics)
         var metric = ""
         var described: Set<Substring> = []
