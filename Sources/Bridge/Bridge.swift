@@ -36,12 +36,14 @@ package struct ComfyBridge: Sendable {
         for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
             service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(),
-            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
+            content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
             publicURL: configuration.publicURL, sdkHold: configuration.sdkHold)
         let router = Router(routes: Routes.all(api), access: access, logger: logger)
         server = HTTPServer(
             configuration: configuration.http, logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
             failure: { router.response(to: $0, headers: $1) }, respond: { await router.respond(to: $0) })
+        service.metrics.attach(router.requests)
+        service.metrics.attach(openConnections: { [weak server] in server?.openConnections ?? 0 })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
         services = [service, assets, pool] + workers + [tasks, heartbeats, server]
     }

@@ -10,7 +10,7 @@ struct AssetEndpoints: Sendable {
     func upload(_ request: Request, _: PathParameters) async throws -> Response {
         let (asset, isNew) = try await api.once(request, api.uploadKeys) {
             guard let form = request.form else { throw APIError.unsupportedMediaType }
-            let upload = try await AssetUpload(reading: form, into: api.assets.blobs)
+            let upload = try await AssetUpload(reading: form, into: api.assets.blobs, received: api.service.metrics.received[.upload])
             do { return try await api.assets.mint(upload.writer, upload.description) } catch let error as StorageError { throw APIError(error) }
         }
         return created(asset, isNew: isNew, status: isNew ? 201 : 200, request)

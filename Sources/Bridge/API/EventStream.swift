@@ -33,17 +33,20 @@ final class EventStream: BodySource {
     private let representation: Representation
     private let options: Options
     private let heartbeats: Heartbeats
+    private let metrics: Metrics
     private let wake = WakeSlot()
     private let token: UInt64
     private let state: Mutex<State>
 
     /// Nil when the viewer has already seen everything there will ever be.
-    init?(_ job: Job, from start: Job.Start, representation: Representation, options: Options, heartbeats: Heartbeats) {
+    init?(_ job: Job, from start: Job.Start, representation: Representation, options: Options, heartbeats: Heartbeats, metrics: Metrics) {
         guard let opening = job.watch(from: start, wake: { [wake] in wake() }) else { return nil }
         self.job = job
         self.representation = representation
         self.options = options
         self.heartbeats = heartbeats
+        self.metrics = metrics
+        metrics.viewers.add()
         token = opening.token
         state = Mutex(State(cursor: opening.cursor))
         let bytes = encode(opening)
@@ -56,6 +59,12 @@ final class EventStream: BodySource {
     }
 
     func next() -> BodyChunk {
+        let chunk = nextChunk()
+        if case .bytes(let bytes) = chunk { metrics.sent[.events].add(bytes.count) }
+        return chunk
+    }
+
+    private func nextChunk() -> BodyChunk {
         state.withLock { state in
             if let opening = state.pendingOpening {
                 state.pendingOpening = nil
@@ -84,6 +93,7 @@ final class EventStream: BodySource {
     func closed(_ reason: BodyEnd) {
         heartbeats.remove(self)
         job.unwatch(token)
+        metrics.viewers.add(-1)
         if reason == .disconnected { options.onDisconnect?() }
     }
 

@@ -36,6 +36,12 @@ struct ServerEndpoints: Sendable {
             status: status, headers: headers)
     }
 
+    /// What operators watch, in the text format of Prometheus. With a token like everything that tells of jobs: Prometheus sends one.
+    func metrics(_: Request, _: PathParameters) async throws -> Response {
+        let text = try await api.metricsReport().text(api.service.metrics)
+        return Response(status: 200, headers: ["Content-Type": PrometheusText.contentType, "Cache-Control": "no-store"], body: .bytes(Array(text.utf8)))
+    }
+
     func openAPI(_ request: Request, _: PathParameters) async throws -> Response {
         file(Self.openAPI, "application/yaml", request)
     }

@@ -11,6 +11,8 @@ struct AssetContent: Sendable {
     static let inlineLimit = 256 << 20
 
     let tasks: BackgroundTasks
+    /// Bytes that were answered; of files and texts when the answer is made, of what passes through as it does.
+    let sent: Counter
     let logger: Logger
 
     /// - Parameter request: for conditions and ranges; nil sends the whole.
@@ -62,11 +64,13 @@ struct AssetContent: Sendable {
     private func deliver(_ asset: Asset, _ range: Range<Int>, size: Int, status: Int, _ headers: HTTPHeaders, isHead: Bool) async throws -> Response {
         switch asset.blob.source {
         case .text(let text):
+            if !isHead { sent.add(range.count) }
             return Response(status: status, headers: headers, body: .bytes(Array(Array(text.utf8)[range])))
         case .stored(let path):
             do {
-                return Response(
-                    status: status, headers: headers, body: .file(try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))))
+                let file = try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))
+                if !isHead { sent.add(range.count) }
+                return Response(status: status, headers: headers, body: .file(file))
             } catch {
                 throw gone(asset)
             }
@@ -90,7 +94,10 @@ struct AssetContent: Sendable {
         let stream = BodyStream()
         tasks.start {
             do {
-                for try await piece in download.body { try await stream.write(Array(piece.readableBytesView)) }
+                for try await piece in download.body {
+                    try await stream.write(Array(piece.readableBytesView))
+                    sent.add(piece.readableBytes)
+                }
                 stream.finish()
             } catch {
                 // Either the caller went away, or ComfyUI did; the caller sees that the content is cut off.

@@ -54,6 +54,7 @@ package struct BridgeConfiguration: Sendable {
         Option("drain-timeout", "SECONDS", default: "10", "how long running requests may take at shutdown"),
         Option("threads", "N", default: "one per core", "threads that serve HTTP"),
         Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+        LogFormat.option,
     ]
 
     package init(_ reader: OptionReader) throws {

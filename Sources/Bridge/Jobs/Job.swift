@@ -12,6 +12,7 @@ final class Job: Sendable {
     let createdAt: Date
     /// Jobs with a higher one run first.
     let priority: Int
+    let timeline = JobTimeline()
 
     private let state: Mutex<State>
 
@@ -264,6 +265,7 @@ final class Job: Sendable {
     }
 
     func started() {
+        timeline.started()
         change { state in
             guard state.status == .queued else { return }
             state.enter(.running)
@@ -287,6 +289,7 @@ final class Job: Sendable {
     func finish(_ status: JobStatus, error: JobError? = nil) -> Bool {
         let isFirst: Void? = change { state in
             state.enter(status, error: error)
+            timeline.ended()
             state.completedAt = state.statusChangedAt
             state.cancelHandler = nil
             state.submission.keepRecordOnly()

@@ -64,6 +64,7 @@ final class PromptInbox: Sendable {
 
     var connection: Connection { state.withLock { $0.connection } }
     var isConnected: Bool { if case .connected = connection { true } else { false } }
+    var openJobs: [JobID] { state.withLock { $0.prompts.keys.compactMap(JobID.init) } }
     var openCount: Int { state.withLock { $0.prompts.count } }
     /// Whether ComfyUI said that it marks previews with their prompt.
     var marksPreviews: Bool { state.withLock { $0.serverFeatures.contains("supports_preview_metadata") } }

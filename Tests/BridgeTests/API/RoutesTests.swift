@@ -53,6 +53,6 @@ func withAPI(_ body: (API) async throws -> Void) async throws {
     try await body(
         API(
             service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
-            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
+            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, sent: Bridge.Counter(), logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
             access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero))
 }
