@@ -240,7 +240,10 @@ def main():
     peak = max(max(values) for values in figures.peaks.values())
     print(json.dumps({
         "bytes": SIZE, "seconds": figures.seconds, "setting": setting("comfy-sdk"),
-        "resident_MB": {"idle": idle, "peak": peak, "peaks": figures.peaks, "sampled_maximum": {name: max(samples, default=None) for name, samples in figures.samples.items()}},
+        "resident_MB": {
+            "idle": idle, "peak": peak, "peaks": figures.peaks,
+            "sampled_maximum": {name: max(samples, default=None) for name, samples in figures.samples.items()},
+        },
     }))
     if peak >= LIMIT_MB:
         sys.exit(f"the bridge held {peak:.0f} MB")
