@@ -17,6 +17,8 @@ struct API: Sendable {
     let publicURL: String?
     /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
     let sdkHold: Duration
+    let drain: Drain
+    let viewers = Viewers()
 
     func representation(for request: Request) -> Representation {
         Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
@@ -91,7 +93,7 @@ struct API: Sendable {
     }
 
     func stream(_ job: Job, from start: Job.Start, _ representation: Representation, _ options: EventStream.Options, headers: HTTPHeaders = [:]) -> Response {
-        guard let stream = EventStream(job, from: start, representation: representation, options: options, heartbeats: heartbeats) else {
+        guard let stream = EventStream(job, from: start, representation: representation, options: options, heartbeats: heartbeats, viewers: viewers) else {
             return Response(status: 204, headers: ["Comfy-Job-Id": job.id.description, "Cache-Control": "no-store"], body: .empty)
         }
         var headers = headers

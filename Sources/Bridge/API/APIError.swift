@@ -137,6 +137,13 @@ extension APIError {
     static let overloaded = APIError(
         status: 503, code: "overloaded", message: "Too many requests are being accepted at the same time. Try again shortly.", headers: ["Retry-After": "1"])
 
+    static func tooManyConnections(limit: Int) -> APIError {
+        APIError(
+            status: 503, code: "overloaded",
+            message: "\(limit) connections are open, and that is the limit (--connection-limit, or the system's for open files). Try again shortly.",
+            headers: ["Retry-After": "1"])
+    }
+
     static let internalError = APIError(status: 500, code: "internal_error", message: "Something went wrong inside the bridge; its log says what.")
 
     static func payloadTooLarge(limit: Int) -> APIError {
@@ -149,6 +156,7 @@ extension APIError {
         switch failure {
         case .bodyTooLarge(let limit): self = .payloadTooLarge(limit: limit)
         case .overloaded: self = .overloaded
+        case .tooManyConnections(let limit): self = .tooManyConnections(limit: limit)
         case .shuttingDown: self = .shuttingDown
         case .malformed(let reason): self = APIError(status: 400, code: "invalid_request", message: "The request is not valid HTTP: \(reason)")
         }

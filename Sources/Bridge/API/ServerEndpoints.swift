@@ -17,7 +17,8 @@ struct ServerEndpoints: Sendable {
     /// Whether a job submitted now can run at once: 200, else 503. Why, and where the ComfyUIs are, is told to callers with a token.
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
-        let isReady = states.contains { $0.isConnected && $0.hasCatalog }
+        let isDraining = api.drain.isDraining
+        let isReady = !isDraining && states.contains { $0.isConnected && $0.hasCatalog }
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
         guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
@@ -28,9 +29,11 @@ struct ServerEndpoints: Sendable {
             if let reason = state.reason { members["reason"] = .string(reason) }
             return .object(members)
         }
-        return .json(
-            ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version)],
-            status: status, headers: headers)
+        var members: JSONObject = [
+            "ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version),
+        ]
+        if isDraining { members["reason"] = "draining" }
+        return .json(.object(members), status: status, headers: headers)
     }
 
     func openAPI(_ request: Request, _: PathParameters) async throws -> Response {
