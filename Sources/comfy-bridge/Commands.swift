@@ -3,6 +3,7 @@ import Bridge
 import ComfyUI
 import Foundation
 import Logging
+import MicroHTTP
 import NIOCore
 import NIOHTTP1
 import ServiceLifecycle
@@ -28,6 +29,7 @@ func serve(_ arguments: [String]) async throws {
     let configuration = try BridgeConfiguration(reader)
     let logger = try makeLogger("comfy-bridge", reader)
     OpenFiles.raiseLimit()
+    Allocator.keepsBulk()
     let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)

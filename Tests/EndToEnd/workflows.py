@@ -86,3 +86,9 @@ def with_asset(id):
         "1": {"class_type": "LoadImage", "inputs": {"image": {"__type": "core/ASSET", "info": {"id": id}}}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "e2e-asset"}},
     }
+
+
+def large_output(size):
+    """A file of so many bytes."""
+    output = {"images": [{"filename": f"large-{size}.bin", "subfolder": "", "type": "output"}]}
+    return {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(output), "bytes": size}}}

@@ -114,6 +114,7 @@ extension APIError {
             self.init(
                 status: 507, code: "insufficient_storage",
                 message: "The bridge's disk is full; nothing was kept. Delete assets, or give --data-dir a larger disk.")
+        case .tooManyFiles: self = .overloaded
         case .failed: self = .internalError
         }
     }
@@ -196,6 +197,7 @@ extension APIError {
         case .canceled: status = 409
         case .timedOut: status = 504
         case .upstreamLost, .upstreamError, .invalidOutput: status = 502
+        case .insufficientStorage: status = 507
         case .upstreamUnreachable:
             status = 503
             headers["Retry-After"] = "5"

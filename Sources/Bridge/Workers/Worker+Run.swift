@@ -167,8 +167,8 @@ extension Worker {
             .ended(.failed) where isCanceling:
             await service.end(job, .canceled, error: .canceledByCaller)
         case .ended(.succeeded):
-            if let missing = collected.missing.first, collected.publishedCount == 0 {
-                await service.end(job, .failed, error: .missingOutput(missing.filename))
+            if let failure = collected.failure {
+                await service.end(job, .failed, error: failure)
             } else {
                 await service.end(job, .succeeded)
             }
