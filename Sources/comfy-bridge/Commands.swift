@@ -17,8 +17,20 @@ let simulatorOptions: [Option] = [
     Option("step-delay", "MS", default: "100", "how long a sampling step takes"),
     Option("preview-size", "PIXELS", default: "512", "longer side of a preview"),
     Option("directory", "FOLDER", "where input, output and temp are; a temporary folder if not given"),
+    Option("fault-seed", "N", default: "0", "seed of the choices that a probability makes"),
+    Option("restart-after", "MS", "how long it is away after the fault 'exit'; if not given, the command ends with status 1"),
     Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+    Option("fault", "FAULT", "what goes wrong, repeat it for several: NAME[=VALUE][~TEXT][*TIMES][@PROBABILITY]\n\n" + faultHelp),
 ]
+
+/// Behind the options, because it is long.
+private let faultHelp = """
+      A fault strikes where TEXT occurs, TIMES times at most, with PROBABILITY. TEXT is looked for in METHOD /path if it is about
+      answers, else in id, client and graph of the prompt. MOMENT is connect, submit, start, node, the number of a step, success,
+      end or view. Faults are also armed and counted at /simulator/faults, see README.
+
+    \(Fault.help.map { "      " + $0 }.joined(separator: "\n"))
+    """
 
 let healthOptions: [Option] = [
     Option("url", "URL", default: "http://127.0.0.1:8189/api/v2/health", "what to ask")
@@ -51,6 +63,15 @@ func simulate(_ arguments: [String]) async throws {
     configuration.stepDelay = .milliseconds(try reader.integer("step-delay", default: 100, in: 0...3_600_000))
     configuration.previewSize = try reader.integer("preview-size", default: 512, in: 16...4096)
     configuration.directory = reader.string("directory")
+    do {
+        configuration.faults = try reader.strings("fault").map { try FaultOrder($0) }
+    } catch {
+        throw ConfigurationError("--fault: \(error)")
+    }
+    configuration.faultSeed = UInt64(try reader.integer("fault-seed", default: 0, in: 0...Int.max))
+    if reader.string("restart-after") != nil {
+        configuration.restartDelay = .milliseconds(try reader.integer("restart-after", default: 0, in: 0...86_400_000))
+    }
     let logger = try makeLogger("comfy-simulator", reader)
     let simulator = ComfySimulator(configuration: configuration, logger: logger)
     announce(host: configuration.host, port: try await simulator.start())
