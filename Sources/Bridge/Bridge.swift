@@ -1,4 +1,5 @@
 package import AsyncHTTPClient
+import Glibc
 package import Logging
 import MicroHTTP
 package import NIOCore
@@ -47,6 +48,15 @@ package struct ComfyBridge: Sendable {
             failure: { router.response(to: $0, headers: $1) }, respond: { await router.respond(to: $0) })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
         services = [service, assets, pool] + workers + [tasks, heartbeats, server, drain]
+    }
+
+    /// What a process does first in which a bridge is all there is.
+    package static func prepareProcess() {
+        Allocator.keepsBulk()
+        OpenFiles.raiseLimit()
+        // A pipe without a reader and a file at its limit are errors of one write, not the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
     }
 
     /// Binds and listens; requests are answered once `run()` is called. Returns the port.

@@ -3,7 +3,6 @@ import Bridge
 import ComfyUI
 import Foundation
 import Logging
-import MicroHTTP
 import NIOCore
 import NIOHTTP1
 import ServiceLifecycle
@@ -40,8 +39,7 @@ func serve(_ arguments: [String]) async throws {
     let reader = try OptionReader(BridgeConfiguration.options, arguments: arguments, environment: ProcessInfo.processInfo.environment)
     let configuration = try BridgeConfiguration(reader)
     let logger = try makeLogger("comfy-bridge", reader)
-    OpenFiles.raiseLimit()
-    Allocator.keepsBulk()
+    ComfyBridge.prepareProcess()
     let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)

@@ -5,9 +5,6 @@ import Foundation
 @main
 struct Main {
     static func main() async {
-        // A pipe without a reader and a file at its limit are errors of one write, not the end of the process.
-        signal(SIGPIPE, SIG_IGN)
-        signal(SIGXFSZ, SIG_IGN)
         var arguments = Array(CommandLine.arguments.dropFirst())
         let command = arguments.first.flatMap { $0.hasPrefix("-") ? nil : $0 } ?? "serve"
         if arguments.first == command { arguments.removeFirst() }

@@ -3,9 +3,9 @@ import Logging
 import MicroHTTP
 
 /// The system's limit on open descriptors, and who gets them.
-package enum OpenFiles {
+enum OpenFiles {
     /// Asks for as many as the system allows without special rights. Nothing here uses `select`, for whose sake the usual limit is 1024.
-    package static func raiseLimit() {
+    static func raiseLimit() {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
         limit.rlim_cur = limit.rlim_max
