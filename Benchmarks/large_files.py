@@ -1,82 +1,220 @@
-"""Files of 1 GB through the bridge: time beside a direct download, and resident memory, which must stay below 80 MB.
+"""Files of 1 GB through the bridge, beside the direct way to ComfyUI; and the bridge's resident memory, which must stay below 80 MB.
 
+    python3 -m venv .venv && .venv/bin/pip install -r Benchmarks/requirements.txt
     swift build -c release --product comfy-bridge
-    .venv/bin/python Benchmarks/large_files.py [path of comfy-bridge]
+    .venv/bin/python Benchmarks/large_files.py [path of comfy-bridge] [megabytes of the file]
 
-Uploads a file with `curl -F`, downloads it again, downloads an output of a job, and the same output straight from ComfyUI (the simulator), in
-turn. Every byte is compared. Prints one JSON object.
+Both sides of a comparison run in turn against the same simulator. Every file that went anywhere is compared byte by byte with what was sent;
+each upload has contents of its own, so that none is recognised. Needs about 8 times the file's size on the disk of the temporary folder.
+Prints a table and one JSON object; the exit status is 1 if the bridge held too much.
 """
-import asyncio
+import contextlib
 import json
 import os
+import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
+import threading
 import time
+import uuid
 
-import aiohttp
+import comfy_sdk
+from blake3 import blake3
 
-from peers import Process, ready
+from peers import Process, setting
 
-SIZE = 1 << 30
+SIZE = (int(sys.argv[2]) if len(sys.argv) > 2 else 1024) << 20
 TURNS = 3
+LIMIT_MB = 80
+SAMPLE_EVERY = 0.01
+"""Seconds between two looks at the resident memory."""
+
+
+class Figures:
+    """What was measured, by name: MB/s (of what is no transfer: seconds), and the bridge's memory meanwhile."""
+
+    def __init__(self, bridge):
+        self.bridge = bridge
+        self.seconds = {}
+        self.peaks = {}
+        self.samples = {}
+
+    def measure(self, name, action):
+        """`action` returns a result and the seconds that it took."""
+        samples = []
+        self.bridge.forget_peak()
+        with self._sampling(samples):
+            result, seconds = action()
+        self.seconds.setdefault(name, []).append(seconds)
+        self.peaks.setdefault(name, []).append(self.bridge.peak_kb() / 1024)
+        self.samples.setdefault(name, []).extend(samples)
+        return result
+
+    @contextlib.contextmanager
+    def _sampling(self, samples):
+        done = threading.Event()
+
+        def sample():
+            while not done.wait(SAMPLE_EVERY):
+                samples.append(self.bridge.resident_kb() / 1024)
+
+        thread = threading.Thread(target=sample)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def speeds(self, name):
+        return [SIZE / 1e6 / seconds for seconds in self.seconds[name]]
+
+
+class LargeFile:
+    """A picture with a long tail of noise, which readers do not look at, so that a job can read it. `renew` makes it another file."""
+
+    def __init__(self, path, picture):
+        self.path = path
+        self.tail = len(picture)
+        with open(path, "wb") as file:
+            file.write(picture)
+            for _ in range(SIZE >> 20):
+                file.write(os.urandom(1 << 20))
+            file.truncate(SIZE)
+
+    def renew(self):
+        with open(self.path, "r+b") as file:
+            file.seek(self.tail)
+            file.write(os.urandom(32))
+        self.hash = "blake3:" + blake3(max_threads=blake3.AUTO).update_mmap(self.path).hexdigest()
 
 
 def curl(*arguments):
+    """Body and time of the transfer, by curl's own clock."""
+    command = ["curl", "-sS", "--fail-with-body", "-w", "\n%{time_total}", *map(str, arguments)]
+    body, _, seconds = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.rpartition(b"\n")
+    return body, float(seconds)
+
+
+def download(url, target):
+    return lambda: curl("-o", target, url)
+
+
+def commit(asset):
     began = time.perf_counter()
-    done = subprocess.run(["curl", "-sS", "--fail-with-body", *arguments], capture_output=True, check=True)
-    return done.stdout, SIZE / 1e6 / (time.perf_counter() - began)
+    asset.commit()
+    return asset, time.perf_counter() - began
 
 
-def same(left, right):
-    return subprocess.run(["cmp", left, right]).returncode == 0
+def run(client, graph):
+    began = time.perf_counter()
+    job = client.run(client.workflows.from_json(graph))
+    return job, time.perf_counter() - began
 
 
-async def make_output(bridge):
+def must_be_same(left, right):
+    subprocess.run(["cmp", left, right], check=True)
+
+
+def output(name):
     """A job of the simulator that puts out a file of that size."""
-    output = {"images": [{"filename": "large.bin", "subfolder": "", "type": "output"}]}
-    graph = {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(output), "bytes": SIZE}}}
-    async with aiohttp.ClientSession() as session:
-        await ready(session, bridge.url)
-        async with session.post(f"{bridge.url}/run", json=graph) as answer:
-            job = await answer.json()
-    assert job["outputs"][0]["size_bytes"] == SIZE, job
-    return job["outputs"][0]["url"]
+    files = {"images": [{"filename": name, "subfolder": "", "type": "output"}]}
+    return {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(files), "bytes": SIZE}}}
+
+
+def picture():
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "large"}},
+    }
+
+
+def reading(asset):
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": asset}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "large"}},
+    }
+
+
+def turn(figures, client, file, copy, simulator, bridge, comfyui_input):
+    name = f"{uuid.uuid4()}.png"
+
+    file.renew()
+    figures.measure("upload, direct", lambda: curl("-F", f"image=@{file.path};filename={name}", f"{simulator.url}/upload/image"))
+    figures.measure("download of an upload, direct", download(f"{simulator.url}/view?type=input&filename={name}", copy))
+    must_be_same(file.path, copy)
+    (comfyui_input / name).unlink()
+
+    file.renew()
+    answer = json.loads(figures.measure("upload, curl", lambda: curl("-F", f"file=@{file.path}", f"{bridge.url}/api/v2/assets")))
+    assert (answer["size_bytes"], answer["created_new"], answer["hash"]) == (SIZE, True, file.hash), answer
+    figures.measure("download of an upload, bridge", download(answer["url"], copy))
+    must_be_same(file.path, copy)
+    client.assets.delete(answer["id"])
+
+    file.renew()
+    asset = client.assets.from_file(file.path)
+    assert asset.hash == file.hash  # the SDK hashes first; what counts here is the transfer
+    figures.measure("upload, SDK", lambda: commit(asset))
+    assert (asset.created_new, asset.hash) == (True, file.hash)
+    figures.measure("job that reads an upload", lambda: run(client, reading(asset)))
+    must_be_same(file.path, comfyui_input / asset.file_path)
+    (comfyui_input / asset.file_path).unlink()
+    asset.delete()
+
+    name = f"{uuid.uuid4()}.bin"
+    job = figures.measure("job that puts a file out", lambda: run(client, output(name)))
+    assert job.outputs[0].size_bytes == SIZE
+    figures.measure("download of an output, direct", download(f"{simulator.url}/view?filename={name}", file.path + ".output"))
+    figures.measure("download of an output, bridge", download(job.outputs[0].get_download_url().url, copy))
+    must_be_same(file.path + ".output", copy)
+
+
+def table(figures):
+    yield "| 1 file of %d MB | direct, MB/s | bridge, MB/s | ratio | bridge's resident memory: peak (sampled median), MB |" % (SIZE >> 20)
+    yield "| --- | ---: | ---: | ---: | ---: |"
+
+    def cell(values):
+        return f"{statistics.median(values):.0f} ({min(values):.0f}…{max(values):.0f})"
+
+    def memory(name):
+        return f"{max(figures.peaks[name]):.0f} ({statistics.median(figures.samples[name]):.0f})"
+
+    for label, direct, bridge in (
+        ("upload, `curl -F`", "upload, direct", "upload, curl"), ("upload, SDK", "upload, direct", "upload, SDK"),
+        ("download of an upload", "download of an upload, direct", "download of an upload, bridge"),
+        ("download of an output", "download of an output, direct", "download of an output, bridge"),
+    ):
+        ours, theirs = figures.speeds(bridge), figures.speeds(direct)
+        ratio = statistics.median(ours) / statistics.median(theirs)
+        yield f"| {label} | {cell(theirs)} | {cell(ours)} | {ratio:.2f} | {memory(bridge)} |"
+    yield f"| job that reads an upload (brought to ComfyUI) | | {cell(figures.speeds('job that reads an upload'))} | | {memory('job that reads an upload')} |"
 
 
 def main():
-    simulator = Process("simulate", "--port", "0")
-    bridge = Process("serve", "--port", "0", "--comfyui", simulator.url)
-    speeds = {"upload": [], "download of the upload": [], "download of an output": [], "download from ComfyUI": []}
-    with tempfile.TemporaryDirectory() as folder:
-        file, copy = f"{folder}/file", f"{folder}/copy"
-        try:
-            idle = bridge.resident_kb()
-            output = asyncio.run(make_output(bridge))
-            for _ in range(TURNS):
-                with open(file, "wb") as target:
-                    for _ in range(SIZE >> 20):
-                        target.write(os.urandom(1 << 20))
-                answer, speed = curl("-F", f"file=@{file}", "-F", "file_path=large.bin", "-F", "content_type=application/octet-stream", f"{bridge.url}/api/v2/assets")
-                asset = json.loads(answer)
-                assert asset["size_bytes"] == SIZE and asset["created_new"], asset
-                speeds["upload"].append(speed)
-                speeds["download of the upload"].append(curl("-o", copy, asset["url"])[1])
-                assert same(file, copy)
-                speeds["download of an output"].append(curl("-o", copy, output)[1])
-                speeds["download from ComfyUI"].append(curl("-o", file, f"{simulator.url}/view?filename=large.bin&type=output")[1])
-                assert same(file, copy)
-                curl("-X", "DELETE", f"{bridge.url}/api/v2/assets/{asset['id']}")
-            peak = bridge.peak_kb()
-        finally:
-            bridge.stop()
-            simulator.stop()
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        limit = str((SIZE >> 20) + 1)  # the form around the file
+        simulator = stack.enter_context(
+            Process("simulate", "--port", "0", "--max-upload-size", limit, "--directory", f"{folder}/comfyui", "--log-level", "error"))
+        bridge = stack.enter_context(
+            Process("serve", "--port", "0", "--comfyui", simulator.url, "--max-upload-size", limit, "--data-dir", f"{folder}/bridge", "--log-level", "error"))
+        os.environ["COMFY_BASE_URL"] = bridge.url
+        client = stack.enter_context(comfy_sdk.Comfy())
+        first, _ = run(client, picture())
+        file, copy = LargeFile(f"{folder}/large.png", first.outputs[0].to_bytes()), f"{folder}/copy"
+        figures, idle = Figures(bridge), bridge.resident_kb() / 1024
+        for _ in range(TURNS):
+            turn(figures, client, file, copy, simulator, bridge, pathlib.Path(folder, "comfyui", "input"))
+    print("\n".join(table(figures)))
+    peak = max(max(values) for values in figures.peaks.values())
     print(json.dumps({
-        "bytes": SIZE, "MB_per_s": medians, "all": speeds, "ratio_of_output_to_direct": medians["download of an output"] / medians["download from ComfyUI"],
-        "resident_MB": {"idle": idle / 1024, "peak": peak / 1024},
-    }, indent=2))
-    assert peak < 80 * 1024, f"the bridge held {peak / 1024:.0f} MB"
+        "bytes": SIZE, "seconds": figures.seconds, "setting": setting("comfy-sdk"),
+        "resident_MB": {"idle": idle, "peak": peak, "peaks": figures.peaks, "sampled_maximum": {name: max(samples, default=None) for name, samples in figures.samples.items()}},
+    }))
+    if peak >= LIMIT_MB:
+        sys.exit(f"the bridge held {peak:.0f} MB")
 
 
 main()

@@ -1,5 +1,6 @@
-"""What the benchmarks run: the binary (first argument, else the release build), its peers, and the direct client."""
+"""What the benchmarks run: the binary (first argument, else COMFY_BRIDGE_BINARY, else the release build), its peers, and the direct client."""
 import asyncio
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -11,10 +12,29 @@ import uuid
 
 import aiohttp
 
-BINARY = sys.argv[1] if len(sys.argv) > 1 else ".build/release/comfy-bridge"
+BINARY = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("COMFY_BRIDGE_BINARY", ".build/release/comfy-bridge")
 
 
-class Process:
+def setting(*packages):
+    """What figures depend on."""
+    return {"machine": f"{os.cpu_count()} cores, {os.uname().release}", "binary": BINARY, **{name: importlib.metadata.version(name) for name in packages}}
+
+
+class Started:
+    """Stopped by its id where the `with` ends."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+class Process(Started):
     """The binary with its address, from the line it prints."""
 
     def __init__(self, *arguments):
@@ -23,21 +43,24 @@ class Process:
         self.url = self.process.stdout.readline().split()[-1]
 
     def resident_kb(self):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        return self._memory_kb("VmRSS")
 
     def peak_kb(self):
+        """Since the start, or since `forget_peak`."""
+        return self._memory_kb("VmHWM")
+
+    def forget_peak(self):
+        with open(f"/proc/{self.process.pid}/clear_refs", "w") as file:
+            file.write("5")  # proc(5): resets the peak to what is resident now
+
+    def _memory_kb(self, name):
         with open(f"/proc/{self.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+            return next(int(line.split()[1]) for line in status if line.startswith(name))
 
     def cpu_seconds(self):
         with open(f"/proc/{self.process.pid}/stat") as stat:
             fields = stat.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
 
 
 async def ready(session, url):
@@ -69,7 +92,7 @@ async def direct(session, socket, simulator, client_id, graph):
     return outputs[0]["images"][0]
 
 
-class ComfyAPIProxy:
+class ComfyAPIProxy(Started):
     """comfy-api-proxy from PyPI, started as its users do."""
 
     def __init__(self, comfyui):
@@ -81,14 +104,11 @@ class ComfyAPIProxy:
             [command, "run", "--comfyui", comfyui, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     async def ready(self, session):
-        while True:
+        while self.process.poll() is None:
             try:
                 async with session.get(f"{self.url}/api/v2/health") as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.05)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
+        raise RuntimeError(f"comfy-api-proxy ended with status {self.process.returncode}")

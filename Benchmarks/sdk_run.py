@@ -4,11 +4,11 @@
     swift build -c release --product comfy-bridge
     .venv/bin/python Benchmarks/sdk_run.py [path of comfy-bridge]
 
-The three run in turn (A B C A B C ...) against one simulator, each job with a picture of its own, which is fetched and looked at after the clock has stopped. Prints a table
-and one JSON object.
+The three run in turn (A B C A B C ...) against one simulator, each job with a picture of its own. After the clock has stopped it is fetched and
+compared with the file that the simulator saved under the job's name. Prints a table and one JSON object.
 """
 import asyncio
-import importlib.metadata
+import contextlib
 import json
 import os
 import statistics
@@ -18,22 +18,29 @@ import uuid
 import aiohttp
 import comfy_sdk
 
-from peers import ComfyAPIProxy, Process, direct, ready
+from peers import ComfyAPIProxy, Process, direct, ready, setting
 
-RUNS = {0: 15, 100: 9, 1000: 5, 3000: 3}
+RUNS = {0: 41, 100: 15, 1000: 5, 3000: 5}
 """Milliseconds that a job takes: how often it is run by each."""
 
 
-def graph(milliseconds):
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": int.from_bytes(os.urandom(3))}},
-        "2": {"class_type": "SimDelay", "inputs": {"image": ["1", 0], "milliseconds": milliseconds, "interruptible": True}},
-        "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": uuid.uuid4().hex, "images": ["2", 0]}},
-    }
+def graph(milliseconds, prefix):
+    last = ["1", 0]
+    nodes = {"1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": int.from_bytes(os.urandom(3))}}}
+    if milliseconds > 0:
+        nodes["2"] = {"class_type": "SimDelay", "inputs": {"image": last, "milliseconds": milliseconds, "interruptible": True}}
+        last = ["2", 0]
+    nodes["3"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": prefix, "images": last}}
+    return nodes
 
 
-def check(picture):
-    assert picture.startswith(b"\x89PNG") and picture.endswith(b"IEND\xaeB`\x82"), picture[:100]
+async def check(session, simulator, prefix, name, data=None):
+    """`data`: what the caller got for the job's picture; nothing where it asks the simulator itself."""
+    assert name.startswith(prefix), (name, prefix)
+    async with session.get(f"{simulator.url}/view", params={"filename": name}) as answer:
+        saved = await answer.read()
+        assert answer.status == 200 and saved.startswith(b"\x89PNG") and saved.endswith(b"IEND\xaeB`\x82"), saved[:100]
+    assert data in (None, saved), f"{name}: {len(data)} bytes, saved were {len(saved)}"
 
 
 def sdk(url):
@@ -41,37 +48,42 @@ def sdk(url):
     return comfy_sdk.Comfy()
 
 
-def run_by_sdk(client, milliseconds, failures):
+async def by_sdk(client, session, simulator, milliseconds, failures):
     """Again when a job is said to have failed: none of these can. comfy-api-proxy calls some that succeeded "expired"."""
     while True:
-        workflow = client.workflows.from_json(graph(milliseconds))
-        began = time.perf_counter()
-        try:
+        prefix = uuid.uuid4().hex
+        workflow = client.workflows.from_json(graph(milliseconds, prefix))
+
+        def run():
+            began = time.perf_counter()
             job = client.run(workflow)
+            return time.perf_counter() - began, job.outputs[0].name, job.outputs[0].to_bytes()
+
+        try:
+            took, name, data = await asyncio.to_thread(run)
         except comfy_sdk.JobFailed as error:
             failures.append(str(error))
             continue
-        took = time.perf_counter() - began
-        check(job.outputs[0].to_bytes())
+        await check(session, simulator, prefix, name, data)
         return took
 
 
-async def run_directly(session, socket, simulator, client_id, milliseconds):
-    workflow = graph(milliseconds)
+async def by_socket(session, socket, simulator, client_id, milliseconds):
+    prefix = uuid.uuid4().hex
+    workflow = graph(milliseconds, prefix)
     began = time.perf_counter()
     image = await direct(session, socket, simulator.url, client_id, workflow)
     took = time.perf_counter() - began
-    async with session.get(f"{simulator.url}/view", params=image) as answer:
-        check(await answer.read())
+    await check(session, simulator, prefix, image["filename"])
     return took
 
 
 async def main():
-    simulator = Process("simulate", "--port", "0", "--step-delay", "0")
-    bridge = Process("serve", "--port", "0", "--comfyui", simulator.url)
-    proxy = ComfyAPIProxy(simulator.url)
     client_id = uuid.uuid4().hex
-    try:
+    with contextlib.ExitStack() as stack:
+        simulator = stack.enter_context(Process("simulate", "--port", "0", "--step-delay", "0", "--log-level", "error"))
+        bridge = stack.enter_context(Process("serve", "--port", "0", "--comfyui", simulator.url, "--log-level", "error"))
+        proxy = stack.enter_context(ComfyAPIProxy(simulator.url))
         async with aiohttp.ClientSession() as session, session.ws_connect(f"{simulator.url}/ws?clientId={client_id}", max_msg_size=0) as socket:
             await proxy.ready(session)
             await ready(session, bridge.url)
@@ -82,18 +94,14 @@ async def main():
                     times = {"direct": [], "comfy-bridge": [], "comfy-api-proxy": []}
                     for turn in range(runs + 1):
                         took = {
-                            "direct": await run_directly(session, socket, simulator, client_id, milliseconds),
-                            "comfy-bridge": await asyncio.to_thread(run_by_sdk, ours, milliseconds, failures["comfy-bridge"]),
-                            "comfy-api-proxy": await asyncio.to_thread(run_by_sdk, theirs, milliseconds, failures["comfy-api-proxy"]),
+                            "direct": await by_socket(session, socket, simulator, client_id, milliseconds),
+                            "comfy-bridge": await by_sdk(ours, session, simulator, milliseconds, failures["comfy-bridge"]),
+                            "comfy-api-proxy": await by_sdk(theirs, session, simulator, milliseconds, failures["comfy-api-proxy"]),
                         }
                         if turn > 0:  # the first warms connections up
                             for name, seconds in took.items():
                                 times[name].append(seconds * 1000)
                     figures[milliseconds] = times
-    finally:
-        proxy.stop()
-        bridge.stop()
-        simulator.stop()
     print("| job of | direct client | comfy-bridge, `run()` | comfy-api-proxy, `run()` | times faster |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     for milliseconds, times in figures.items():
@@ -101,9 +109,10 @@ async def main():
             return f"{statistics.median(times[name]):.1f} ms ({min(times[name]):.1f}…{max(times[name]):.1f})"
         ratio = statistics.median(times["comfy-api-proxy"]) / statistics.median(times["comfy-bridge"])
         print(f"| {milliseconds} ms | {cell('direct')} | {cell('comfy-bridge')} | {cell('comfy-api-proxy')} | {ratio:.1f} |")
-    versions = {name: importlib.metadata.version(name) for name in ("comfy-sdk", "comfy-api-proxy", "aiohttp")}
-    print(json.dumps({"milliseconds": {name: {k: [round(x, 2) for x in v] for k, v in times.items()} for name, times in figures.items()},
-                      "reported_failed_though_done": {name: len(found) for name, found in failures.items()}, "versions": versions}))
+    print(json.dumps({
+        "milliseconds": {name: {side: [round(value, 2) for value in values] for side, values in times.items()} for name, times in figures.items()},
+        "reported_failed_though_done": {name: len(found) for name, found in failures.items()}, "setting": setting("comfy-sdk", "comfy-api-proxy", "aiohttp"),
+    }))
 
 
 asyncio.run(main())

@@ -110,7 +110,7 @@ final class DisconnectWatch: Sendable {
         lingering.withLock { lingering in
             let now = ContinuousClock.now
             let expired = lingering.isStopped ? lingering.queue.count : lingering.queue.prefix { $0.deadline <= now }.count
-            for (descriptor, _) in lingering.queue.prefix(expired) { close(descriptor) }
+            for (descriptor, _) in lingering.queue.prefix(expired) { release(descriptor) }
             lingering.queue.removeFirst(expired)
             if lingering.isStopped { return nil }
             guard let next = lingering.queue.first else { return -1 }
@@ -131,7 +131,14 @@ final class DisconnectWatch: Sendable {
         lingering.withLock { lingering in
             guard let index = lingering.queue.firstIndex(where: { $0.descriptor == descriptor }) else { return }
             lingering.queue.remove(at: index)
-            close(descriptor)
+            release(descriptor)
         }
+    }
+
+    /// Takes it out of the epoll first: closing does not, as long as libmicrohttpd has not closed the descriptor that this is a copy of,
+    /// and an event that comes in between would have `discard` read from the connection that got the number next.
+    private func release(_ descriptor: Int32) {
+        remove(descriptor)
+        close(descriptor)
     }
 }

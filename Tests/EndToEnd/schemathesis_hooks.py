@@ -11,6 +11,7 @@ import os
 
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation.meta import TestPhase
 
 import workflows
 from contract import Contract
@@ -49,7 +50,8 @@ def events_fit_the_catalogue(context, response, case):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     operation = f"{case.method} {case.operation.path}"
-    if case.path_parameters and not is_meant_to_be_wrong(case, ParameterLocation.PATH) and in_turn(operation, "path", True, True, False, True):
+    # In the stateful phase the ids are those of an answer before.
+    if not is_stateful(case) and not is_meant_to_be_wrong(case, ParameterLocation.PATH) and in_turn(operation, "path", True, True, False, True):
         case.path_parameters.update({name: value for name, value in things(operation).items() if name in case.path_parameters})
     headers = {
         "POST /run": {"Accept": [DRAWN, "image/png", "image/*", DRAWN, "text/event-stream", DRAWN, "video/mp4", "application/json;q=0.1"]},
@@ -97,6 +99,10 @@ def number(value):
         return 0
 
 
+def is_stateful(case):
+    return case.meta is not None and case.meta.phase.name == TestPhase.STATEFUL
+
+
 def is_meant_to_be_wrong(case, location):
     component = case.meta.components.get(location) if case.meta else None
     return component is not None and component.mode.is_negative
@@ -105,5 +111,5 @@ def is_meant_to_be_wrong(case, location):
 @schemathesis.hook
 def after_call(context, case, response):
     BOOK.write(f"{case.method} {case.operation.path} {response.status_code}\n")
-    if (case.method, case.operation.path) == ("POST", "/api/v2/assets") and response.status_code in (200, 201):
+    if (case.method, case.operation.path) == ("POST", "/api/v2/assets") and response.status_code in (200, 201) and not is_stateful(case):
         uploads.append(json.loads(response.content)["id"])

@@ -30,7 +30,7 @@ def test_table_of_flags_is_what_help_says(binary, command):
     documented = re.findall(r"^\| `--([\w-]+)(?: (\w+))?` \|([^|]*)\|", table, re.MULTILINE)
     text = subprocess.run([binary, "--help"], capture_output=True, text=True, timeout=30, check=True).stdout
     helped = re.split(rf"^comfy-bridge \[?{command}\]? ", text, flags=re.MULTILINE)[1].split("\n\n")[0]
-    options = re.findall(r"^\s+--([\w-]+)(?: (\w+))? .*?(?:\[([^\]]*)\])?$", helped, re.MULTILINE)
+    options = re.findall(r"^\s+--([\w-]+)(?: (\w+))? .*?(?: \[([^\]]*)\])?$", helped, re.MULTILINE)
     assert [row[:2] for row in documented] == [option[:2] for option in options]
     assert {row[0]: row[2].strip() for row in documented if dict((o[0], o[2]) for o in options)[row[0]]} == {o[0]: o[2] for o in options if o[2]}
 

@@ -190,13 +190,13 @@ extension APIError {
         var headers: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Location": Links.path(of: job.id)]
         let status: Int
         switch error.code {
-        case .nodeExecutionError: status = 500
+        case .nodeExecutionError, .outOfMemory, .poison: status = 500
         case .invalidWorkflow: status = 422
         case .missingAsset: status = 422
         case .payloadTooLarge: status = 413
         case .canceled: status = 409
         case .timedOut: status = 504
-        case .upstreamLost, .upstreamError, .invalidOutput: status = 502
+        case .upstreamLost, .upstreamStuck, .upstreamError, .deviceError, .invalidOutput: status = 502
         case .insufficientStorage: status = 507
         case .upstreamUnreachable:
             status = 503

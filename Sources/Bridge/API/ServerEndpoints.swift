@@ -18,12 +18,13 @@ struct ServerEndpoints: Sendable {
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
         let isDraining = api.drain.isDraining
-        let isReady = !isDraining && states.contains { $0.isConnected && $0.hasCatalog }
+        let isReady = !isDraining && states.contains { $0.takesJobs && $0.hasCatalog }
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
         guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
             var members: JSONObject = [
-                "url": .string(state.endpoint.description), "connected": .bool(state.isConnected), "version": .optional(state.version),
+                "url": .string(state.endpoint.description), "connected": .bool(state.isConnected), "in_rotation": .bool(state.isInRotation),
+                "version": .optional(state.version),
                 "open_prompts": JSON(state.openPrompts),
             ]
             if let reason = state.reason { members["reason"] = .string(reason) }

@@ -81,6 +81,7 @@ struct SubmissionReader: Sendable {
         }
         let faults = catalog.faults(in: workflow)
         guard faults.isEmpty else { throw .invalid(faults) }
+        guard pool.canRun(workflow) else { throw .invalid([.scattered]) }
         return catalog.outputNodes(of: workflow)
     }
 

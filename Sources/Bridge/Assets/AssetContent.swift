@@ -111,7 +111,7 @@ struct AssetContent: Sendable {
 
     private func headers(of asset: Asset) -> HTTPHeaders {
         // What a browser would run is only ever saved (protocol section 14: anybody can make ComfyUI hold such a file).
-        let type = asset.contentType.split(separator: ";")[0].lowercased()
+        let type = asset.contentType.mediaType
         let isOnlySaved = ["application/octet-stream", "text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml", "text/css"].contains(type) || type.contains("javascript")
         return [
             "Content-Type": isOnlySaved ? "application/octet-stream" : asset.contentType,

@@ -35,8 +35,9 @@ final class Job: Sendable {
         var cancelHandler: (@Sendable () -> Void)?
         /// Callers that block for the job and whose leaving cancels it.
         var callers = 0
-        var lostRuns = 0
-        var failedDeliveries = 0
+        var attempts = Attempts()
+        /// The address of the ComfyUI that has the job, or is about to be given it.
+        var assignment: String?
     }
 
     fileprivate struct Waiter {
@@ -76,6 +77,8 @@ final class Job: Sendable {
     var status: JobStatus { state.withLock { $0.status } }
     var metadata: JSONObject? { state.withLock { $0.submission.metadata } }
     var error: JobError? { state.withLock { $0.error } }
+    var attempts: Attempts { state.withLock { $0.attempts } }
+    var assignment: String? { state.withLock { $0.assignment } }
 
     var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
     /// The preview with this number; nil when there was none or it is no longer kept.
@@ -243,25 +246,27 @@ final class Job: Sendable {
         }
     }
 
-    /// A run was lost inside ComfyUI: what it made so far does not count, since it will be made again. Returns how many
-    /// were lost, this one included.
-    func countLostRun() -> Int {
+    /// This ComfyUI has the job, or is about to be given it.
+    func assign(to endpoint: String) {
+        state.withLock { $0.assignment = endpoint }
+    }
+
+    /// A run has come to an end, if only to an end of waiting for it. Returns how all of them went.
+    func count(_ end: RunEnd, on endpoint: String) -> Attempts {
         state.withLock { state in
-            state.lostRuns += 1
-            state.outputs.removeAll()
-            state.hasReusedOutputs = false
-            state.otherOutputs.removeAll()
+            state.attempts.count(end, on: endpoint)
             state.cancelHandler = nil
-            return state.lostRuns
+            return state.attempts
         }
     }
 
-    /// ComfyUI could not be given the job. Returns how often that happened, this time included.
-    func countFailedDelivery() -> Int {
+    /// No ComfyUI has the job any more, and what the run made does not count.
+    func returned() {
         state.withLock { state in
-            state.failedDeliveries += 1
-            state.cancelHandler = nil
-            return state.failedDeliveries
+            state.assignment = nil
+            state.outputs.removeAll()
+            state.hasReusedOutputs = false
+            state.otherOutputs.removeAll()
         }
     }
 

@@ -6,12 +6,28 @@ extension JobError {
     static let canceledByCaller = JobError(code: .canceled, message: "The job was canceled.")
     static let interruptedInComfyUI = JobError(code: .canceled, message: "The run was interrupted in ComfyUI, not through the bridge.")
     static let lost = JobError(code: .upstreamLost, message: "ComfyUI lost the job, most likely by a restart, and running it again failed too. Submit it again.")
+    static let lostResults = JobError(
+        code: .upstreamLost,
+        message: "The run is over, but results that ComfyUI sends over its socket (SaveImageWebsocket) were missed. Submit it again, or save them with SaveImage.")
+    static let stalled = JobError(
+        code: .upstreamStuck,
+        message: "The job did not move inside ComfyUI and was interrupted. ComfyUI's log may say why; nodes that need longer call for a higher --upstream-stall.")
     static let tooLarge = JobError(
         code: .payloadTooLarge, message: "ComfyUI refuses a workflow of this size; raise its --max-upload-size or upload large inputs as files.")
 
     static func timedOut(after timeout: Duration?) -> JobError {
         let limit = JSON(((timeout?.seconds ?? 0) * 1000).rounded() / 1000).text
         return JobError(code: .timedOut, message: "The job ran longer than its time limit of \(limit) s and was interrupted; raise ?timeout= or --job-timeout.")
+    }
+
+    static func stuck(_ reason: String) -> JobError {
+        JobError(code: .upstreamStuck, message: "ComfyUI is stuck: \(reason). It has to be restarted; submit the job again then.")
+    }
+
+    static func poison(runs: Int) -> JobError {
+        JobError(
+            code: .poison,
+            message: "ComfyUI went down \(runs) times while it ran exactly this job, so it is not run again. Look for the cause in ComfyUI's log before you submit the workflow again.")
     }
 
     static func unreachable(reason: String) -> JobError {

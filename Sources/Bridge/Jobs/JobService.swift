@@ -71,6 +71,17 @@ final class JobService: Service {
         }
     }
 
+    /// Notes which ComfyUI is given the job, before it is.
+    func assign(_ job: Job, to endpoint: String) async {
+        job.assign(to: endpoint)
+    }
+
+    /// Puts a job back that a ComfyUI was given in vain; it is the next of its priority. What the run made does not count, since it will be made again.
+    func putBack(_ job: Job) async {
+        job.returned()
+        queue.putBack(job)
+    }
+
     /// Ends a job. All ends come through here.
     func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
         guard job.finish(status, error: error) else { return }
