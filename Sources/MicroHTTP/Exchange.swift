@@ -68,7 +68,10 @@ final class Exchange: Sendable {
         if before.isGone { _ = disconnect() }
         if before.phase == .stopping { stop() }
         guard let head = incoming.withLock({ $0?.head }) else { return false }
-        if connection.isSurplus { return decline(failure(.tooManyConnections(limit: reception.configuration.connectionLimit))) }
+        if connection.isSurplus {
+            if head.framing != .length(0) { connection.linger() }
+            return queue(failure(.tooManyConnections(limit: reception.configuration.connectionLimit)))
+        }
         var rest = Int.max
         switch head.framing {
         case .malformed(let reason): return decline(failure(.malformed(reason)))

@@ -83,7 +83,7 @@ package final class HTTPServer: Service {
     }
 
     private func open() throws -> Parts {
-        guard let watch = DisconnectWatch() else { throw HTTPServerError.cannotStart("no descriptors left") }
+        guard let watch = DisconnectWatch(connectionLimit: configuration.connectionLimit) else { throw HTTPServerError.cannotStart("no descriptors left") }
         let reception = Reception(
             configuration: configuration, logger: logger, watch: watch, uploadLimit: uploadLimit, failure: failure, respond: respond
         )

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import time
 from urllib.parse import urlsplit
 
 TCP_REPAIR = 19
@@ -59,3 +60,12 @@ class Caller:
             self.reset()
         else:
             self.socket.close()
+
+
+def within(seconds, condition, what):
+    """Asks until it is so; how long that took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+    return time.monotonic() - began

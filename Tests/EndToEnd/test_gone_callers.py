@@ -1,12 +1,11 @@
 """Callers that go away, in every state of their request: noticed within seconds, nothing of them stays."""
 
 import os
-import time
 
 import pytest
 
 import workflows
-from callers import Caller
+from callers import Caller, within
 from http_client import curl
 from processes import Process
 
@@ -33,25 +32,26 @@ def bridge(binary, slow_simulator, tmp_path):
     process.stop()
 
 
-def within(seconds, condition, what):
-    """Asks until it is so; how long that took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
-def sockets(process):
-    """Descriptors of connections: those to callers and those to ComfyUI."""
+def descriptors(process):
+    """What the process has open, as the kernel names it."""
     folder = f"/proc/{process.process.pid}/fd"
-    found = 0
+    found = set()
     for name in os.listdir(folder):
         try:
-            found += os.readlink(f"{folder}/{name}").startswith("socket:")
+            found.add(os.readlink(f"{folder}/{name}"))
         except FileNotFoundError:
             pass  # closed meanwhile
     return found
+
+
+def other_end(process, caller):
+    """The descriptor that the process has for this caller."""
+    port = f":{caller.socket.getsockname()[1]:04X}"
+    with open("/proc/net/tcp") as table:
+        (inode,) = [row.split()[9] for row in table if row.split()[2].endswith(port)]
+    name = f"socket:[{inode}]"
+    assert name in descriptors(process)
+    return name
 
 
 def jobs(bridge, status):
@@ -131,14 +131,12 @@ def test_while_the_answer_is_sent(bridge, what, leaving, tmp_path):
         request = ("GET", job["outputs"][0]["url"].removeprefix(bridge.url), None)
     else:
         request = ("POST", "/run?outputs=base64", workflows.large_output(LARGE))
-    before = sockets(bridge)
     method, target, body = request
     caller = Caller(bridge.url, method, target, body=body, receive_buffer=16384)
     caller.read_until(b"\r\n\r\n")
-    assert sockets(bridge) > before
+    connection = other_end(bridge, caller)
     getattr(caller, leaving)()
-    # One to ComfyUI may have been made anew.
-    within(SOON, lambda: sockets(bridge) <= before, "the connection is closed")
+    within(SOON, lambda: connection not in descriptors(bridge), "the connection is closed")
 
 
 @pytest.mark.parametrize("leaving", LEAVINGS)
@@ -146,26 +144,25 @@ def test_in_the_middle_of_an_upload(bridge, leaving):
     def parts():
         return list(bridge.data.glob("**/*.part"))
 
-    before = sockets(bridge)
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
     caller = Caller(
         bridge.url, "POST", "/api/v2/assets", {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": 100_000_000},
         head + bytes(1_000_000))
     within(SOON, parts, "the file is being written")
+    connection = other_end(bridge, caller)
     getattr(caller, leaving)()
-    within(SOON, lambda: not parts() and sockets(bridge) <= before, "the half of a file is removed")
+    within(SOON, lambda: not parts() and connection not in descriptors(bridge), "the half of a file is removed")
 
 
 @pytest.mark.parametrize("leaving", LEAVINGS)
 def test_while_a_stream_has_nothing_to_send(bridge, leaving):
     occupy(bridge)
     job = curl(f"{bridge.url}/api/v2/jobs", data={"workflow": workflows.plain()}).json()
-    before = sockets(bridge)
     caller = Caller(bridge.url, "GET", f"/api/v2/jobs/{job['id']}/events")
     caller.read_until(b"queued")
-    assert sockets(bridge) > before
+    connection = other_end(bridge, caller)
     getattr(caller, leaving)()
-    within(SOON, lambda: sockets(bridge) <= before, "the connection is closed")
+    within(SOON, lambda: connection not in descriptors(bridge), "the connection is closed")
     assert curl(f"{bridge.url}/api/v2/jobs/{job['id']}").json()["status"] == "queued", "a viewer is nobody whose leaving counts"
 
 

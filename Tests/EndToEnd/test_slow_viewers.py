@@ -40,8 +40,7 @@ def test_500_stopped_readers(binary):
             events = []
             reading = threading.Thread(target=lambda: events.extend(reader))
             reading.start()
-            for caller in stopped:
-                caller.read_until(b"queued")
+            openings = [caller.read_until(b"queued") for caller in stopped]
             before = memory(bridge)
             curl("-X", "POST", f"{bridge.url}/api/v2/jobs/{first}/cancel")
             reading.join()
