@@ -41,6 +41,7 @@ func serve(_ arguments: [String]) async throws {
     let reader = try OptionReader(BridgeConfiguration.options, arguments: arguments, environment: ProcessInfo.processInfo.environment)
     let configuration = try BridgeConfiguration(reader)
     let logger = try makeLogger("comfy-bridge", reader)
+    ComfyBridge.prepareProcess()
     let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)

@@ -18,6 +18,8 @@ struct API: Sendable {
     let publicURL: String?
     /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
     let sdkHold: Duration
+    let drain: Drain
+    var viewers: Viewers { service.metrics.viewers }
 
     func representation(for request: Request) -> Representation {
         Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
@@ -120,7 +122,7 @@ struct API: Sendable {
     }
 
     func stream(_ job: Job, from start: Job.Start, _ representation: Representation, _ options: EventStream.Options, headers: HTTPHeaders = [:]) -> Response {
-        guard let stream = EventStream(job, from: start, representation: representation, options: options, heartbeats: heartbeats, metrics: service.metrics) else {
+        guard let stream = EventStream(job, from: start, representation: representation, options: options, heartbeats: heartbeats, viewers: viewers) else {
             return Response(status: 204, headers: ["Comfy-Job-Id": job.id.description, "Cache-Control": "no-store"], body: .empty)
         }
         var headers = headers

@@ -45,8 +45,6 @@ struct AssetUpload {
             }
         } catch let error as FormUploadError {
             throw APIError(error)
-        } catch let error as StorageError {
-            throw APIError(error)
         }
         guard let writer else { throw APIError.invalidRequest("file", "The part 'file' is missing; send it for example with curl -F file=@photo.png.") }
         let fields = texts.mapValues { $0.map { String(decoding: $0, as: UTF8.self) } }

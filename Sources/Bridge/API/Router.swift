@@ -19,14 +19,17 @@ struct Route: Sendable {
     let access: Access
     /// Whether the body is a form with a file, which the endpoint reads while it arrives.
     let takesForm: Bool
+    /// Whether a request is new work, which a bridge that is being stopped does not take.
+    let isWork: Bool
     let endpoint: Endpoint
     fileprivate let segments: [Substring]
 
-    init(_ method: String, _ path: String, access: Access = .token, takesForm: Bool = false, _ endpoint: @escaping Endpoint) {
+    init(_ method: String, _ path: String, access: Access = .token, takesForm: Bool = false, isWork: Bool = false, _ endpoint: @escaping Endpoint) {
         self.method = method
         self.path = path
         self.access = access
         self.takesForm = takesForm
+        self.isWork = isWork
         self.endpoint = endpoint
         segments = path.split(separator: "/", omittingEmptySubsequences: true)
     }
@@ -57,13 +60,15 @@ struct PathParameters: Sendable {
 struct Router: Sendable {
     private let routes: [Route]
     private let access: AccessGuard
+    private let drain: Drain
     private let logger: Logger
     private let methods: [String]
     let requests: RequestCounts
 
-    init(routes: [Route], access: AccessGuard, logger: Logger) {
+    init(routes: [Route], access: AccessGuard, drain: Drain, logger: Logger) {
         self.routes = routes
         self.access = access
+        self.drain = drain
         self.logger = logger
         methods = Set(routes.flatMap(\.methods)).sorted()
         requests = RequestCounts(routes: routes.flatMap { route in route.methods.map { ($0, route.path) } })
@@ -128,6 +133,7 @@ struct Router: Sendable {
             if route.methods.contains(request.method) {
                 found = route
                 try access.authorize(request, for: route.access)
+                if route.isWork, drain.isDraining { throw APIError.shuttingDown }
                 return try await route.endpoint(request, parameters)
             }
             others.append(route)

@@ -3,6 +3,7 @@ import MicroHTTP
 import NIOCore
 import OrderedCollections
 import OrderedJSON
+import ServiceLifecycle
 
 /// `POST /run`: a workflow in, its result out, in the form that the caller asks for.
 struct RunEndpoint: Sendable {
@@ -48,9 +49,11 @@ struct RunEndpoint: Sendable {
         _ handle: HTTPHeaders, _ timing: inout ServerTiming
     ) async throws -> Response {
         if isBound { job.attachCaller() }
-        await job.wait(atMost: prefer.wait, until: \.isTerminal)
-        if Task.isCancelled {
-            // Nobody reads the answer any more, or the server stops.
+        // A bridge that is being stopped sends its callers away; their jobs go on.
+        await cancelWhenGracefulShutdown { await job.wait(atMost: prefer.wait, until: \.isTerminal) }
+        let isSentAway = api.drain.isDraining
+        if Task.isCancelled, !isSentAway {
+            // Nobody reads the answer any more.
             if isBound { await api.leave(job) }
             throw APIError.shuttingDown
         }
@@ -60,7 +63,12 @@ struct RunEndpoint: Sendable {
             var headers = handle
             headers["Location"] = Links.path(of: job.id)
             headers["Preference-Applied"] = prefer.applied
-            return .json(.object(representation.job(job)), status: 202, headers: headers)
+            var members = representation.job(job)
+            if isSentAway {
+                headers["Retry-After"] = "5"
+                members["message"] = .string(api.drain.message(about: snapshot.status))
+            }
+            return .json(.object(members), status: 202, headers: headers)
         }
         guard snapshot.status == .succeeded else {
             throw APIError(snapshot.error ?? .lost, job: job)

@@ -19,7 +19,8 @@ struct ServerEndpoints: Sendable {
     /// Why, and where the ComfyUIs are, is told to callers with a token.
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
-        let isReady = states.contains { $0.takesJobs && $0.hasCatalog }
+        let isDraining = api.drain.isDraining
+        let isReady = !isDraining && states.contains { $0.takesJobs && $0.hasCatalog }
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
         guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
@@ -31,9 +32,11 @@ struct ServerEndpoints: Sendable {
             if let reason = state.reason { members["reason"] = .string(reason) }
             return .object(members)
         }
-        return .json(
-            ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version)],
-            status: status, headers: headers)
+        var members: JSONObject = [
+            "ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version),
+        ]
+        if isDraining { members["reason"] = "draining" }
+        return .json(.object(members), status: status, headers: headers)
     }
 
     /// What operators watch, in the text format of Prometheus. With a token like everything that tells of jobs: Prometheus sends one.

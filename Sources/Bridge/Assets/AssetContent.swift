@@ -4,6 +4,7 @@ import Logging
 import MicroHTTP
 import NIOCore
 import NIOFoundationCompat
+import Synchronization
 
 /// Delivers the bytes of assets, wherever they are. Files inside ComfyUI are passed through piece by piece, never held.
 struct AssetContent: Sendable {
@@ -48,13 +49,17 @@ struct AssetContent: Sendable {
             do {
                 let download = try await client.view(file)
                 guard download.status == 200 else { throw gone(asset) }
-                var data = Data(capacity: size)
-                for try await piece in download.body {
-                    data.append(contentsOf: piece.readableBytesView)
-                    guard data.count <= size else { throw changed(asset) }
+                let data = Mutex(Data(capacity: size))
+                try await download.body.forEach { piece in
+                    try data.withLock { data in
+                        guard data.count + piece.readableBytes <= size else { throw changed(asset) }
+                        data.append(contentsOf: piece.readableBytesView)
+                    }
                 }
-                guard data.count == size else { throw changed(asset) }
-                return data.base64EncodedString()
+                return try data.withLock { data in
+                    guard data.count == size else { throw changed(asset) }
+                    return data.base64EncodedString()
+                }
             } catch let error as ComfyUIError {
                 throw self.error(error, asset)
             }
@@ -71,6 +76,9 @@ struct AssetContent: Sendable {
                 let file = try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))
                 if !isHead { sent.add(range.count) }
                 return Response(status: status, headers: headers, body: .file(file))
+            } catch FileBodyError.system(let code, _) {
+                logger.error("a file cannot be read", metadata: ["asset.id": "\(asset.id)", "error": "\(StorageError(code))"])
+                throw APIError(StorageError(code))
             } catch {
                 throw gone(asset)
             }
@@ -94,7 +102,7 @@ struct AssetContent: Sendable {
         let stream = BodyStream()
         tasks.start {
             do {
-                for try await piece in download.body {
+                try await download.body.forEach { piece in
                     try await stream.write(Array(piece.readableBytesView))
                     sent.add(piece.readableBytes)
                 }

@@ -87,6 +87,13 @@ final class Job: Sendable {
         state.withLock { state in state.log.previews.lazy.compactMap(\.preview).first { $0.number == number } }
     }
     var previewBytes: Int { state.withLock { state in state.log.previews.reduce(0) { $0 + ($1.preview?.bytes.count ?? 0) } } }
+    /// The number of the newest preview that is not after this place any more.
+    func previewNumber(upTo cursor: UInt64) -> Int {
+        state.withLock { state in
+            let next = state.log.previews.first { $0.sequence > cursor }?.preview
+            return next.map { $0.number - 1 } ?? state.previewCount
+        }
+    }
     func dropPreviews() { state.withLock { $0.log.dropPreviews() } }
 
     // MARK: Waiting and watching

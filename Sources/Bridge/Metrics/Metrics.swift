@@ -36,7 +36,7 @@ final class Metrics: Sendable {
     }
 
     enum Received: String, CaseIterable, Sendable { case preview, upload }
-    enum Sent: String, CaseIterable, Sendable { case events, preview, asset }
+    enum Sent: String, CaseIterable, Sendable { case preview, asset }
 
     /// How a job ended.
     struct End: Hashable, Sendable {
@@ -52,8 +52,7 @@ final class Metrics: Sendable {
     let overhead = Dictionary(uniqueKeysWithValues: Overhead.allCases.map { ($0, Histogram(bounds: Metrics.overheads)) })
     let reconciliations = CounterSet<ReconciliationReason>()
     let previews = Counter()
-    let viewers = Counter()
-    let droppedPreviews = Counter()
+    let viewers = Viewers()
     let received = CounterSet<Received>()
     let sent = CounterSet<Sent>()
 

@@ -81,13 +81,14 @@ struct MetricsReport: Sendable {
     }
 
     private func viewers(_ metrics: Metrics, _ text: inout PrometheusText) {
-        text.single("comfy_bridge_viewers", .gauge, "Event streams that are open.", metrics.viewers.value)
+        text.single("comfy_bridge_viewers", .gauge, "Event streams that are open.", metrics.viewers.count)
         text.single(
             "comfy_bridge_previews_dropped_total", .counter, "Previews that viewers did not get since newer ones had replaced them.",
-            metrics.droppedPreviews.value)
+            metrics.viewers.droppedPreviews)
         text.metric("comfy_bridge_received_bytes_total", .counter, "Bytes of previews from ComfyUI and of uploads from callers.")
         for kind in Metrics.Received.allCases { text.sample("comfy_bridge_received_bytes_total", ["kind": kind.rawValue], metrics.received[kind].value) }
         text.metric("comfy_bridge_sent_bytes_total", .counter, "Bytes of event streams, of previews by their own URL, and of assets, as answered to callers.")
+        text.sample("comfy_bridge_sent_bytes_total", ["kind": "events"], metrics.viewers.sentBytes)
         for kind in Metrics.Sent.allCases { text.sample("comfy_bridge_sent_bytes_total", ["kind": kind.rawValue], metrics.sent[kind].value) }
     }
 

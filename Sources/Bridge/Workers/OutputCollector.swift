@@ -25,6 +25,14 @@ struct OutputCollector: Sendable {
     private(set) var publishedCount = 0
     /// Files that ComfyUI named and does not have.
     private(set) var missing: [FileReference] = []
+    /// The first captured result that could not be written.
+    private var unwritten: String?
+
+    /// Why there is nothing to show for a run that succeeded.
+    var failure: JobError? {
+        guard publishedCount == 0 else { return nil }
+        return unwritten.map(JobError.unwritable) ?? missing.first.map { .missingOutput($0.filename) }
+    }
 
     init(job: Job, client: ComfyUIClient, assets: AssetService, previewFiles: PreviewFiles?, logger: Logger) {
         self.job = job
@@ -116,6 +124,7 @@ struct OutputCollector: Sendable {
             await publish(Output(job: job.id, node: node, name: name, kind: .image, contentType: contentType, blob: blob))
         } catch {
             logger.error("a result could not be written", metadata: .of(job.id, ["error": "\(error)"]))
+            unwritten = unwritten ?? name
             job.publish(.log(LogEntry(.error, "A picture of node '\(node)' could not be written to the bridge's disk.", node: node)))
         }
     }

@@ -219,10 +219,9 @@ extension Worker {
             return
         }
         let attempts = job.count(end, on: configuration.endpoint.description)
-        let missing = collected.publishedCount == 0 ? collected.missing.first?.filename : nil
         func conclude() -> Conclusion {
             Conclusion(
-                of: end, status: job.status, attempts: attempts, retries: configuration.retries, hasOther: hasOther(for: job), missing: missing)
+                of: end, status: job.status, attempts: attempts, retries: configuration.retries, hasOther: hasOther(for: job), failure: collected.failure)
         }
         guard case .again(let note) = conclude() else { return await finish(job, conclude()) }
         logger.warning("a run did not come to its end", metadata: .of(job.id, ["end": "\(end)"]))

@@ -228,16 +228,24 @@ final class Worker: Service {
 
     /// Reads what ComfyUI is and which nodes it has: after every connect, since it may have been restarted with others.
     private func readNodeList() async {
+        while !(await hasReadNodeList()), inbox.isConnected {
+            do { try await Task.sleep(for: configuration.registrationLimit) } catch { return }
+        }
+    }
+
+    private func hasReadNodeList() async -> Bool {
+        defer { look() }
         do {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
             let replaced = Set(try await client.nodeReplacements().keys)
             let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced)
             state.withLock { ($0.version, $0.catalog) = (version, catalog) }
             logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": "\(catalog.classes.count)"])
+            return true
         } catch {
-            logger.warning("the node list could not be read; workflows are checked by ComfyUI alone", metadata: ["error": "\(error)"])
+            logger.warning("the node list could not be read; until it is, workflows are checked by ComfyUI alone", metadata: ["error": "\(error)"])
+            return false
         }
-        look()
     }
 
     /// Reads one class that is not in the catalog yet, as after the installation of a node pack.

@@ -11,7 +11,7 @@ package enum EventSocketEvent: Sendable {
     /// A text frame; `raw` is its text.
     case message(ComfyMessage, raw: String)
     case binary(ComfyBinaryMessage)
-    /// A frame that cannot be read; the connection stays.
+    /// A frame that cannot be read, which is logged; the connection stays.
     case undecodable(reason: String)
     /// The connection, or the attempt to make one, has ended and its TCP connection is closed. Once per attempt, also without a `connected`.
     case disconnected(reason: String)

@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import NIOSSL
 import NIOWebSocket
@@ -33,6 +34,7 @@ final class FrameHandler: ChannelInboundHandler {
     private let configuration: EventSocket.Configuration
     private let readWatch: ReadWatch
     private let ended: EventLoopPromise<AttemptEnding>
+    private let logger: Logger
     private let onEvent: @Sendable (EventSocketEvent) -> Void
 
     private var context: ChannelHandlerContext?
@@ -43,18 +45,20 @@ final class FrameHandler: ChannelInboundHandler {
     /// The first reason wins: what comes after it are its consequences.
     private var reason: String?
     private var progressTextHasPromptID = false
+    private var unreadableFrames = 0
     /// The first `status`, or the end of `leaving`, has to come before this.
     private var stageTimer: Scheduled<Void>?
     private var pingTimer: Scheduled<Void>?
     private var pongTimer: Scheduled<Void>?
 
     init(
-        _ configuration: EventSocket.Configuration, _ readWatch: ReadWatch, ended: EventLoopPromise<AttemptEnding>,
+        _ configuration: EventSocket.Configuration, _ readWatch: ReadWatch, ended: EventLoopPromise<AttemptEnding>, logger: Logger,
         onEvent: @escaping @Sendable (EventSocketEvent) -> Void
     ) {
         self.configuration = configuration
         self.readWatch = readWatch
         self.ended = ended
+        self.logger = logger
         self.onEvent = onEvent
     }
 
@@ -103,7 +107,7 @@ final class FrameHandler: ChannelInboundHandler {
         do throws(ComfyMessageError) {
             message = try ComfyMessage(parsing: text)
         } catch {
-            return onEvent(.undecodable(reason: error.description))
+            return skip(because: error)
         }
         switch message {
         case .status(_, let sid):
@@ -123,8 +127,17 @@ final class FrameHandler: ChannelInboundHandler {
         do throws(ComfyMessageError) {
             onEvent(.binary(try ComfyBinaryMessage(parsing: binary, progressTextHasPromptID: progressTextHasPromptID)))
         } catch {
-            onEvent(.undecodable(reason: error.description))
+            skip(because: error)
         }
+    }
+
+    /// A node that sends broken frames sends many: the first of a connection is a warning.
+    private func skip(because error: ComfyMessageError) {
+        logger.log(
+            level: unreadableFrames == 0 ? .warning : .debug, "a message of ComfyUI cannot be read and is skipped",
+            metadata: ["comfyui": "\(configuration.endpoint)", "reason": "\(error.description)"])
+        unreadableFrames += 1
+        onEvent(.undecodable(reason: error.description))
     }
 
     private func receive(close payload: ByteBuffer) {
