@@ -9,16 +9,14 @@ checked; a wrong one ends the run. Prints one JSON object. The bridge keeps ever
 """
 import asyncio
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 import uuid
 
 import aiohttp
 
-BINARY = sys.argv[1] if len(sys.argv) > 1 else ".build/release/comfy-bridge"
+from peers import Process, direct, ready
+
 RUNS = 200
 CALLERS = 32
 STREAMS = 5000
@@ -50,57 +48,6 @@ def delay(milliseconds):
         "2": {"class_type": "SimDelay", "inputs": {"image": ["1", 0], "milliseconds": milliseconds, "interruptible": True}},
         "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": "b", "images": ["2", 0]}},
     }
-
-
-class Process:
-    """The binary with its address, from the line it prints."""
-
-    def __init__(self, *arguments):
-        self.started = time.perf_counter()
-        environment = {"COMFY_BRIDGE_DATA_DIR": "none", **os.environ}
-        self.process = subprocess.Popen([BINARY, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.url = self.process.stdout.readline().split()[-1]
-
-    def resident_kb(self):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-
-    def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat") as stat:
-            fields = stat.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
-
-
-async def ready(session, url):
-    while True:
-        async with session.get(f"{url}/readyz") as answer:
-            if answer.status == 200:
-                return
-
-
-async def direct(session, socket, simulator, client_id, graph):
-    """What a caller would write itself: submit, read the socket to the end of the prompt."""
-    prompt_id = str(uuid.uuid4())
-    body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": {}}
-    async with session.post(f"{simulator}/prompt", json=body) as answer:
-        assert answer.status == 200, await answer.text()
-    outputs = []
-    async for message in socket:
-        if message.type != aiohttp.WSMsgType.TEXT:
-            continue
-        event = json.loads(message.data)
-        data = event["data"]
-        if data.get("prompt_id") != prompt_id:
-            continue
-        if event["type"] == "executed":
-            outputs.append(data["output"])
-        if event["type"] == "executing" and data["node"] is None:
-            break
-    assert outputs and outputs[0]["images"], outputs
 
 
 async def through_bridge(session, bridge, graph):

@@ -1,3 +1,4 @@
+import Dispatch
 import Logging
 import Synchronization
 
@@ -32,15 +33,20 @@ final class Exchange: Sendable {
     private let isOldHTTP: Bool
     /// Most bytes that the body may have.
     private let bodyLimit: Int
+    /// Bytes of a live stream that the kernel may hold unsent.
+    private static let unsentLimit: Int32 = 128 * 1024
     /// The handler gets the request without its body.
     private let isStreamed: Bool
     private let form: FormUpload?
+    /// Left when the request is through.
+    let group: DispatchGroup
     private let machine = Mutex(Machine())
     /// Gone once the request has been handed to its task.
     private let incoming: Mutex<Incoming?>
 
-    init(_ head: RequestHead, on connection: Connection, reception: Reception) {
+    init(_ head: RequestHead, on connection: Connection, reception: Reception, group: DispatchGroup) {
         self.connection = connection
+        self.group = group
         self.reception = reception
         isHead = head.method == "HEAD"
         isOldHTTP = head.version == "HTTP/1.0"
@@ -62,10 +68,14 @@ final class Exchange: Sendable {
         if before.isGone { _ = disconnect() }
         if before.phase == .stopping { stop() }
         guard let head = incoming.withLock({ $0?.head }) else { return false }
+        if connection.isSurplus {
+            if head.framing != .length(0) { connection.linger() }
+            return queue(failure(.tooManyConnections(limit: reception.configuration.connectionLimit)))
+        }
         var rest = Int.max
         switch head.framing {
-        case .malformed(let reason): return decline(reception.failure(.malformed(reason)))
-        case .length(let count) where count > bodyLimit: return decline(reception.failure(.bodyTooLarge(limit: bodyLimit)))
+        case .malformed(let reason): return decline(failure(.malformed(reason)))
+        case .length(let count) where count > bodyLimit: return decline(failure(.bodyTooLarge(limit: bodyLimit)))
         case .length(let count): rest = count
         case .chunked: break
         }
@@ -93,15 +103,15 @@ final class Exchange: Sendable {
             return true
         }
         if isTaken { return .taken }
+        interrupt(with: failure(.bodyTooLarge(limit: bodyLimit)))
         incoming.withLock { $0 = nil }
-        interrupt(with: reception.failure(.bodyTooLarge(limit: bodyLimit)))
         return .close
     }
 
     private func streamReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
         let receive = machine.withLock { machine in
-            // The reader takes, and then asks for more: asked in this lock, it cannot have taken everything before the connection is suspended
-            // and ask before it, too.
+            // Looked at inside the lock: a reader takes first and asks then, so if this finds the form full, the reader's next question comes
+            // after the suspension, and ends it.
             let receive = machine.receive(bytes.count, isFull: form?.isFull ?? true)
             if case .suspend = receive { connection.handle.suspend() }
             return receive
@@ -117,6 +127,11 @@ final class Exchange: Sendable {
             interrupt(with: response)
             return .close
         }
+    }
+
+    /// The answer to a request that gets no task, or whose task is not waited for any longer: then its head is gone.
+    private func failure(_ failure: HTTPServerFailure) -> Response {
+        reception.failure(failure, incoming.withLock { $0?.head.headers })
     }
 
     /// libmicrohttpd takes no answer in the middle of a body, only the wish to close the connection. Nothing else is being written at this
@@ -144,7 +159,7 @@ final class Exchange: Sendable {
                 form: form,
                 remoteAddress: connection.remoteAddress
             )
-            if let failure = reception.dispatch(self, request) { deliver(reception.failure(failure)) }
+            if let failure = reception.dispatch(self, request) { deliver(reception.failure(failure, request.headers)) }
             return wait()
         case .complete:
             form?.finish()
@@ -176,6 +191,7 @@ final class Exchange: Sendable {
         var stream: StreamingBody?
         if case .stream(let source, let length) = response.body {
             stream = StreamingBody(source, length: length, connection: connection.handle)
+            connection.handle.limitUnsent(to: length == nil ? Self.unsentLimit : 0)
         }
         machine.withLock { $0.answered(with: stream) }
         let conditions = connection.conditions
@@ -191,7 +207,7 @@ final class Exchange: Sendable {
             return false
         }
         for (name, value) in response.headers.forTheWire { handle.add(name: name, value: value) }
-        if conditions.phase >= .draining { handle.add(name: "Connection", value: "close") }
+        if conditions.phase >= .draining || connection.isSurplus { handle.add(name: "Connection", value: "close") }
         return connection.handle.queue(status: status, handle)
     }
 
@@ -255,7 +271,7 @@ final class Exchange: Sendable {
     }
 
     func stop() {
-        let reply = reception.failure(.shuttingDown)
+        let reply = failure(.shuttingDown)
         let effects = input { $0.stop(reply) }
         form?.fail(.disconnected)
         settle(effects)

@@ -4,12 +4,16 @@ import Synchronization
 
 /// An HTTP/1.1 server on libmicrohttpd.
 ///
-/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in a task each. While it runs, the
-/// connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is noticed within a second.
+/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in
+/// a task each. While it runs, the connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is
+/// noticed within a second.
 ///
-/// A graceful shutdown (or the cancellation of `run()`) goes like this: no new connections; streams are asked to `drain`; what is still
-/// unanswered after `drainTimeout` gets `HTTPServerFailure.shuttingDown`, and streams that are still open are cut; then the threads
-/// are joined. Cancellation skips the waiting. `run()` returns when the last handler has, so handlers have to honour cancellation.
+/// A graceful shutdown (or the cancellation of `run()`) goes like this: streams are asked to `drain`, and every connection is closed
+/// behind its answer. New connections are taken, and their requests answered, until the requests from before are through: probes and clients
+/// shall hear from the handlers that there is no more work to be had, and a refused connection would only say that something is
+/// broken. Then the listening socket is closed. What is still unanswered after `drainTimeout` gets `HTTPServerFailure.shuttingDown`, and
+/// streams that are still open are cut; then the threads are joined. Cancellation skips the waiting. `run()` returns when the last
+/// handler has, so handlers have to honour cancellation.
 package final class HTTPServer: Service {
     /// What exists while the server listens.
     fileprivate struct Parts {
@@ -36,7 +40,7 @@ package final class HTTPServer: Service {
     private let configuration: Configuration
     private let logger: Logger
     private let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
-    private let failure: @Sendable (HTTPServerFailure) -> Response
+    private let failure: @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response
     private let respond: @Sendable (Request) async -> Response
     private let state = Mutex(State.idle)
 
@@ -46,14 +50,14 @@ package final class HTTPServer: Service {
     ///     head is there; what they answer before they have read `Request.form` is sent before the body is asked for. Called on the
     ///     server's threads: must not block.
     ///   - failure: renders the errors that the server itself finds. Called on the server's threads: must not block. Its body should
-    ///     be `.bytes` or `.empty`.
+    ///     be `.bytes` or `.empty`. It also gets the headers of the request, unless a handler had that already.
     ///   - respond: answers a request. It runs in a task of its own on the default executor, which is cancelled when the client goes away
     ///     and when the server stops; what it returns after that is dropped.
     package init(
         configuration: Configuration,
         logger: Logger,
         uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
-        failure: @escaping @Sendable (HTTPServerFailure) -> Response,
+        failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
     ) {
         self.configuration = configuration
@@ -80,7 +84,7 @@ package final class HTTPServer: Service {
     }
 
     private func open() throws -> Parts {
-        guard let watch = DisconnectWatch() else { throw HTTPServerError.cannotStart("no descriptors left") }
+        guard let watch = DisconnectWatch(connectionLimit: configuration.connectionLimit) else { throw HTTPServerError.cannotStart("no descriptors left") }
         let reception = Reception(
             configuration: configuration, logger: logger, watch: watch, uploadLimit: uploadLimit, failure: failure, respond: respond
         )
@@ -149,9 +153,11 @@ package final class HTTPServer: Service {
 extension HTTPServer.Parts {
     /// Blocks until the daemon is stopped.
     fileprivate func shutDown(drainTimeout: Duration) {
+        let deadline = ContinuousClock.now + drainTimeout
         reception.enter(.draining)
+        _ = reception.waitUntilDrained(drainTimeout)
         daemon.refuseConnections()
-        if !reception.waitUntilIdle(drainTimeout) {
+        if !reception.waitUntilIdle(max(.zero, deadline - .now)) {
             reception.enter(.stopping)
             // Only what the kernel does not take at once keeps this from being immediate.
             _ = reception.waitUntilIdle(.seconds(1))

@@ -34,15 +34,38 @@ extension ComfySimulator {
         /// Bytes of a request body, beyond which the answer is 413.
         package var maximumUploadSize = 100 << 20
         package var cachePolicy = CachePolicy.latestGraph
+        /// Armed from the start.
+        package var faults: [FaultOrder] = []
+        /// For the choices of faults with a probability.
+        package var faultSeed: UInt64 = 0
+        /// How long the process stays away after a fault has ended it. Nil: for good.
+        package var restartDelay: Duration?
 
         package init() {}
     }
 
+    /// What became of a prompt id. Ids may come again, so each is a count.
+    package struct PromptCounts: Sendable, Hashable {
+        package var accepted = 0
+        package var started = 0
+        /// In any way: success, error or interrupted.
+        package var finished = 0
+        /// Taken out of the queue by a client.
+        package var removed = 0
+        /// Queued or running when the process ended.
+        package var lost = 0
+        /// Finished, and then the history lost it: with the process, or by a fault.
+        package var forgotten = 0
+    }
+
     package struct Statistics: Sendable {
-        package var promptsAccepted: Int
-        /// How often each prompt id was started.
-        package var promptsRun: [String: Int]
+        package var prompts: [String: PromptCounts]
         /// WebSocket messages handed to sockets, one per receiver.
         package var framesSent: Int
+        package var faultsFired: [Fault.Kind: Int]
+
+        package var promptsAccepted: Int { prompts.values.reduce(0) { $0 + $1.accepted } }
+        /// How often each prompt id was started.
+        package var promptsRun: [String: Int] { prompts.compactMapValues { $0.started > 0 ? $0.started : nil } }
     }
 }

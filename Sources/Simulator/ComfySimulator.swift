@@ -13,47 +13,65 @@ package final class ComfySimulator: Service {
     private enum State {
         case new
         case starting
-        case running(Running)
+        case up(Machine, Instance)
+        /// The process has ended, and will be back by itself.
+        case away(Machine)
+        /// The process has ended.
+        case down(Machine)
         case stopped
+
+        var parts: (machine: Machine?, instance: Instance?) {
+            switch self {
+            case .up(let machine, let instance): (machine, instance)
+            case .away(let machine), .down(let machine): (machine, nil)
+            case .new, .starting, .stopped: (nil, nil)
+            }
+        }
     }
 
-    private struct Running {
+    /// What stays when the process ends.
+    private struct Machine {
         let port: Int
         let group: MultiThreadedEventLoopGroup
-        let hub: EventHub
-        let queue: PromptQueue
-        let worker: Worker
-        let workerStopped: EventLoopFuture<Void>
+        let loop: any EventLoop
+        let catalog: NodeCatalog
         let directory: String
-        let isDirectoryTemporary: Bool
+        /// The directory is the simulator's own and goes with it.
+        let isTemporary: Bool
     }
 
+    /// The process ended by a fault and does not come back.
+    package struct Killed: Error, CustomStringConvertible {
+        package let description = "the simulated ComfyUI was killed by a fault (see --restart-after)"
+    }
+
+    /// What is to go wrong. `perform` makes something go wrong now.
+    package let faults: FaultSwitches
     private let configuration: Configuration
     private let logger: Logger
     private let state = Mutex(State.new)
+    private let tally = Tally()
+    /// Finished when the process has ended for good.
+    private let life = AsyncStream.makeStream(of: Never.self, bufferingPolicy: .bufferingOldest(1))
 
     package init(configuration: Configuration, logger: Logger) {
         self.configuration = configuration
         self.logger = logger
+        faults = FaultSwitches(seed: configuration.faultSeed)
+        for order in configuration.faults { faults.arm(order) }
     }
 
-    /// What happened so far; zeros before the start and after the stop.
+    /// What happened since the simulator was made, over all restarts.
     package var statistics: Statistics {
-        state.withLock { state in
-            guard case .running(let running) = state else { return Statistics(promptsAccepted: 0, promptsRun: [:], framesSent: 0) }
-            return Statistics(
-                promptsAccepted: running.queue.accepted, promptsRun: running.queue.runs, framesSent: running.hub.framesSent)
-        }
+        Statistics(prompts: tally.prompts, framesSent: tally.framesSent, faultsFired: faults.fired)
     }
 
     /// Where the folders input, output and temp are; nil before the start and after the stop.
-    package var directory: String? {
-        state.withLock { state in if case .running(let running) = state { running.directory } else { nil } }
-    }
+    package var directory: String? { state.withLock { $0.parts.machine?.directory } }
 
-    /// Binds, listens and serves. A simulator starts once; a restart is a new one on the same directory.
+    /// Binds, listens and serves. A simulator starts once; what restarts is the process that it simulates.
     ///
-    /// - Returns: the bound port.
+    /// - Returns: the bound port, which stays through restarts.
     package func start() async throws -> Int {
         let isNew = state.withLock { state in
             guard case .new = state else { return false }
@@ -62,12 +80,16 @@ package final class ComfySimulator: Service {
         }
         precondition(isNew, "a simulator starts once")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let directory = configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString
+        let directory = Folders.normalized(configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString)
+        let catalog = NodeCatalog(compatibility: configuration.compatibility, checkpoints: configuration.checkpoints)
         do {
-            let running = try await start(on: group, directory: directory)
-            state.withLock { $0 = .running(running) }
-            logger.info("simulated ComfyUI listens", metadata: ["server.port": "\(running.port)"])
-            return running.port
+            let instance = try makeInstance(directory: directory, catalog: catalog, loop: group.next())
+            let port = try await instance.start(port: configuration.port, retries: false).get()
+            let machine = Machine(
+                port: port, group: group, loop: group.next(), catalog: catalog, directory: directory, isTemporary: configuration.directory == nil)
+            state.withLock { $0 = .up(machine, instance) }
+            logger.info("simulated ComfyUI listens", metadata: ["server.port": "\(port)"])
+            return port
         } catch {
             state.withLock { $0 = .stopped }
             try? await group.shutdownGracefully()
@@ -77,64 +99,133 @@ package final class ComfySimulator: Service {
     }
 
     /// Starts if needed and serves until graceful shutdown or cancellation, then stops.
+    ///
+    /// - Throws: `Killed` when a fault ends the process for good.
     package func run() async throws {
         let isNew = state.withLock { state in if case .new = state { true } else { false } }
         if isNew { _ = try await start() }
-        try? await gracefulShutdown()  // throws when the task is cancelled, which ends the service the same way
+        let life = life.stream
+        await cancelWhenGracefulShutdown { for await _ in life {} }
+        let wasKilled = state.withLock { state in if case .down = state { true } else { false } }
         await stop()
+        if wasKilled, !Task.isCancelled { throw Killed() }
     }
 
     /// Ends like a killed process: running prompts are abandoned, sockets drop without a close frame.
     package func stop() async {
-        let running = state.withLock { state -> Running? in
-            guard case .running(let running) = state else { return nil }
-            state = .stopped
-            return running
+        let (machine, instance) = state.withLock { state in
+            let parts = state.parts
+            if parts.machine != nil { state = .stopped }
+            return parts
         }
-        guard let running else { return }
-        running.worker.stop()
-        try? await running.workerStopped.get()
+        guard let machine else { return }
+        if let instance { try? await machine.loop.flatSubmit { instance.kill() }.get() }
         do {
-            try await running.group.shutdownGracefully()
+            try await machine.group.shutdownGracefully()
         } catch {
             logger.warning("the simulator's event loop did not stop", metadata: ["error": "\(error)"])
         }
-        if running.isDirectoryTemporary { try? FileManager.default.removeItem(atPath: running.directory) }
+        if machine.isTemporary { try? FileManager.default.removeItem(atPath: machine.directory) }
     }
 
-    private func start(on group: MultiThreadedEventLoopGroup, directory: String) async throws -> Running {
-        let loop = group.next()
-        let folders = try Folders(root: directory)
-        let catalog = NodeCatalog(compatibility: configuration.compatibility, checkpoints: configuration.checkpoints)
-        let connections = Connections()
-        let hub = EventHub(
-            loop: loop, serverFeatures: ServerInfo.features(configuration),
-            onCrash: { [logger] in
-                logger.warning("ComfyUI would have ended here: an event could not be sent")
-                connections.closeAll()
-            })
-        let queue = PromptQueue(lengthChanged: hub.sendStatus)
-        let logs = LogBook(hub: hub)
-        let services = RunServices(
-            compatibility: configuration.compatibility, stepDelay: configuration.stepDelay, previewSize: max(8, configuration.previewSize),
-            catalog: catalog, folders: folders, names: FileNames(folders: folders), letters: NodeLetters(), hub: hub, control: RunControl(),
-            pictures: BoundedCache(limit: 128 << 20) { $0.pixels.count }, frames: BoundedCache(limit: 64 << 20) { $0.count })
-        let workerStopped = loop.makePromise(of: Void.self)
-        let worker = Worker(
-            queue: queue, services: services, cachePolicy: configuration.cachePolicy, logs: logs, logger: logger,
-            stopped: { workerStopped.succeed() })
-        let router = Router(configuration: configuration, services: services, queue: queue, logs: logs)
-        let channel: any Channel
-        do {
-            channel = try await Listener(router: router, hub: hub, queue: queue, connections: connections, configuration: configuration)
-                .bind(on: group)
-        } catch {
-            workerStopped.succeed()
-            throw error
+    private func makeInstance(directory: String, catalog: NodeCatalog, loop: any EventLoop) throws -> Instance {
+        try Instance(
+            configuration: configuration, directory: directory, catalog: catalog, switches: faults, tally: tally, loop: loop, logger: logger,
+            perform: { [weak self] action in self?.schedule(action) ?? loop.makeFailedFuture(NotUp()) })
+    }
+}
+
+// MARK: Things that go wrong now
+
+extension ComfySimulator {
+    /// The process has ended, or never began.
+    package struct NotUp: Error, CustomStringConvertible {
+        package let description = "the simulator is not running"
+    }
+
+    /// Makes something go wrong now.
+    ///
+    /// Returns when it has: after a `restart` when the simulator listens again, after `exit` and `refuse` when nobody listens any more.
+    ///
+    /// - Throws: `NotUp`.
+    package func perform(_ action: Action) async throws {
+        guard let future = schedule(action) else { throw NotUp() }
+        try await future.get()
+    }
+
+    /// From the next turn of the event loop on, so that an answer gets out before. Nil when there is no process.
+    private func schedule(_ action: Action) -> EventLoopFuture<Void>? {
+        let (machine, instance) = state.withLock { $0.parts }
+        guard let machine else { return nil }
+        // A scheduled task, unlike an executed one, fails when the loop stops before its turn.
+        return machine.loop.flatScheduleTask(in: .zero) { self.perform(action, machine, instance) }.futureResult
+    }
+
+    private func perform(_ action: Action, _ machine: Machine, _ instance: Instance?) -> EventLoopFuture<Void> {
+        switch action {
+        case .cut:
+            instance?.hub.disruptNow(.cut, .all)
+            instance?.hub.noticeVanished()
+        case .mute: instance?.hub.disruptNow(.mute, .all)
+        case .halfOpen: instance?.hub.disruptNow(.halfOpen, .all)
+        case .noticeHalfOpen: instance?.hub.noticeVanished()
+        case .deadWorker: instance?.killWorker()
+        case .refuse(let time): if let instance { return instance.refuse(for: TimeAmount(time)) }
+        case .exit:
+            return end(instance, machine).map {
+                if let delay = self.configuration.restartDelay {
+                    _ = self.comeBack(machine, after: delay, keepsFiles: true)
+                } else {
+                    self.life.continuation.finish()
+                }
+            }
+        case .restart(let delay, let keepsFiles):
+            return end(instance, machine).flatMap { self.comeBack(machine, after: delay, keepsFiles: keepsFiles) }
         }
-        worker.start()
-        return Running(
-            port: channel.localAddress?.port ?? 0, group: group, hub: hub, queue: queue, worker: worker,
-            workerStopped: workerStopped.futureResult, directory: folders.root, isDirectoryTemporary: configuration.directory == nil)
+        return machine.loop.makeSucceededVoidFuture()
+    }
+
+    /// Done when the process has ended; at once when it had before.
+    private func end(_ instance: Instance?, _ machine: Machine) -> EventLoopFuture<Void> {
+        guard let instance else { return machine.loop.makeSucceededVoidFuture() }
+        state.withLock { state in
+            if case .up(_, let current) = state, current === instance { state = .down(machine) }
+        }
+        logger.info("the simulated ComfyUI ends, as if killed")
+        return instance.kill()
+    }
+
+    /// Done when it listens again; at once when it is up or somebody else has it come back.
+    private func comeBack(_ machine: Machine, after delay: Duration, keepsFiles: Bool) -> EventLoopFuture<Void> {
+        let isDown = state.withLock { state in
+            guard case .down = state else { return false }
+            state = .away(machine)
+            return true
+        }
+        guard isDown else { return machine.loop.makeSucceededVoidFuture() }
+        let back = machine.loop.flatScheduleTask(in: TimeAmount(delay)) { () throws -> EventLoopFuture<Void> in
+            if !keepsFiles, machine.isTemporary { try FileManager.default.removeItem(atPath: machine.directory) }
+            let instance = try self.makeInstance(directory: machine.directory, catalog: machine.catalog, loop: machine.loop)
+            return instance.start(port: machine.port, retries: true).flatMap { _ in
+                let isWanted = self.state.withLock { state in
+                    guard case .away = state else { return false }
+                    state = .up(machine, instance)
+                    return true
+                }
+                return isWanted ? machine.loop.makeSucceededVoidFuture() : instance.kill()
+            }
+        }.futureResult
+        back.whenSuccess { self.logger.info("the simulated ComfyUI is back") }
+        back.whenFailure { error in
+            let isDown = self.state.withLock { state in
+                guard case .away = state else { return false }
+                state = .down(machine)
+                return true
+            }
+            guard isDown else { return }  // stopped meanwhile
+            self.logger.error("the simulated ComfyUI does not come back", metadata: ["error": "\(error)"])
+            self.life.continuation.finish()
+        }
+        return back
     }
 }

@@ -15,9 +15,23 @@ let simulatorOptions: [Option] = [
     Option("compat", "VERSION", default: "0.25.0", "the ComfyUI to be like: 0.25.0 or 0.3.64"),
     Option("step-delay", "MS", default: "100", "how long a sampling step takes"),
     Option("preview-size", "PIXELS", default: "512", "longer side of a preview"),
+    Option("max-upload-size", "MB", default: "100", "largest request body, as ComfyUI's option of that name"),
     Option("directory", "FOLDER", "where input, output and temp are; a temporary folder if not given"),
+    Option("fault-seed", "N", default: "0", "seed of the choices that a probability makes"),
+    Option("restart-after", "MS", "how long it is away after the fault 'exit'; if not given, the command ends with status 1"),
     Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+    LogFormat.option,
+    Option("fault", "FAULT", "what goes wrong, repeat it for several: NAME[=VALUE][~TEXT][*TIMES][@PROBABILITY]\n\n" + faultHelp),
 ]
+
+/// Behind the options, because it is long.
+private let faultHelp = """
+      A fault strikes where TEXT occurs, TIMES times at most, with PROBABILITY. TEXT is looked for in METHOD /path if it is about
+      answers, else in id, client and graph of the prompt. MOMENT is connect, submit, start, node, the number of a step, success,
+      end or view. Faults are also armed and counted at /simulator/faults, see README.
+
+    \(Fault.help.map { "      " + $0 }.joined(separator: "\n"))
+    """
 
 let healthOptions: [Option] = [
     Option("url", "URL", default: "http://127.0.0.1:8189/api/v2/health", "what to ask")
@@ -27,6 +41,7 @@ func serve(_ arguments: [String]) async throws {
     let reader = try OptionReader(BridgeConfiguration.options, arguments: arguments, environment: ProcessInfo.processInfo.environment)
     let configuration = try BridgeConfiguration(reader)
     let logger = try makeLogger("comfy-bridge", reader)
+    ComfyBridge.prepareProcess()
     let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
@@ -47,7 +62,17 @@ func simulate(_ arguments: [String]) async throws {
     configuration.compatibility = try reader.choice("compat", default: "0.25.0", ["0.25.0", "0.3.64"]) == "0.25.0" ? .v0_25_0 : .v0_3_64
     configuration.stepDelay = .milliseconds(try reader.integer("step-delay", default: 100, in: 0...3_600_000))
     configuration.previewSize = try reader.integer("preview-size", default: 512, in: 16...4096)
+    configuration.maximumUploadSize = try reader.integer("max-upload-size", default: 100, in: 1...1_048_576) << 20
     configuration.directory = reader.string("directory")
+    do {
+        configuration.faults = try reader.strings("fault").map { try FaultOrder($0) }
+    } catch {
+        throw ConfigurationError("--fault: \(error)")
+    }
+    configuration.faultSeed = UInt64(try reader.integer("fault-seed", default: 0, in: 0...Int.max))
+    if reader.string("restart-after") != nil {
+        configuration.restartDelay = .milliseconds(try reader.integer("restart-after", default: 0, in: 0...86_400_000))
+    }
     let logger = try makeLogger("comfy-simulator", reader)
     let simulator = ComfySimulator(configuration: configuration, logger: logger)
     announce(host: configuration.host, port: try await simulator.start())
@@ -78,7 +103,8 @@ private func announce(host: String, port: Int) {
 
 private func makeLogger(_ label: String, _ reader: OptionReader) throws -> Logger {
     let level = try reader.choice("log-level", default: "info", Logger.Level.allCases.map(\.rawValue))
-    var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+    let format = LogFormat(rawValue: try reader.choice("log-format", default: "text", LogFormat.allCases.map(\.rawValue))) ?? .text
+    var logger = Logger(label: label) { format.makeHandler(label: $0) }
     logger.logLevel = Logger.Level(rawValue: level) ?? .info
     return logger
 }

@@ -1,14 +1,17 @@
+import contextlib
 import os
 import pathlib
 import socket
 
 import pytest
+from comfy_sdk import AsyncComfy, Comfy
 from playwright.sync_api import sync_playwright
 
 import workflows
 from contract import ROOT, Contract
 from http_client import curl
 from processes import Process
+from sdk_clients import EventLoop, Waiting
 
 STEP_DELAY = 40
 """Milliseconds that a sampling step takes in the simulator: long enough to see previews come, short enough to wait for."""
@@ -113,3 +116,29 @@ def new_page(browser):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(params=[Comfy, AsyncComfy], ids=lambda client: client.__name__)
+def connect(request, monkeypatch):
+    """Makes clients of the official SDK, pointed at a bridge as its users do it. Each test runs with both kinds."""
+    monkeypatch.delenv("COMFY_API_KEY", raising=False)
+    with contextlib.ExitStack() as stack:
+
+        def connect(url, **options):
+            monkeypatch.setenv("COMFY_BASE_URL", url)
+            client = request.param(**options)
+            if request.param is Comfy:
+                return stack.enter_context(client)
+            loop = stack.enter_context(EventLoop())
+            stack.callback(lambda: loop.run(client.aclose()))
+            return Waiting(client, loop)
+
+        yield connect
+
+
+@pytest.fixture
+def client(bridge, connect):
+    """A client of the bridge. What it leaves running is canceled, so that a test that fails takes no other along."""
+    yield connect(bridge)
+    for job in curl(f"{bridge}/api/v2/jobs?status=queued,running").json()["jobs"]:
+        curl("-X", "POST", f"{bridge}{job['urls']['cancel']}")

@@ -15,15 +15,18 @@ STOP_WITHIN = 20
 class Process:
     """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong.
 
-    A bridge keeps everything in memory unless the arguments name a --data-dir.
+    A bridge keeps everything in memory unless the arguments name a --data-dir. `limits`: of the process, by their names for prlimit(1): {"nofile": 100}.
     """
 
-    def __init__(self, binary, *arguments):
+    def __init__(self, binary, *arguments, limits=None):
         self.arguments = [str(binary), *map(str, arguments)]
         self.log = tempfile.NamedTemporaryFile(prefix="comfy-bridge-", suffix=".log")
+        command = self.arguments
+        for name, value in (limits or {}).items():
+            command = ["prlimit", f"--{name}={value}:{value}", *command]
         environment = {**os.environ, "COMFY_BRIDGE_DATA_DIR": "none"}
         self.process = subprocess.Popen(
-            self.arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.lines = queue.Queue()
         # Reads to the end, so that a full pipe never stops the process; None marks the end.
         threading.Thread(target=self._read, daemon=True).start()
@@ -59,6 +62,9 @@ class Process:
         if check:
             assert status == 0, f"ended with status {status}: {self._description()}"
 
-    def _description(self):
+    def text_of_log(self):
         with open(self.log.name, encoding="utf-8", errors="replace") as log:
-            return f"{' '.join(self.arguments)}\n{log.read()[-4000:]}"
+            return log.read()
+
+    def _description(self):
+        return f"{' '.join(self.arguments)}\n{self.text_of_log()[-4000:]}"

@@ -425,6 +425,11 @@ BAD_PARAMETERS = {
 }
 
 
+@pytest.mark.parametrize("header", ["Prefer: ;", "Prefer: =", "Prefer: ,;,=", "Prefer: ;wait=5"])
+def test_preference_that_is_none_is_ignored(bridge, contract, header):
+    assert post(contract, f"{bridge}/run", "-H", header, data=workflows.plain()).status == 200
+
+
 @pytest.mark.parametrize("name", BAD_PARAMETERS)
 def test_bad_parameter_of_run(bridge, contract, name):
     _, path, arguments = BAD_PARAMETERS[name]

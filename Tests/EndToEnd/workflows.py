@@ -1,6 +1,7 @@
 """Workflows for the tests, in API format."""
 
 import json
+import os
 
 
 def plain(size=64, color=0x336699, prefix="e2e"):
@@ -78,3 +79,35 @@ def partly_valid():
 def ui_format():
     """What the editor saves, which is not what runs."""
     return {"last_node_id": 1, "nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "version": 0.4}
+
+
+def with_asset(id):
+    """Reads a picture that was uploaded or put out before."""
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": {"__type": "core/ASSET", "info": {"id": id}}}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "e2e-asset"}},
+    }
+
+
+def inverting(image):
+    """Loads a picture and saves it inverted. `image`: a name, a reference or an asset of the SDK."""
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": image}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": f"inverted-{os.urandom(4).hex()}"}},
+    }
+
+
+def waiting(milliseconds):
+    """A node of the simulator that takes its time, over a picture of its own, so that nothing comes from the cache."""
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": int.from_bytes(os.urandom(3))}},
+        "2": {"class_type": "SimDelay", "inputs": {"image": ["1", 0], "milliseconds": milliseconds, "interruptible": True}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "waited"}},
+    }
+
+
+def large_output(size):
+    """A file of so many bytes."""
+    output = {"images": [{"filename": f"large-{size}.bin", "subfolder": "", "type": "output"}]}
+    return {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(output), "bytes": size}}}

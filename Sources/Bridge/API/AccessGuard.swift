@@ -28,15 +28,15 @@ struct AccessGuard: Sendable {
     ///
     /// - Returns: the `Origin` header of a page on the list that is not the bridge's own.
     /// - Throws: 403.
-    func admit(_ request: Request) throws(APIError) -> String? {
-        let host = request.headers["Host"].flatMap { Authority($0) }
+    func admit(_ headers: HTTPHeaders) throws(APIError) -> String? {
+        let host = headers["Host"].flatMap { Authority($0) }
         // With a token, a page that reaches the bridge by a trick still has none. HTTP/1.0 without `Host` comes from no browser.
-        if tokens.isEmpty, let text = request.headers["Host"], !(host.map(isTrusted) ?? false) {
+        if tokens.isEmpty, let text = headers["Host"], !(host.map(isTrusted) ?? false) {
             throw APIError.forbidden(
                 "The bridge does not answer to the host name '\(text.prefix(100))', since a foreign page could have given it this bridge's address "
                     + "(DNS rebinding). Use its IP address or localhost, or start it with --allowed-host NAME or with --token.")
         }
-        let origins = request.headers.values("Origin")
+        let origins = headers.values("Origin")
         guard let origin = origins.first else { return nil }
         if origins.count == 1 {
             if let known = Origin(origin), host.map(known.isOrigin(ofHost:)) ?? false || known == publicOrigin { return nil }

@@ -29,6 +29,13 @@ struct JobEndpoints: Sendable {
         await cancelWhenGracefulShutdown { await job.wait(atMost: limit, until: isWanted) }
     }
 
+    /// What the job is waiting for, or how it ended, in words.
+    func why(_: Request, _ path: PathParameters) async throws -> Response {
+        let job = try await api.job(path["id"])
+        let answer = Why(try await api.situation(of: job))
+        return .json(answer.representation(of: job.id), headers: ["Comfy-Job-Id": job.id.description])
+    }
+
     func workflow(_: Request, _ path: PathParameters) async throws -> Response {
         let job = try await api.job(path["id"])
         let body = Array(#"{"workflow":"#.utf8) + (try await api.service.store.workflow(of: job)) + Array(#","format":"api"}"#.utf8)
@@ -81,6 +88,7 @@ struct JobEndpoints: Sendable {
             "Comfy-Job-Id": job.id.description,
         ]
         if request.matches(etag: "\"\(preview.number)\"") { return Response(status: 304, headers: headers, body: .empty) }
+        api.service.metrics.sent[.preview].add(preview.bytes.count)
         return Response(status: 200, headers: headers, body: .bytes(preview.bytes))
     }
 }

@@ -84,8 +84,8 @@ struct Prefer: Sendable, Equatable {
     init(_ request: Request) throws {
         var isAsync = false
         for preference in request.headers.values("Prefer").flatMap({ $0.split(separator: ",") }) {
-            let parts = preference.split(separator: ";")[0].split(separator: "=", maxSplits: 1).map { $0.trimmed }
-            switch parts[0].lowercased() {
+            let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1).map { $0.trimmed }
+            switch parts.first?.lowercased() {
             case "respond-async": isAsync = true
             case "wait":
                 let text = parts.count > 1 ? parts[1].filter { $0 != "\"" } : ""
@@ -111,7 +111,7 @@ struct Accept: Sendable, Equatable {
         let subtype: String
 
         func matches(_ contentType: String) -> Bool {
-            let parts = contentType.split(separator: ";")[0].trimmed.lowercased().split(separator: "/", maxSplits: 1)
+            let parts = contentType.mediaType.split(separator: "/", maxSplits: 1)
             return parts.count == 2 && (type == "*" || type == parts[0]) && (subtype == "*" || subtype == parts[1])
         }
     }
@@ -201,6 +201,9 @@ enum ByteRange: Equatable {
 }
 
 extension StringProtocol {
+    /// Of a content type: what stands before the parameters, in lower case; empty when nothing does.
+    var mediaType: String { prefix { $0 != ";" }.trimmed.lowercased() }
+
     /// Without the white space around it.
     var trimmed: String {
         var text = self[...]

@@ -81,6 +81,7 @@ struct SubmissionReader: Sendable {
         }
         let faults = catalog.faults(in: workflow)
         guard faults.isEmpty else { throw .invalid(faults) }
+        guard pool.canRun(workflow) else { throw .invalid([.scattered]) }
         return catalog.outputNodes(of: workflow)
     }
 
@@ -88,7 +89,9 @@ struct SubmissionReader: Sendable {
         for name in members.keys where !["workflow", "metadata", "extra_data", "priority"].contains(name) {
             let isReserved = name == "webhook_url" || name == "inputs"
             throw APIError.invalidRequest(
-                name, "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); possible are workflow, metadata, extra_data and priority.")
+                name,
+                "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); "
+                    + "possible are workflow, metadata, extra_data and priority.")
         }
     }
 

@@ -68,7 +68,7 @@ struct AccessConfiguration: Sendable {
 
     private static func tokens(_ reader: OptionReader) throws -> [String] {
         var tokens: [String] = []
-        for (index, token) in reader.strings("token").filter({ !$0.isEmpty }).enumerated() {
+        for (index, token) in reader.strings("token").enumerated() {
             try check(token, "token number \(index + 1) of --token")
             tokens.append(token)
         }

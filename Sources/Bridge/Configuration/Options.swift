@@ -85,9 +85,10 @@ package struct OptionReader: Sendable {
         reader.string(forKey: key(name)).flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    /// Values of a repeated flag, or of a comma-separated variable.
+    /// Values of a repeated flag, or of a comma-separated variable; empty ones are none.
     package func strings(_ name: String) -> [String] {
-        reader.stringArray(forKey: key(name), isSecret: options.contains { $0.name == name && $0.isSecret }) ?? []
+        let isSecret = options.contains { $0.name == name && $0.isSecret }
+        return (reader.stringArray(forKey: key(name), isSecret: isSecret) ?? []).filter { !$0.isEmpty }
     }
 
     /// Whether a switch is on.

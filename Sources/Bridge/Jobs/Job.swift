@@ -12,6 +12,7 @@ final class Job: Sendable {
     let createdAt: Date
     /// Jobs with a higher one run first.
     let priority: Int
+    let timeline = JobTimeline()
 
     /// Where what happens is written down; nil where nothing outlives the process.
     private let journal: (any JobJournal)?
@@ -36,6 +37,8 @@ final class Job: Sendable {
         var cancelHandler: (@Sendable () -> Void)?
         /// Callers that block for the job and whose leaving cancels it.
         var callers = 0
+        /// How often the outputs were taken back.
+        var returns = 0
         /// Counts the changes of what is written besides events.
         var version: UInt64 = 1
         /// How far the job is written down, and how far it was taken to be.
@@ -76,7 +79,7 @@ final class Job: Sendable {
             submission: stored.submission, now: stored.snapshot, visible: stored.snapshot,
             log: EventLog(previewLimit: previewLimit, past: stored.events, lastID: stored.lastEventID))
         state.written = Extent(
-            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, lostRuns: stored.snapshot.lostRuns, version: state.version)
+            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, version: state.version)
         state.taken = state.written
         state.isInJournal = false
         self.state = Mutex(state)
@@ -98,9 +101,8 @@ final class Job: Sendable {
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
         var otherOutputs: OrderedDictionary<String, JSON> = [:]
         var error: JobError?
-        var lostRuns = 0
-        var failedDeliveries = 0
-        /// The ComfyUI that was given the job, or is about to be; nil while the job waits in the bridge.
+        var attempts = Attempts()
+        /// The address of the ComfyUI that has the job, or is about to be given it; nil while the job waits in the bridge.
         var assignment: String?
     }
 
@@ -108,10 +110,13 @@ final class Job: Sendable {
     /// As callers see it.
     var snapshot: Snapshot { state.withLock { $0.snapshot } }
     /// As it is, which callers may not know yet.
+    var present: Snapshot { state.withLock { $0.now } }
     var status: JobStatus { state.withLock { $0.now.status } }
     var metadata: JSONObject? { state.withLock { $0.submission.metadata } }
     /// The outputs so far, those included that callers do not see yet.
     var outputs: [Output] { state.withLock { $0.now.outputs } }
+    var attempts: Attempts { state.withLock { $0.now.attempts } }
+    var assignment: String? { state.withLock { $0.now.assignment } }
 
     var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
     /// The preview with this number; nil when there was none or it is no longer kept.
@@ -119,6 +124,13 @@ final class Job: Sendable {
         state.withLock { state in state.log.previews.lazy.compactMap(\.preview).first { $0.number == number } }
     }
     var previewBytes: Int { state.withLock { state in state.log.previews.reduce(0) { $0 + ($1.preview?.bytes.count ?? 0) } } }
+    /// The number of the newest preview that is not after this place any more.
+    func previewNumber(upTo cursor: UInt64) -> Int {
+        state.withLock { state in
+            let next = state.log.previews.first { $0.sequence > cursor }?.preview
+            return next.map { $0.number - 1 } ?? state.previewCount
+        }
+    }
     func dropPreviews() { state.withLock { $0.log.dropPreviews() } }
 
     // MARK: Waiting and watching
@@ -282,37 +294,40 @@ final class Job: Sendable {
         }
     }
 
-    /// The job is about to be given to this ComfyUI.
+    /// This ComfyUI has the job, or is about to be given it.
     func assign(to endpoint: String) {
         change { state in
+            guard state.now.assignment != endpoint else { return }
             state.now.assignment = endpoint
             state.version += 1
         }
     }
 
-    /// A run was lost inside ComfyUI: what it made so far does not count, since it will be made again. Returns how many
-    /// were lost, this one included.
-    func countLostRun() -> Int {
+    /// A run has come to an end, if only to an end of waiting for it. Returns how all of them went.
+    func count(_ end: RunEnd, on endpoint: String) -> Attempts {
         change { state in
-            state.now.lostRuns += 1
+            let before = state.now.attempts
+            state.now.attempts.count(end, on: endpoint)
+            if state.now.attempts != before { state.version += 1 }
+            state.cancelHandler = nil
+            return state.now.attempts
+        } ?? attempts
+    }
+
+    /// No ComfyUI has the job any more, and what the run made does not count.
+    func returned() {
+        change { state in
+            state.now.assignment = nil
             state.now.outputs.removeAll()
             state.now.hasReusedOutputs = false
             state.now.otherOutputs.removeAll()
-            state.leaveComfyUI()
-            return state.now.lostRuns
-        } ?? state.withLock { $0.now.lostRuns }
-    }
-
-    /// ComfyUI could not be given the job. Returns how often that happened, this time included.
-    func countFailedDelivery() -> Int {
-        change { state in
-            state.now.failedDeliveries += 1
-            state.leaveComfyUI()
-            return state.now.failedDeliveries
-        } ?? state.withLock { $0.now.failedDeliveries }
+            state.returns += 1
+            state.version += 1
+        }
     }
 
     func started() {
+        timeline.started()
         change { state in
             guard state.now.status == .queued else { return }
             state.enter(.running)
@@ -336,6 +351,7 @@ final class Job: Sendable {
     func finish(_ status: JobStatus, error: JobError? = nil) -> Bool {
         let isFirst: Void? = change { state in
             state.enter(status, error: error)
+            timeline.ended()
             state.now.completedAt = state.now.statusChangedAt
             state.cancelHandler = nil
             state.submission.keepRecordOnly(isOnDisk: journal != nil)
@@ -372,7 +388,7 @@ extension Job {
     struct Extent: Sendable, Equatable {
         var eventID: UInt64 = 0
         var outputCount = 0
-        var lostRuns = 0
+        var returns = 0
         var version: UInt64 = 0
     }
 
@@ -387,7 +403,7 @@ extension Job {
         /// Whether more than events is to be written.
         var isChanged: Bool { from.version != to.version }
         /// Outputs that were written are not the job's any more.
-        var forgetsOutputs: Bool { from.lostRuns != to.lostRuns }
+        var forgetsOutputs: Bool { from.returns != to.returns }
         /// The first of the snapshot's outputs that was not taken before.
         var firstNewOutput: Int { forgetsOutputs ? 0 : from.outputCount }
     }
@@ -397,7 +413,7 @@ extension Job {
         state.withLock { state in
             var snapshot = state.now
             snapshot.progress = state.log.newestProgress
-            let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, lostRuns: snapshot.lostRuns, version: state.version)
+            let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, returns: state.returns, version: state.version)
             defer { state.taken = to }
             state.isInJournal = false
             return Unwritten(from: state.taken, to: to, snapshot: snapshot, events: state.log.replayable(after: state.taken.eventID))
@@ -458,13 +474,6 @@ extension Job.State {
         now.statusChangedAt = Date()
         queuePosition = nil
         log.append(.status(status, error: error))
-        version += 1
-    }
-
-    /// No ComfyUI has the job any more.
-    fileprivate mutating func leaveComfyUI() {
-        now.assignment = nil
-        cancelHandler = nil
         version += 1
     }
 

@@ -11,12 +11,28 @@ extension JobError {
         message: "The bridge was restarted before the job had run, and credentials (extra_data) are never stored. Submit the job again.")
     static let unreadable = JobError(
         code: .missingAsset, message: "The bridge was restarted, and what the job needs is not there any more. Submit the job again.")
+    static let lostResults = JobError(
+        code: .upstreamLost,
+        message: "The run is over, but results that ComfyUI sends over its socket (SaveImageWebsocket) were missed. Submit it again, or save them with SaveImage.")
+    static let stalled = JobError(
+        code: .upstreamStuck,
+        message: "The job did not move inside ComfyUI and was interrupted. ComfyUI's log may say why; nodes that need longer call for a higher --upstream-stall.")
     static let tooLarge = JobError(
         code: .payloadTooLarge, message: "ComfyUI refuses a workflow of this size; raise its --max-upload-size or upload large inputs as files.")
 
     static func timedOut(after timeout: Duration?) -> JobError {
         let limit = JSON(((timeout?.seconds ?? 0) * 1000).rounded() / 1000).text
         return JobError(code: .timedOut, message: "The job ran longer than its time limit of \(limit) s and was interrupted; raise ?timeout= or --job-timeout.")
+    }
+
+    static func stuck(_ reason: String) -> JobError {
+        JobError(code: .upstreamStuck, message: "ComfyUI is stuck: \(reason). It has to be restarted; submit the job again then.")
+    }
+
+    static func poison(runs: Int) -> JobError {
+        JobError(
+            code: .poison,
+            message: "ComfyUI went down \(runs) times while it ran exactly this job, so it is not run again. Look for the cause in ComfyUI's log before you submit the workflow again.")
     }
 
     static func unreachable(reason: String) -> JobError {
@@ -34,6 +50,12 @@ extension JobError {
         JobError(
             code: .invalidOutput,
             message: "ComfyUI says that it made \(name), but does not have the file (a cached result whose file was deleted?). Change an input, such as the seed, to make it anew.")
+    }
+
+    static func unwritable(_ name: String) -> JobError {
+        JobError(
+            code: .insufficientStorage,
+            message: "\(name) came over ComfyUI's socket and is nowhere else, and the bridge could not write it to its disk (--data-dir). Make room and run the job again.")
     }
 
     static func partiallyInvalid(_ faults: [WorkflowFault]) -> JobError {

@@ -17,16 +17,22 @@ enum JobStatus: String, Sendable, CaseIterable {
 struct JobError: Error, Sendable, Equatable {
     enum Code: String, Sendable {
         case nodeExecutionError = "node_execution_error"
+        case outOfMemory = "out_of_memory"
+        case deviceError = "device_error"
+        /// The job takes ComfyUI down.
+        case poison
         case invalidWorkflow = "invalid_workflow"
         case canceled
         case timedOut = "timed_out"
         case upstreamLost = "upstream_lost"
+        case upstreamStuck = "upstream_stuck"
         case upstreamUnreachable = "upstream_unreachable"
         case upstreamError = "upstream_error"
         case payloadTooLarge = "payload_too_large"
         case invalidOutput = "invalid_output"
         case missingAsset = "missing_asset"
         case credentialsLost = "credentials_lost"
+        case insufficientStorage = "insufficient_storage"
     }
 
     let code: Code

@@ -10,15 +10,27 @@ final class JobQueue: Sendable {
         let limit: Int
     }
 
+    /// What the queue knows of a worker. All are called with the lock of the queue, but for `notify`, and must not call back.
+    struct Taker: Sendable {
+        let id: ObjectIdentifier
+        /// There may be a job to be taken.
+        let notify: @Sendable () -> Void
+        /// Its ComfyUI is there and works.
+        let isAvailable: @Sendable () -> Bool
+        /// Its ComfyUI has all of the job's classes, as far as is known.
+        let canRun: @Sendable (Job) -> Bool
+        /// The job should rather run elsewhere.
+        let avoids: @Sendable (Job) -> Bool
+    }
+
     fileprivate struct State {
         var waiting: Deque<Job> = []
-        /// Called when a job may be there to be taken; one for each worker.
-        var workers: [@Sendable () -> Void] = []
+        var takers: [Taker] = []
         /// Workers whose ComfyUI is connected and has nothing to do.
         var idleWorkers: Set<ObjectIdentifier> = []
     }
 
-    private let limit: Int
+    let limit: Int
     private let state = Mutex(State())
 
     init(limit: Int) {
@@ -28,42 +40,50 @@ final class JobQueue: Sendable {
     var count: Int { state.withLock { $0.waiting.count } }
 
     func add(_ job: Job) throws(Full) {
-        let workers = state.withLock { state -> [@Sendable () -> Void]? in
+        let takers = state.withLock { state -> [Taker]? in
             guard state.waiting.count < limit else { return nil }
             state.insert(job, at: state.waiting.partitioningIndex { $0.priority < job.priority })
-            return state.workers
+            return state.takers
         }
-        guard let workers else { throw Full(limit: limit) }
-        for notify in workers { notify() }
+        guard let takers else { throw Full(limit: limit) }
+        for taker in takers { taker.notify() }
     }
 
     /// Puts in a job that waited before the bridge was restarted, behind those of its priority, whatever the limit.
     func restore(_ job: Job) {
-        let workers = state.withLock { state in
+        let takers = state.withLock { state in
             state.insert(job, at: state.waiting.partitioningIndex { $0.priority < job.priority })
-            return state.workers
+            return state.takers
         }
-        for notify in workers { notify() }
+        for taker in takers { taker.notify() }
     }
 
     /// Puts a job back that a worker could not hand over; it is the next of its priority, whatever the limit.
     func putBack(_ job: Job) {
-        let workers = state.withLock { state in
+        let takers = state.withLock { state in
             state.insert(job, at: state.waiting.partitioningIndex { $0.priority <= job.priority })
-            return state.workers
+            return state.takers
         }
-        for notify in workers { notify() }
+        for taker in takers { taker.notify() }
     }
 
-    /// Takes the next job, if there is one.
+    /// Takes the next job that the worker can run, if there is one.
     ///
-    /// - Parameter isSecond: the worker's ComfyUI is busy already; then a job is left to an idle worker, if there is one.
-    func take(isSecond: Bool) -> Job? {
+    /// - Parameters:
+    ///   - isSecond: the worker's ComfyUI is busy already; then a job is left to an idle worker that can run it, if there is one.
+    ///   - worker: a registered one.
+    func take(isSecond: Bool, by worker: ObjectIdentifier) -> Job? {
         state.withLock { state -> Job? in
-            guard !isSecond || state.idleWorkers.isEmpty, let job = state.waiting.popFirst() else { return nil }
-            state.renumber()
+            guard !state.waiting.isEmpty, let index = state.indexOfJob(for: worker, isSecond: isSecond) else { return nil }
+            let job = state.waiting.remove(at: index)
+            state.renumber(from: index)
             return job
         }
+    }
+
+    /// Whether another worker is there that can run the job, and would.
+    func hasTaker(for job: Job, beside worker: ObjectIdentifier) -> Bool {
+        state.withLock { $0.hasTaker(for: job, beside: worker) }
     }
 
     /// Takes a job out, wherever it stands; false when it is not waiting (any more).
@@ -87,8 +107,8 @@ final class JobQueue: Sendable {
         }
     }
 
-    func addWorker(notify: @escaping @Sendable () -> Void) {
-        state.withLock { $0.workers.append(notify) }
+    func addWorker(_ taker: Taker) {
+        state.withLock { $0.takers.append(taker) }
     }
 
     func setIdle(_ isIdle: Bool, worker: ObjectIdentifier) {
@@ -102,6 +122,20 @@ extension JobQueue.State {
     fileprivate mutating func insert(_ job: Job, at index: Int) {
         waiting.insert(job, at: index)
         renumber(from: index)
+    }
+
+    /// A lone worker takes everything: what it lacks was found when the job was submitted, or ComfyUI says it.
+    fileprivate func indexOfJob(for worker: ObjectIdentifier, isSecond: Bool) -> Int? {
+        guard takers.count > 1, let taker = takers.first(where: { $0.id == worker }) else { return waiting.startIndex }
+        let idle = isSecond ? takers.filter { idleWorkers.contains($0.id) && $0.id != worker } : []
+        return waiting.firstIndex { job in
+            guard taker.canRun(job), !idle.contains(where: { $0.canRun(job) && !$0.avoids(job) }) else { return false }
+            return !taker.avoids(job) || !hasTaker(for: job, beside: worker)
+        }
+    }
+
+    fileprivate func hasTaker(for job: Job, beside worker: ObjectIdentifier) -> Bool {
+        takers.contains { $0.id != worker && $0.isAvailable() && $0.canRun(job) && !$0.avoids(job) }
     }
 
     fileprivate func renumber(from index: Int = 0) {

@@ -32,15 +32,17 @@ final class JobService: Service {
     let store: any JobStore
     private let configuration: Configuration
     let assets: AssetService
+    let metrics: Metrics
     private let previewFiles: PreviewFiles?
     private let logger: Logger
     private let previewsOfEnded = Mutex<(jobs: Deque<(job: Job, bytes: Int)>, total: Int)>(([], 0))
 
-    init(configuration: Configuration, store: any JobStore, assets: AssetService, previewFiles: PreviewFiles?, logger: Logger) {
+    init(configuration: Configuration, store: any JobStore, assets: AssetService, previewFiles: PreviewFiles?, metrics: Metrics = Metrics(), logger: Logger) {
         self.configuration = configuration
         self.store = store
         self.assets = assets
         self.previewFiles = previewFiles
+        self.metrics = metrics
         self.logger = logger
         queue = JobQueue(limit: configuration.queueLimit)
     }
@@ -60,7 +62,8 @@ final class JobService: Service {
             try await store.remove(job)
             throw SubmitError.queueFull(limit: error.limit)
         }
-        logger.debug("job queued", metadata: ["job.id": "\(job.id)"])
+        metrics.submitted.add()
+        logger.debug("job queued", metadata: .of(job.id))
         return job
     }
 
@@ -83,11 +86,18 @@ final class JobService: Service {
         await store.record(job)
     }
 
+    /// Puts a job back that a ComfyUI was given in vain; it is the next of its priority. What the run made does not count, since it will be made again.
+    func putBack(_ job: Job) async {
+        job.returned()
+        queue.putBack(job)
+    }
+
     /// Ends a job. All ends come through here.
     func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
         guard job.finish(status, error: error) else { return }
-        logger.debug("job ended", metadata: ["job.id": "\(job.id)", "job.status": "\(status.rawValue)", "error.code": "\(error?.code.rawValue ?? "none")"])
         await store.recordEnd(of: job)
+        metrics.ended(job)
+        logger.info("job ended", metadata: .end(of: job))
         limitPreviews(adding: job)
     }
 
@@ -130,7 +140,8 @@ final class JobService: Service {
             if let endpoint = snapshot.assignment {
                 if adopt(job, endpoint) { continue }
                 try await assets.remove(outputsOf: job)
-                _ = job.countLostRun()
+                _ = job.count(.lost(.unreachable), on: endpoint)
+                job.returned()
             }
             if job.submission.workflow.nodes.isEmpty {
                 await end(job, .failed, error: .unreadable)

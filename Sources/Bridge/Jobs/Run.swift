@@ -50,8 +50,12 @@ struct Run: Sendable {
     private var phase = Phase.waiting
     /// The socket was away for some time since the submit: messages may be missing, only history knows the outputs.
     private var hasGap = false
+    /// So much so that messages of the run itself are missing.
+    private var hasMissedPart = false
+    /// The socket broke while the prompt ran, and ComfyUI has not been seen since.
+    private var isOutOfSight = false
     /// Whether this ComfyUI marks previews with their prompt, once it was told to (protocol section 7).
-    private let marksPreviews: Bool
+    var marksPreviews: Bool
     private var tracker: ProgressTracker
     /// Nodes that ComfyUI has a result of already, and nodes that it began to run; generated ones too.
     private var cached: Set<String> = []
@@ -70,6 +74,17 @@ struct Run: Sendable {
         case .waiting, .over: false
         }
     }
+
+    /// A node has begun, or messages that would tell are missing.
+    var mayHaveBegun: Bool { hasGap || !begun.isEmpty }
+
+    /// What it means when ComfyUI does not have the prompt.
+    var lossWhenAbsent: RunEnd.Loss { isOutOfSight ? .killed : isRunning ? .running : .waiting }
+
+    /// The run is over, and results may be missing that only the socket carries.
+    var lacksResults: Bool { hasMissedPart && workflow.nodes.values.contains { $0.classType == Self.socketOutput } }
+
+    private static let socketOutput = "SaveImageWebsocket"
 
     // MARK: Inputs
 
@@ -139,6 +154,7 @@ struct Run: Sendable {
     /// The socket broke, or was silent for too long: what was missed can only be read from history.
     mutating func lostTouch() {
         hasGap = true
+        if isRunning { (hasMissedPart, isOutOfSight) = (true, true) }
     }
 
     /// Whether ComfyUI's books know more than its messages told.
@@ -154,14 +170,23 @@ struct Run: Sendable {
         if case .over = phase { return [] }
         switch verdict {
         case .waiting: return []
-        case .running: return start()
+        case .running:
+            if case .waiting = phase, hasGap { hasMissedPart = true }
+            isOutOfSight = false
+            return start()
         case .finished(let outputs, let ending):
+            switch phase {
+            case .waiting, .running: hasMissedPart = true
+            case .ending, .over: break
+            }
             let actions = start() + outputs.map(Action.collect)
             phase = .over
             return actions + completion(ending) + [.end(ending)]
         case .absent:
-            // Neither waiting, running nor done: a restart, or somebody deleted it. The owner decides.
-            return []
+            // Neither waiting, running nor done: a restart, or somebody deleted it, or its entry. The owner decides, unless it is known how it went.
+            guard case .ending(let ending) = phase, !hasGap else { return [] }
+            phase = .over
+            return completion(ending) + [.end(ending)]
         }
     }
 
@@ -196,7 +221,7 @@ struct Run: Sendable {
     }
 
     private func isSentOverSocket(_ node: String) -> Bool {
-        workflow.nodes[node]?.classType == "SaveImageWebsocket" || outputNodes.contains(node)
+        workflow.nodes[node]?.classType == Self.socketOutput || outputNodes.contains(node)
     }
 }
 
@@ -205,8 +230,21 @@ extension JobError {
         let message = withoutPaths(String(error.exceptionMessage.trimmingSuffix(while: \.isWhitespace)))
         let cause = error.exceptionType.isEmpty ? message : "\(error.exceptionType): \(message)"
         let place = error.nodeID.map { "\(error.nodeType ?? "A node") (node '\($0)') failed: " } ?? ""
-        self.init(code: .nodeExecutionError, message: place + cause, node: error.nodeID, classType: error.nodeType)
+        let (code, advice): (Code, String) =
+            switch error.exceptionType {
+            case _ where Self.outOfMemoryTypes.contains(error.exceptionType):
+                (.outOfMemory, " Its memory was freed and the job run once more, in vain. Use a smaller picture, batch or model.")
+            case _ where Self.deviceErrorTypes.contains(error.exceptionType):
+                (.deviceError, " Nothing works on this device until ComfyUI is restarted.")
+            default: (.nodeExecutionError, "")
+            }
+        self.init(code: code, message: place + cause + advice, node: error.nodeID, classType: error.nodeType)
     }
+
+    /// Python's full names of the classes, by the version of PyTorch; the last is for ComfyUI's own memory.
+    private static let outOfMemoryTypes: Set<String> = ["torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "MemoryError"]
+    /// After one of these every further call to the device fails, for as long as the process lives.
+    private static let deviceErrorTypes: Set<String> = ["torch.AcceleratorError", "torch.cuda.CudaError", "torch.cuda.DeferredCudaCallError"]
 }
 
 /// The text with every absolute path (`/srv/comfy/nodes.py`, `C:\comfy\nodes.py`) cut down to its last part: error texts

@@ -21,6 +21,8 @@ final class PromptInbox: Sendable {
         /// ComfyUI could not be asked.
         case noVerdict
         case silent
+        /// ComfyUI is stuck in another prompt.
+        case stuck(reason: String)
         case deadline
         case cancel
     }
@@ -30,6 +32,8 @@ final class PromptInbox: Sendable {
         case refused(JobError)
         /// It is certain that ComfyUI does not have the prompt.
         case notDelivered(reason: String)
+        /// ComfyUI has it already, from before.
+        case found
         /// ComfyUI may or may not have it.
         case unknown
     }
@@ -48,6 +52,7 @@ final class PromptInbox: Sendable {
         var prompts: [String: Prompt] = [:]
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         var serverFeatures: Set<String> = []
+        var registration = RegistrationProof()
     }
 
     private let state = Mutex(State())
@@ -59,6 +64,7 @@ final class PromptInbox: Sendable {
 
     var connection: Connection { state.withLock { $0.connection } }
     var isConnected: Bool { if case .connected = connection { true } else { false } }
+    var openJobs: [JobID] { state.withLock { $0.prompts.keys.compactMap(JobID.init) } }
     var openCount: Int { state.withLock { $0.prompts.count } }
     /// Whether ComfyUI said that it marks previews with their prompt.
     var marksPreviews: Bool { state.withLock { $0.serverFeatures.contains("supports_preview_metadata") } }
@@ -88,7 +94,25 @@ final class PromptInbox: Sendable {
         state.withLock { $0.prompts[job.description].map { .now - $0.lastHeard } ?? .zero }
     }
 
+    /// All open prompts but one are told.
+    func announce(_ input: Input, except job: JobID) {
+        let receivers = state.withLock { $0.prompts.filter { $0.key != job.description } }
+        for receiver in receivers.values { receiver.continuation.yield(input) }
+    }
+
+    /// For the checks of the connection's registration, under the inbox's lock.
+    func withRegistration<Result: Sendable>(_ body: (inout RegistrationProof) -> Result) -> Result {
+        state.withLock { body(&$0.registration) }
+    }
+
     func receive(_ event: EventSocketEvent) {
+        switch event {
+        case .message(.status(_, sid: .some), _): break  // the first of a connection, which comes from elsewhere than all others
+        case .message(.featureFlags, _): withRegistration { $0.received(isFlags: true) }
+        case .message, .binary, .undecodable: withRegistration { $0.received(isFlags: false) }
+        case .connected: withRegistration { $0.connected(at: .now) }
+        case .disconnected: withRegistration { $0.disconnected() }
+        }
         switch event {
         case .message(.featureFlags(let flags), _):
             let supported = flags.object?.filter { $0.value == true }.map(\.key) ?? []

@@ -4,11 +4,13 @@ import ComfyUI
 
 /// What ComfyUI's books say about a prompt, whatever its events said or failed to say (protocol section 10).
 enum Reconciliation: Sendable {
-    case waiting
+    case waiting(isAnythingRunning: Bool)
     case running
     case finished(outputs: [Run.NodeOutput], Run.Ending)
     /// In neither: deleted by somebody, or lost with a restart.
     case absent
+
+    var isRunning: Bool { if case .running = self { true } else { false } }
 
     /// - Parameters:
     ///   - queue: read *before* `history`; the other way round a prompt that finishes in between looks lost.
@@ -28,7 +30,7 @@ enum Reconciliation: Sendable {
         } else if queue.running.contains(where: { $0.promptID == promptID }) {
             self = .running
         } else if queue.pending.contains(where: { $0.promptID == promptID }) {
-            self = .waiting
+            self = .waiting(isAnythingRunning: !queue.running.isEmpty)
         } else {
             self = .absent
         }

@@ -1,40 +1,31 @@
-import NIOCore
 import ComfyUI
+import Foundation
+import NIOCore
 import Logging
 import OrderedCollections
 import OrderedJSON
 
 /// One job inside this ComfyUI, from the submit to its end.
 extension Worker {
-    /// How following a run came to its end.
-    private enum RunEnd {
-        case ended(Run.Ending)
-        /// ComfyUI does not want it.
-        case refused(JobError)
-        /// It was taken back before it ran.
-        case takenBack
-        /// ComfyUI never had it.
-        case notDelivered(reason: String)
-        /// ComfyUI had it, and neither runs it nor knows how it ended.
-        case lost
-        /// The bridge stops.
-        case stopped
-    }
+    /// How a worker comes by a job.
+    enum Entry: Sendable { case submit, adopt }
 
-    /// How often a job may fail to be handed over before it is given up.
-    private static let deliveryLimit = 5
-
-    func run(_ job: Job, _ channel: PromptInbox.Channel) async {
+    func run(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry) async {
         defer { inbox.close(job.id) }
-        guard job.taken(cancelHandler: { channel.send(.cancel) }) else {
-            hasSubmitted()
+        let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
+        guard isWanted || entry == .adopt else {
+            hasSubmitted(job)
+            noteEnd()
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
+        job.timeline.taken(for: configuration.endpoint)
+        await service.assign(job, to: configuration.endpoint.description)
         // Without a bound: what waits here are this run's own results, for the disk or for ComfyUI to tell their size.
         let (items, collected) = AsyncStream.makeStream(of: OutputCollector.Item.self)
         async let collection = collect(items, of: job)
-        let end = await follow(job, channel, collecting: collected)
+        if !isWanted { channel.send(.cancel) }
+        let end = await follow(job, channel, entry, collecting: collected)
         collected.finish()
         await settle(job, end, await collection)
     }
@@ -47,35 +38,40 @@ extension Worker {
 
     /// Submits the job and follows it until nothing more will happen to it. Whatever takes time is a child task that
     /// reports back through the channel, so that messages are handled as they come.
-    private func follow(_ job: Job, _ channel: PromptInbox.Channel, collecting collected: AsyncStream<OutputCollector.Item>.Continuation) async -> RunEnd {
+    private func follow(
+        _ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry, collecting collected: AsyncStream<OutputCollector.Item>.Continuation
+    ) async -> RunEnd {
         enum Delivery { case underWay, unknown, done }
         enum Look { case none, underWay, underWayAndStale }
         return await withTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             let submission = job.submission
             var run = Run(workflow: submission.workflow, outputNodes: submission.outputNodes, marksPreviews: inbox.marksPreviews)
-            var delivery = Delivery.underWay
+            var pulse = Pulse(limits: .init(start: configuration.startLimit, work: configuration.stall))
+            var delivery = entry == .submit ? Delivery.underWay : .done
             /// A short run can be over before ComfyUI has answered the submit, and the answer may still say that outputs were left out.
             var ending: Run.Ending?
             var isTakenBack = false
             var isTakingBack = false
+            /// Why ComfyUI may be stuck; it has been asked to give the prompt up, to be sure.
+            var doubt: (reason: String, isOwn: Bool, since: ContinuousClock.Instant)?
             var look = Look.none
             var isAskedForSilence = false
 
-            func reconcile() {
+            func reconcile(_ reason: Metrics.ReconciliationReason) {
                 guard delivery != .underWay else { return }
                 guard look == .none else {
                     look = .underWayAndStale
                     return
                 }
                 look = .underWay
-                group.addTask { channel.send(await self.reconcile(job)) }
+                group.addTask { channel.send(await self.reconcile(job, reason, secondLookAfter: min(.seconds(1), self.configuration.silence))) }
             }
             /// ComfyUI has been asked; again, if something happened meanwhile that the answer may not know of.
             func looked() {
                 let wasStale = look == .underWayAndStale
                 look = .none
-                if wasStale { reconcile() }
+                if wasStale { reconcile(.again) }
             }
             func takeBack() {
                 isTakenBack = true
@@ -83,11 +79,25 @@ extension Worker {
                 isTakingBack = true
                 group.addTask { await self.takeBack(job, channel) }
             }
+            /// `isOwn`: it is this prompt in which ComfyUI hangs, or none.
+            func suspect(_ reason: String, isOwn: Bool) {
+                guard doubt == nil else { return }
+                doubt = (reason, isOwn, .now)
+                logger.warning("ComfyUI seems to be stuck", metadata: .of(job.id, ["reason": "\(reason)"]))
+                takeBack()
+            }
 
-            group.addTask {
-                let result = await self.submit(job)
-                self.hasSubmitted()
-                channel.send(.submitted(result))
+            switch entry {
+            case .submit:
+                group.addTask {
+                    let result = await self.submit(job)
+                    self.hasSubmitted(job)
+                    channel.send(.submitted(result))
+                }
+            case .adopt:
+                job.timeline.delivered()
+                run.lostTouch()
+                if inbox.isConnected { reconcile(.adoption) }
             }
             group.addTask { await self.watchSilence(of: job, channel) }
 
@@ -95,14 +105,22 @@ extension Worker {
                 var actions: [Run.Action] = []
                 switch input {
                 case .message(let message): actions = run.received(message)
-                case .binary(let message): actions = run.received(message)
+                case .binary(let message):
+                    run.marksPreviews = inbox.marksPreviews
+                    actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
                 case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? .notDelivered(reason: reason)
+                case .submitted(.found):
+                    delivery = .done
+                    service.metrics.delivered(job)
+                    run.lostTouch()
+                    if isTakenBack { takeBack() } else { reconcile(.submit) }
                 case .submitted(.unknown):
                     delivery = .unknown
                     if isTakenBack { takeBack() }
                 case .submitted(.accepted(let faults)):
                     delivery = .done
+                    service.metrics.delivered(job)
                     if !faults.isEmpty, !submission.options.allowsPartial {
                         await service.end(job, .failed, error: .partiallyInvalid(faults))
                         isTakenBack = true
@@ -110,29 +128,42 @@ extension Worker {
                         for fault in faults { job.publish(.log(LogEntry(.warning, "This output does not run: \(fault.message)", node: fault.node))) }
                     }
                     if isTakenBack { takeBack() }
-                case .lostTouch: run.lostTouch()
-                case .reconnected: reconcile()
+                case .lostTouch:
+                    run.lostTouch()
+                    pulse.lostTouch()
+                case .reconnected: reconcile(.reconnect)
                 case .silent:
                     isAskedForSilence = true
-                    reconcile()
+                    reconcile(.silence)
+                case .stuck(let reason): suspect(reason, isOwn: false)
                 case .noVerdict:
                     looked()
-                    if case .disconnected(let since, _) = inbox.connection, .now - since > configuration.patience { return .lost }
+                    if case .disconnected(let since, _) = inbox.connection, .now - since > configuration.patience { return .lost(.unreachable) }
                 case .verdict(.absent):
+                    if let doubt { return doubt.isOwn && run.isRunning ? .lost(.stalled) : .stuck(reason: doubt.reason, wasRunning: false) }
                     if isTakenBack { return .takenBack }
-                    return delivery == .unknown ? .notDelivered(reason: "ComfyUI did not answer and does not have the workflow") : .lost
+                    actions = run.reconciled(.absent)
+                    guard actions.isEmpty else { break }
+                    if delivery == .unknown { return .notDelivered(reason: "ComfyUI did not answer and does not have the workflow") }
+                    return .lost(entry == .adopt && job.status == .running && run.lossWhenAbsent == .waiting ? .running : run.lossWhenAbsent)
                 case .verdict(let verdict):
                     looked()
                     delivery = .done
-                    if isAskedForSilence, run.hasMissed(verdict) {
-                        // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more.
-                        logger.warning("ComfyUI's socket is silent; connecting again", metadata: ["job.id": "\(job.id)"])
+                    // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more. That it says nothing
+                    // of a running prompt is normal, but not to be trusted while it may still hold an older connection for alive.
+                    if isAskedForSilence, run.hasMissed(verdict) || (verdict.isRunning && isRegistrationDoubtful) {
+                        logger.warning("ComfyUI's socket is silent; connecting again", metadata: .of(job.id))
                         socket.reconnectNow()
                     }
                     isAskedForSilence = false
                     actions = run.reconciled(verdict)
+                    if let doubt {
+                        if case .running = verdict, .now - doubt.since >= configuration.silence * 2 { return .stuck(reason: doubt.reason, wasRunning: true) }
+                    } else if let seen = pulse.judge(verdict, silence: inbox.silence(of: job.id), mayHaveBegun: run.mayHaveBegun, at: .now) {
+                        suspect(seen.words, isOwn: true)
+                    }
                 case .deadline:
-                    await service.end(job, .failed, error: .timedOut(after: timeout(of: job)))
+                    await service.end(job, .failed, error: .timedOut(after: timeout(of: job, .submit)))
                     takeBack()
                 case .cancel: takeBack()
                 }
@@ -140,164 +171,105 @@ extension Worker {
                     switch action {
                     case .started:
                         job.started()
-                        if let timeout = timeout(of: job) { group.addTask { await self.wait(timeout, then: .deadline, channel) } }
-                    case .publish(let event): job.publish(event)
+                        if let timeout = timeout(of: job, entry) { group.addTask { await self.wait(timeout, then: .deadline, channel) } }
+                    case .publish(let event):
+                        job.publish(event)
+                        job.timeline.note(event)
                     case .preview(let node, let contentType, let image):
+                        service.metrics.received(previewOf: image.readableBytes)
                         let preview = job.publish(preview: Array(image.readableBytesView), node: node, contentType: contentType)
                         if previewFiles != nil, let preview { collected.yield(.preview(preview)) }
                     case .collect(let output): collected.yield(.node(output))
                     case .capture(let node, let contentType, let image):
                         collected.yield(.captured(node: node, contentType: contentType, image: image))
-                    case .reconcile: reconcile()
-                    case .end(let how): ending = how
+                    case .reconcile: reconcile(.gap)
+                    case .end(let how):
+                        ending = how
+                        job.timeline.executed()
                     }
                 }
-                if let ending, delivery != .underWay { return .ended(ending) }
+                if let ending, delivery != .underWay {
+                    switch ending {
+                    case .succeeded where run.lacksResults: return .lost(.results)
+                    case .interrupted where doubt != nil: return .lost(.stalled)
+                    case .succeeded, .failed, .interrupted: return .ended(ending)
+                    }
+                }
             }
             return .stopped
         }
     }
 
-    /// Draws the conclusion for the job.
+    /// How long the job may run on. An adopted one may have begun before the bridge did.
+    private func timeout(of job: Job, _ entry: Entry) -> Duration? {
+        guard let timeout = job.submission.options.timeout ?? configuration.jobTimeout else { return nil }
+        guard entry == .adopt, let start = job.snapshot.startedAt else { return timeout }
+        return max(.zero, timeout - .seconds(max(0, Date().timeIntervalSince(start))))
+    }
+
+    // MARK: The end
+
+    /// Draws the conclusions for ComfyUI and for the job.
     private func settle(_ job: Job, _ end: RunEnd, _ collected: OutputCollector) async {
-        let isCanceling = job.status == .canceling
+        job.timeline.collected()
+        noteHealth(end, of: job)
+        if end == .stopped {
+            // What was being taken back nobody else will take back. Not to be cut short by the stop itself.
+            if job.status == .canceling || job.status.isTerminal { await Task { _ = await self.removeFromComfyUI(job) }.value }
+            return
+        }
+        let attempts = job.count(end, on: configuration.endpoint.description)
+        func conclude() -> Conclusion {
+            Conclusion(
+                of: end, status: job.status, attempts: attempts, retries: configuration.retries, hasOther: hasOther(for: job), failure: collected.failure)
+        }
+        guard case .again(let note) = conclude() else { return await finish(job, conclude()) }
+        logger.warning("a run did not come to its end", metadata: .of(job.id, ["end": "\(end)"]))
+        await prepareNextRun(of: job, after: end)
+        // It may have been canceled meanwhile.
+        guard case .again = conclude() else { return await finish(job, conclude()) }
+        if let note { job.publish(.log(LogEntry(.warning, note))) }
+        service.metrics.returned(job, after: end, note: note)
+        await service.putBack(job)
+    }
+
+    private func finish(_ job: Job, _ conclusion: Conclusion) async {
+        guard case .end(let status, let error) = conclusion else { return }
+        await service.end(job, status, error: error)
+    }
+
+    /// What the end of a run says about ComfyUI.
+    private func noteHealth(_ end: RunEnd, of job: Job) {
         switch end {
-        case .takenBack,
-            .ended(.succeeded) where isCanceling,
-            .ended(.failed) where isCanceling:
-            await service.end(job, .canceled, error: .canceledByCaller)
-        case .ended(.succeeded):
-            if let missing = collected.missing.first, collected.publishedCount == 0 {
-                await service.end(job, .failed, error: .missingOutput(missing.filename))
-            } else {
-                await service.end(job, .succeeded)
-            }
-        case .ended(.failed(let error)), .refused(let error):
-            await service.end(job, .failed, error: error)
-        case .ended(.interrupted):
-            await service.end(job, .canceled, error: isCanceling ? .canceledByCaller : .interruptedInComfyUI)
-        case .notDelivered(let reason):
-            logger.warning("a job could not be handed to ComfyUI", metadata: ["job.id": "\(job.id)", "reason": "\(reason)"])
-            await again(job, mayRunAgain: job.countFailedDelivery() < Self.deliveryLimit, error: .unreachable(reason: reason))
-        case .lost:
-            logger.warning("ComfyUI lost a job", metadata: ["job.id": "\(job.id)"])
-            do { try await service.assets.remove(outputsOf: job) } catch {
-                logger.error("outputs of a lost run could not be removed", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
-            }
-            let mayRunAgain = job.countLostRun() <= configuration.retries
-            if mayRunAgain { job.publish(.log(LogEntry(.warning, "ComfyUI lost the job (restarted?); it is run again."))) }
-            await again(job, mayRunAgain: mayRunAgain, error: .lost)
-        case .stopped where isCanceling || job.status.isTerminal:
-            // It was being taken back; nobody else will. Not to be cut short by the stop itself.
-            await Task { await self.removeFromComfyUI(job) }.value
-        case .stopped:
-            break
+        case .ended(.succeeded): noteSuccess()
+        case .ended(.failed(let error)) where error.code == .deviceError: noteFault(.device(String(error.message.prefix { !$0.isNewline })))
+        case .stuck(let reason, let wasRunning):
+            // The one that is first to say so tells the others.
+            guard !isStuck else { return }
+            noteFault(.stuck(reason, promptID: wasRunning ? job.id.description : nil))
+            inbox.announce(.stuck(reason: reason), except: job.id)
+        case .lost(.unreachable):
+            noteEnd()
+            giveUp(job)
+        case .ended, .refused, .takenBack, .notDelivered, .lost: noteEnd()
+        case .stopped: break
         }
     }
 
-    private func again(_ job: Job, mayRunAgain: Bool, error: JobError) async {
-        switch job.status {
-        case .canceling: await service.end(job, .canceled, error: .canceledByCaller)
-        case .queued where mayRunAgain,
-            .running where mayRunAgain:
-            service.queue.putBack(job)
-        default: await service.end(job, .failed, error: error)
+    private func prepareNextRun(of job: Job, after end: RunEnd) async {
+        do { try await service.assets.remove(outputsOf: job) } catch {
+            logger.error("outputs of a lost run could not be removed", metadata: .of(job.id, ["error": "\(error)"]))
         }
-    }
-
-    // MARK: Child tasks of a run
-
-    private func submit(_ job: Job) async -> PromptInbox.SubmitResult {
-        let submission = job.submission
-        var extraData = submission.extraData
-        extraData["preview_method"] = .string(configuration.previewMethod)
-        let graph: [UInt8]
-        do { graph = try await inputFiles.graph(of: submission) } catch {
-            if case .unreachable(let reason) = error { return .notDelivered(reason: reason) }
-            return .refused(JobError(error))
-        }
-        await service.assign(job, to: configuration.endpoint.description)
-        let prompt = PromptSubmission(promptID: job.id.description, clientID: clientID, encodedGraph: graph, extraData: extraData)
         do {
-            let receipt = try await client.submit(prompt)
-            return .accepted(partialFaults: receipt.nodeErrors.flatMap { WorkflowFault.faults(of: $0, $1) })
-        } catch {
-            switch error {
-            case .rejected(let rejection): return .refused(JobError(rejection))
-            case .tooLarge: return .refused(.tooLarge)
-            case .badAnswer(let status, let start):
-                return await whereabouts(of: job, ifAbsent: .refused(.badAnswer(status: status, start: start)))
-            case .notFound:
-                return .refused(.badAnswer(status: 404, start: ""))
-            case .answerTooLarge:
-                return await whereabouts(of: job, ifAbsent: .refused(.badAnswer(status: 200, start: "\(error)")))
-            case .unreachable:
-                return .notDelivered(reason: "\(error)")
-            case .connectionLost, .timedOut:
-                return await whereabouts(of: job, ifAbsent: .notDelivered(reason: "\(error)"))
-            case .cancelled:
-                return .unknown
+            switch end {
+            case .ended(.failed(let error)) where error.code == .outOfMemory:
+                try await client.free(unloadModels: true, freeMemory: true)
+                try await client.deleteHistory([job.id.description])
+            case .ended, .lost(.results), .lost(.stalled): try await client.deleteHistory([job.id.description])
+            case .lost, .stuck, .refused, .takenBack, .notDelivered, .stopped: break
             }
-        }
-    }
-
-    /// After a submit without a clear answer: it may be queued all the same (protocol section 13).
-    private func whereabouts(of job: Job, ifAbsent: PromptInbox.SubmitResult) async -> PromptInbox.SubmitResult {
-        // The first look may go over a connection that broke together with the submit.
-        for pause in [Duration.zero, .milliseconds(100), .seconds(1)] {
-            do { try await Task.sleep(for: pause) } catch { break }
-            switch await reconcile(job) {
-            case .verdict(.absent): return ifAbsent
-            case .verdict: return .accepted(partialFaults: [])
-            default: continue
-            }
-        }
-        return .unknown
-    }
-
-    /// Asks ComfyUI's books. The queue first: the other way round a prompt that ends in between looks lost.
-    private func reconcile(_ job: Job) async -> PromptInbox.Input {
-        do {
-            let queue = try await client.queue()
-            let history = try await client.history(job.id.description)
-            return .verdict(Reconciliation(of: job.id.description, queue: queue, history: history))
         } catch {
-            logger.debug("ComfyUI could not be asked about a job", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
-            return .noVerdict
+            logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(error)"]))
         }
     }
-
-    /// Takes the prompt out of ComfyUI: out of its queue, out of execution, then looks; again until it is gone, since an
-    /// interrupt can be lost when the prompt is just starting (protocol section 11).
-    private func takeBack(_ job: Job, _ channel: PromptInbox.Channel) async {
-        repeat {
-            await removeFromComfyUI(job)
-            channel.send(await reconcile(job))
-            await wait(.seconds(2), then: nil, channel)
-        } while !Task.isCancelled
-    }
-
-    private func removeFromComfyUI(_ job: Job) async {
-        do {
-            try await client.deleteQueued([job.id.description])
-            try await client.interrupt(promptID: job.id.description)
-        } catch {
-            logger.debug("a job could not be taken back", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
-        }
-    }
-
-    private func watchSilence(of job: Job, _ channel: PromptInbox.Channel) async {
-        while !Task.isCancelled {
-            await wait(configuration.silence, then: nil, channel)
-            if inbox.silence(of: job.id) >= configuration.silence { channel.send(.silent) }
-        }
-    }
-
-    /// Sleeps, then sends the input; sends nothing when the run is over before.
-    private func wait(_ duration: Duration, then input: PromptInbox.Input?, _ channel: PromptInbox.Channel) async {
-        do { try await Task.sleep(for: duration) } catch { return }
-        if let input { channel.send(input) }
-    }
-
-    private func timeout(of job: Job) -> Duration? { job.submission.options.timeout ?? configuration.jobTimeout }
 }

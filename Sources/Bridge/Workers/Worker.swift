@@ -21,20 +21,32 @@ final class Worker: Service {
         var slots = 2
         /// After this time without a message about an open prompt ComfyUI's books are asked.
         var silence = Duration.seconds(10)
+        /// How long a running prompt may be silent before ComfyUI counts as stuck; nil is for ever.
+        var stall: Duration? = .seconds(1800)
         /// After this time without a connection an open run counts as lost.
         var patience = Duration.seconds(60)
         /// `extra_data.preview_method`: asks for previews also where ComfyUI was started without.
         var previewMethod = "auto"
 
         init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
+
+        /// How long what proves the socket's registration may take.
+        var registrationLimit: Duration { min(max(silence, .seconds(1)), .seconds(5)) }
+        /// How long ComfyUI may take to begin a prompt that is its next.
+        var startLimit: Duration { min(silence * 6, stall ?? silence * 6) }
     }
 
     struct Status: Sendable {
         let endpoint: ComfyEndpoint
         let isConnected: Bool
-        /// Nil while connected.
-        let disconnectedFor: Duration?
+        /// How long no job can have run: not connected, or stuck. Nil while they can.
+        let unavailableFor: Duration?
+        /// Why it is not connected, or not in rotation.
         let reason: String?
+        /// False after a fault that will hit the next job too, until a job has succeeded.
+        let isInRotation: Bool
+        /// A job would be given to it, if only to see whether it works again.
+        let takesJobs: Bool
         let version: String?
         let hasCatalog: Bool
         let openPrompts: Int
@@ -52,18 +64,26 @@ final class Worker: Service {
     let clientID: String
 
     let socket: EventSocket
-    private let signals: AsyncStream<Signal>
-    private let signal: AsyncStream<Signal>.Continuation
-    /// ComfyUI is being given a job. The next waits for that: requests side by side may arrive in any order, and the queue's is to count.
-    private let isSubmitting = Atomic(false)
-    private let node = Mutex<(version: String?, catalog: NodeCatalog?)>((nil, nil))
+    private let signals = Signals()
+    let state: Mutex<State>
 
-    /// Something that may let a job be taken, or a reason to read ComfyUI's node list.
-    private enum Signal { case look, connected }
+    struct State {
+        /// The job that ComfyUI is being given. The next waits for that: requests side by side arrive in any order, and the queue's is to count.
+        var submitting: JobID?
+        var rotation: Rotation
+        /// Somebody waits for the time at which the rotation may change.
+        var isRotationWatched = false
+        /// Jobs that ComfyUI has, or had, without this worker's knowledge how it stands with them.
+        var adopted: [(job: Job, channel: PromptInbox.Channel)] = []
+        /// Jobs that were given up while ComfyUI could not be reached; it may still have them.
+        var givenUp: [Job] = []
+        var version: String?
+        var catalog: NodeCatalog?
+    }
 
-    /// - Parameter clientID: the same as before a restart of the bridge.
+    /// - Parameter clientID: kept over reconnects, and over restarts of the bridge if jobs are to be adopted.
     init(
-        configuration: Configuration, clientID: String, service: JobService, previewFiles: PreviewFiles?, httpClient: HTTPClient,
+        configuration: Configuration, clientID: String = JobID.makeUUID(), service: JobService, previewFiles: PreviewFiles?, httpClient: HTTPClient,
         eventLoopGroup: any EventLoopGroup, logger: Logger
     ) {
         var logger = logger
@@ -75,89 +95,156 @@ final class Worker: Service {
         self.previewFiles = previewFiles
         client = ComfyUIClient(endpoint: configuration.endpoint, httpClient: httpClient, logger: logger)
         inputFiles = InputFiles(client: client, logger: logger)
-        // Signals say "look again"; sixteen waiting ones say it loudly enough.
-        let (signals, signal) = AsyncStream.makeStream(of: Signal.self, bufferingPolicy: .bufferingNewest(16))
-        self.signals = signals
-        self.signal = signal
-        inbox = PromptInbox { [logger] connection in
+        state = Mutex(State(rotation: Rotation(pause: configuration.silence)))
+        inbox = PromptInbox { [signals, logger] connection in
             switch connection {
             case .connected:
                 logger.info("connected to ComfyUI")
-                signal.yield(.connected)
+                service.metrics.connected(to: configuration.endpoint)
+                signals.send(isConnected: true)
             case .disconnected(_, let reason):
                 logger.info("not connected to ComfyUI", metadata: ["reason": "\(reason)"])
-                signal.yield(.look)
+                signals.send()
             }
         }
         socket = EventSocket(
             configuration: .init(endpoint: configuration.endpoint, clientID: clientID), eventLoopGroup: eventLoopGroup, logger: logger,
             onEvent: { [inbox] event in inbox.receive(event) })
-        service.queue.addWorker { signal.yield(.look) }
+        service.queue.addWorker(
+            JobQueue.Taker(
+                id: ObjectIdentifier(self), notify: { [weak self] in self?.look() }, isAvailable: { [weak self] in self?.isAvailable ?? false },
+                canRun: { [weak self] in self?.canRun($0) ?? false }, avoids: { [weak self] in self?.avoids($0) ?? false }))
     }
 
     var status: Status {
-        let node = node.withLock { $0 }
-        switch inbox.connection {
-        case .connected:
-            return Status(
-                endpoint: configuration.endpoint, isConnected: true, disconnectedFor: nil, reason: nil, version: node.version,
-                hasCatalog: node.catalog != nil, openPrompts: inbox.openCount)
-        case .disconnected(let since, let reason):
-            return Status(
-                endpoint: configuration.endpoint, isConnected: false, disconnectedFor: .now - since, reason: reason, version: node.version,
-                hasCatalog: node.catalog != nil, openPrompts: inbox.openCount)
+        let (rotation, version, hasCatalog) = state.withLock { ($0.rotation, $0.version, $0.catalog != nil) }
+        let open = inbox.openCount
+        var isConnected = true
+        var unavailableFor: Duration?
+        var reason = rotation.fault?.words
+        if case .stuck = rotation.fault, let since = rotation.faultySince, !rotation.allows(at: .now, open: 0) { unavailableFor = .now - since }
+        if case .disconnected(let since, let why) = inbox.connection {
+            isConnected = false
+            unavailableFor = max(unavailableFor ?? .zero, .now - since)
+            reason = why
         }
+        return Status(
+            endpoint: configuration.endpoint, isConnected: isConnected, unavailableFor: unavailableFor, reason: reason, isInRotation: rotation.fault == nil,
+            takesJobs: isConnected && rotation.allows(at: .now, open: 0), version: version, hasCatalog: hasCatalog, openPrompts: open)
     }
 
     /// ComfyUI's node classes; nil until they were read for the first time.
-    var catalog: NodeCatalog? { node.withLock { $0.catalog } }
+    var catalog: NodeCatalog? { state.withLock { $0.catalog } }
+
+    // MARK: For the queue
+
+    private var isAvailable: Bool { inbox.isConnected && state.withLock { $0.rotation.fault == nil } }
+
+    /// A ComfyUI whose node list could not be read gets everything and judges itself.
+    func canRun(_ job: Job) -> Bool {
+        guard let catalog else { return true }
+        return catalog.unknownClasses(in: job.submission.workflow).isEmpty
+    }
+
+    /// Its last run broke on this device.
+    private func avoids(_ job: Job) -> Bool {
+        job.attempts.failedDevices.contains(configuration.endpoint.description) && state.withLock { $0.rotation.fault != nil }
+    }
+
+    /// Whether another ComfyUI can run the job.
+    func hasOther(for job: Job) -> Bool { service.queue.hasTaker(for: job, beside: ObjectIdentifier(self)) }
+
+    // MARK: Life
 
     func run() async throws {
         await withTaskCancellationOrGracefulShutdownHandler {
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.socket.run() }
-                for await signal in signals {
-                    if case .connected = signal { group.addTask { await self.readNodeList() } }
-                    while let (job, channel) = takeJob() {
-                        group.addTask {
-                            await self.run(job, channel)
-                            self.signal.yield(.look)
-                        }
-                    }
-                }
+                for await _ in signals.stream { attend(in: &group) }
                 group.cancelAll()
             }
         } onCancelOrGracefulShutdown: {
-            self.signal.finish()
+            self.signals.finish()
+        }
+    }
+
+    /// Follows a job that ComfyUI may have: it was given to it by a bridge that has ended since, or by this one before ComfyUI was away
+    /// for long. As with `run`, but first ComfyUI is asked how it stands with the job. It takes up a slot from now on.
+    func adopt(_ job: Job) {
+        let channel = inbox.open(job.id)
+        state.withLock { $0.adopted.append((job, channel)) }
+        look()
+    }
+
+    /// Something may let a job be taken.
+    func look() { signals.send() }
+
+    private func attend(in group: inout DiscardingTaskGroup) {
+        if signals.takeConnected() {
+            group.addTask { await self.readNodeList() }
+            state.withLock { $0.rotation.connected(at: .now) }
+            group.addTask { await self.lookAtQueueIfStuck() }
+            for job in reclaimed() { group.addTask { await self.removeForGood(job) } }
+        }
+        if inbox.withRegistration({ $0.startsWatch() }) { group.addTask { await self.watchRegistration() } }
+        if startsRotationWatch() { group.addTask { await self.watchRotation() } }
+        let adopted = state.withLock { state in
+            defer { state.adopted = [] }
+            return state.adopted
+        }
+        for (job, channel) in adopted { start(job, channel, .adopt, in: &group) }
+        while let (job, channel) = takeJob() { start(job, channel, .submit, in: &group) }
+    }
+
+    private func start(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry, in group: inout DiscardingTaskGroup) {
+        group.addTask {
+            await self.run(job, channel, entry)
+            self.look()
         }
     }
 
     private func takeJob() -> (Job, PromptInbox.Channel)? {
         let open = inbox.openCount
         let isConnected = inbox.isConnected
-        service.queue.setIdle(isConnected && open == 0, worker: ObjectIdentifier(self))
-        guard isConnected, open < configuration.slots, !isSubmitting.load(ordering: .relaxed), let job = service.queue.take(isSecond: open > 0) else { return nil }
-        service.queue.setIdle(false, worker: ObjectIdentifier(self))
-        isSubmitting.store(true, ordering: .relaxed)
+        let (isAllowed, isSubmitting) = state.withLock { ($0.rotation.allows(at: .now, open: open), $0.submitting != nil) }
+        let worker = ObjectIdentifier(self)
+        service.queue.setIdle(isConnected && isAllowed && open == 0, worker: worker)
+        guard isConnected, isAllowed, open < configuration.slots, !isSubmitting, let job = service.queue.take(isSecond: open > 0, by: worker) else { return nil }
+        service.queue.setIdle(false, worker: worker)
+        state.withLock { state in
+            state.submitting = job.id
+            state.rotation.gave()
+        }
         return (job, inbox.open(job.id))
     }
 
-    /// The job that was taken last is inside ComfyUI, or will not be.
-    func hasSubmitted() {
-        isSubmitting.store(false, ordering: .relaxed)
-        signal.yield(.look)
+    /// The job is inside ComfyUI, or others need not wait for it.
+    func hasSubmitted(_ job: Job) {
+        state.withLock { if $0.submitting == job.id { $0.submitting = nil } }
+        look()
     }
+
+    // MARK: Node classes
 
     /// Reads what ComfyUI is and which nodes it has: after every connect, since it may have been restarted with others.
     private func readNodeList() async {
+        while !(await hasReadNodeList()), inbox.isConnected {
+            do { try await Task.sleep(for: configuration.registrationLimit) } catch { return }
+        }
+    }
+
+    private func hasReadNodeList() async -> Bool {
+        defer { look() }
         do {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
             let replaced = Set(try await client.nodeReplacements().keys)
             let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced)
-            node.withLock { $0 = (version, catalog) }
+            state.withLock { ($0.version, $0.catalog) = (version, catalog) }
             logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": "\(catalog.classes.count)"])
+            return true
         } catch {
-            logger.warning("the node list could not be read; workflows are checked by ComfyUI alone", metadata: ["error": "\(error)"])
+            logger.warning("the node list could not be read; until it is, workflows are checked by ComfyUI alone", metadata: ["error": "\(error)"])
+            return false
         }
     }
 
@@ -165,9 +252,27 @@ final class Worker: Service {
     func readClass(_ name: String) async {
         do {
             guard let info = try await client.objectInfo(class: name) else { return }
-            node.withLock { $0.catalog?.add(name, info) }
+            state.withLock { $0.catalog?.add(name, info) }
         } catch {
             logger.debug("a class could not be read", metadata: ["class": "\(name)", "error": "\(error)"])
         }
     }
+}
+
+/// Tells a worker that there is something to do. Of several calls before it looks it notices one, which is enough.
+private final class Signals: Sendable {
+    let stream: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+    private let hasConnected = Atomic(false)
+
+    init() { (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1)) }
+
+    /// - Parameter isConnected: ComfyUI is connected, again or for the first time.
+    func send(isConnected: Bool = false) {
+        if isConnected { hasConnected.store(true, ordering: .releasing) }
+        continuation.yield()
+    }
+
+    func takeConnected() -> Bool { hasConnected.exchange(false, ordering: .acquiring) }
+    func finish() { continuation.finish() }
 }

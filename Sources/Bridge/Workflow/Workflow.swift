@@ -111,6 +111,13 @@ struct WorkflowFault: Error, Sendable, Equatable {
     }
 }
 
+extension WorkflowFault {
+    /// Each of its classes is known to some ComfyUI, all of them to none.
+    static let scattered = WorkflowFault(
+        reason: "missing_node_type",
+        message: "No single ComfyUI has all node classes of the workflow; install the missing node packs on one of them.")
+}
+
 enum WorkflowError: Error, Sendable, Equatable {
     case notAGraph(found: String)
     /// The editor's own format (`nodes` and `links`), which ComfyUI's API answers with a plain 500.

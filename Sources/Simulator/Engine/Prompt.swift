@@ -45,7 +45,8 @@ struct HistoryEntry: Sendable {
     enum Outcome: Sendable { case success, error, interrupted }
 
     let prompt: Prompt
-    let outputs: JSONObject
+    /// By node id. An object, unless a fault made something else of it.
+    var outputs: JSON
     let meta: JSONObject
     /// The events that carry a timestamp: name and data.
     let messages: [(name: String, data: JSONObject)]
@@ -61,7 +62,7 @@ struct HistoryEntry: Sendable {
 
     var json: JSON {
         [
-            "prompt": prompt.item(extraData: prompt.extraData.withoutKeys), "outputs": .object(outputs), "status": status,
+            "prompt": prompt.item(extraData: prompt.extraData.withoutKeys), "outputs": outputs, "status": status,
             "meta": .object(meta),
         ]
     }

@@ -15,9 +15,7 @@ final class PromptQueue: Sendable {
         var running: Prompt?
         var history = History()
         var freeMemory = false
-        var accepted = 0
-        /// For the statistics; grows with the number of prompts, some hundred bytes each.
-        var runs: [String: Int] = [:]
+        var isClosed = false
 
         var remaining: Int { pending.items.count + (running == nil ? 0 : 1) }
     }
@@ -28,14 +26,15 @@ final class PromptQueue: Sendable {
     private let lengthChanged: @Sendable (_ remaining: Int) -> Void
     /// Signalled whenever the worker may have something to do; spare signals only make it look once more.
     private let work = DispatchSemaphore(value: 0)
+    private let tally: Tally
 
     /// - Parameter lengthChanged: must not call back into the queue.
-    init(lengthChanged: @escaping @Sendable (_ remaining: Int) -> Void) { self.lengthChanged = lengthChanged }
+    init(tally: Tally, lengthChanged: @escaping @Sendable (_ remaining: Int) -> Void) {
+        self.tally = tally
+        self.lengthChanged = lengthChanged
+    }
 
     var remaining: Int { state.withLock { $0.remaining } }
-    var accepted: Int { state.withLock { $0.accepted } }
-    /// How often each prompt id was started.
-    var runs: [String: Int] { state.withLock { $0.runs } }
     var runningID: String? { state.withLock { $0.running?.id } }
 
     /// The number for a prompt without one; it advances for rejected prompts too.
@@ -51,7 +50,7 @@ final class PromptQueue: Sendable {
     /// - Throws: when an equal entry is pending; the prompt is queued anyway, unannounced.
     func put(_ prompt: Prompt) throws {
         try state.withLock { state in
-            state.accepted += 1
+            tally.count(prompt.id) { $0.accepted += 1 }
             try state.pending.push(prompt)
             lengthChanged(state.remaining)
         }
@@ -69,6 +68,7 @@ final class PromptQueue: Sendable {
 
     func wipe() {
         state.withLock { state in
+            for prompt in state.pending.items { tally.count(prompt.id) { $0.removed += 1 } }
             state.pending.removeAll()
             lengthChanged(state.remaining)
         }
@@ -78,6 +78,7 @@ final class PromptQueue: Sendable {
     func delete(_ id: String) throws {
         try state.withLock { state in
             guard let index = state.pending.items.firstIndex(where: { $0.id == id }) else { return }
+            tally.count(id) { $0.removed += 1 }
             let isLast = state.pending.items.count == 1
             try state.pending.remove(at: index)
             lengthChanged(state.remaining)
@@ -90,6 +91,16 @@ final class PromptQueue: Sendable {
     func clearHistory() { state.withLock { $0.history = History() } }
     func deleteHistory(_ id: String) { state.withLock { $0.history.remove(id) } }
 
+    /// The process ends: what is queued or running is lost, and nothing finishes any more.
+    func close() {
+        state.withLock { state in
+            guard !state.isClosed else { return }
+            state.isClosed = true
+            for prompt in state.pending.items + (state.running.map { [$0] } ?? []) { tally.count(prompt.id) { $0.lost += 1 } }
+            for entry in state.history.entries { tally.count(entry.prompt.id) { $0.forgotten += 1 } }
+        }
+    }
+
     /// The worker drops its cache after the current prompt.
     func requestFree() {
         state.withLock { $0.freeMemory = true }
@@ -101,21 +112,30 @@ final class PromptQueue: Sendable {
     /// The next prompt, which then counts as running.
     func take() throws(PythonHeap.Incomparable) -> Prompt? {
         try state.withLock { state throws(PythonHeap.Incomparable) in
-            guard let prompt = try state.pending.pop() else { return nil }
+            guard !state.isClosed, let prompt = try state.pending.pop() else { return nil }
             state.running = prompt
-            state.runs[prompt.id, default: 0] += 1
+            tally.count(prompt.id) { $0.started += 1 }
             lengthChanged(state.remaining)
             return prompt
         }
     }
 
-    func finish(_ entry: HistoryEntry) {
+    /// The running prompt has ended; `entry` is nil when the history does not learn of it (yet).
+    ///
+    /// - Returns: false when the process ended before.
+    func finish(_ id: String, _ entry: HistoryEntry?) -> Bool {
         state.withLock { state in
+            guard !state.isClosed else { return false }
+            tally.count(id) { $0.finished += 1 }
             state.running = nil
-            state.history.insert(entry, limit: Self.maximumHistory)
+            if let entry { state.history.insert(entry, limit: Self.maximumHistory) }
             lengthChanged(state.remaining)
+            return true
         }
     }
+
+    /// An entry that comes later than its prompt's end.
+    func add(_ entry: HistoryEntry) { state.withLock { $0.history.insert(entry, limit: Self.maximumHistory) } }
 
     /// Whether the cache is to be dropped; asks once.
     func takeFreeRequest() -> Bool {

@@ -27,6 +27,7 @@ final class PromptRun {
     private var outputs: JSONObject = [:]
     private var meta: JSONObject = [:]
     private var messages: [(name: String, data: JSONObject)] = []
+    private var steps = 0
 
     init(_ prompt: Prompt, services: RunServices) {
         self.prompt = prompt
@@ -41,6 +42,11 @@ final class PromptRun {
         defer { services.hub.setRunning(client: prompt.client, node: nil) }
         record("execution_start", [:], toAll: false)
         guard !prompt.killsWorker else { return .workerDied }
+        do {
+            try services.faults.reached(.start, prompt)
+        } catch {
+            return error is WorkerDied ? .workerDied : .abandoned
+        }
 
         cache.prepare(prompt.graph, services: services)
         services.letters.keep(prompt.graph.keys)
@@ -59,8 +65,11 @@ final class PromptRun {
                 try execute(id, &cache)
             }
             if services.compatibility == .v0_25_0 { announceIntermediates(among: cached.elements) }
+            try services.faults.reached(.success, prompt)
         } catch is Abandoned {
             return .abandoned
+        } catch is WorkerDied {
+            return .workerDied
         } catch is Interrupted {
             reportInterrupt(at: current)
             return .finished(entry(.interrupted))
@@ -118,6 +127,8 @@ final class PromptRun {
             services.hub.setRunning(client: prompt.client, node: graph.realID(id))
             send("executing", ["node": .string(id), "display_node": .string(graph.realID(id)), "prompt_id": .string(prompt.id)])
         }
+        try sendFaultyFrames(of: id)
+        try services.faults.reached(.node, prompt)
         let inputs = try resolveInputs(of: id, nodeClass)
         try services.control.checkInterrupted()
         let result =
@@ -191,6 +202,8 @@ final class PromptRun {
     // MARK: Progress
 
     func reportProgress(node: String, value: Int, maximum: Int, preview: Preview?) throws {
+        steps += 1
+        try services.faults.reached(.step(steps), prompt)
         if services.compatibility == .v0_25_0 {
             let passes = throttles[node, default: ProgressThrottle()].passes(
                 value: value, maximum: maximum, hasPreview: preview != nil, now: .now)
@@ -210,7 +223,7 @@ final class PromptRun {
     }
 
     /// Binary type 4: length and text of the metadata, then the file.
-    private func framed(_ preview: Preview, of node: String) throws -> [UInt8] {
+    func framed(_ preview: Preview, of node: String) throws -> [UInt8] {
         let identity = graph.identity(node)
         let metadata = PythonJSON.encode([
             "node_id": .string(node), "prompt_id": .string(prompt.id), "display_node_id": .string(identity.real),
@@ -262,9 +275,11 @@ final class PromptRun {
     private func record(_ type: String, _ data: JSONObject, toAll: Bool) {
         var data = data
         if data["prompt_id"] == nil { data["prompt_id"] = .string(prompt.id) }
-        data["timestamp"] = JSON(WallClock.milliseconds())
+        data["timestamp"] = JSON(services.faults.timestamp(prompt))
         messages.append((type, data))
-        if toAll { services.hub.send(type, .object(data), to: .client(prompt.client)) } else { send(type, .object(data)) }
+        services.faults.sendFinal(type, prompt) {
+            if toAll { services.hub.send(type, .object(data), to: .client(prompt.client)) } else { send(type, .object(data)) }
+        }
     }
 
     private func reportInterrupt(at id: String) {
@@ -289,7 +304,7 @@ final class PromptRun {
             "execution_error",
             [
                 "prompt_id": .string(prompt.id), "node_id": .string(real), "node_type": .string(graph.className(real)),
-                "executed": .array(executed.map(JSON.string)), "exception_message": .string(failure.message + "\n"),
+                "executed": .array(executed.map(JSON.string)), "exception_message": .string(failure.message + "\n" + failure.tips),
                 "exception_type": .string(failure.type),
                 "traceback": .array(traceback(failure).map(JSON.string)),
                 "current_inputs": .object(shown), "current_outputs": .array(prompt.graph.keys.map(JSON.string)),
@@ -316,6 +331,6 @@ final class PromptRun {
                 meta[id] = .object(graph.identity(id).meta)
             }
         }
-        return HistoryEntry(prompt: prompt, outputs: outputs, meta: meta, messages: messages, outcome: outcome)
+        return HistoryEntry(prompt: prompt, outputs: .object(outputs), meta: meta, messages: messages, outcome: outcome)
     }
 }

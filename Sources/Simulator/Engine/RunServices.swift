@@ -11,6 +11,7 @@ struct RunServices: Sendable {
     let letters: NodeLetters
     let hub: EventHub
     let control: RunControl
+    let faults: FaultPoints
     let pictures: BoundedCache<Picture>
     let frames: BoundedCache<[UInt8]>
 }

@@ -34,6 +34,12 @@ final class Worker: Sendable {
         thread.start()
     }
 
+    /// The thread does nothing any more from its next look at the flag on.
+    func die() {
+        services.control.killWorker()
+        queue.wakeWorker()
+    }
+
     /// The thread ends at its next look at the flag, at once when it waits.
     func stop() {
         services.control.stop()
@@ -42,7 +48,7 @@ final class Worker: Sendable {
 
     private func loop() {
         var cache = ResultCache(policy: cachePolicy)
-        while !services.control.isStopping {
+        while !services.control.isStopping, !services.control.isWorkerDying {
             if queue.takeFreeRequest() { cache.removeAll() }
             do {
                 guard let prompt = try queue.take() else {
@@ -65,16 +71,27 @@ final class Worker: Sendable {
         case .abandoned:
             return false
         case .workerDied:
-            logger.warning("the worker thread died", metadata: ["comfy.prompt_id": "\(prompt.id)"])
-            return false
+            return died(prompt)
         case .finished(let entry):
-            queue.finish(entry)
+            guard services.faults.finish(entry, in: queue) else { return false }
+            do {
+                try services.faults.reached(.end, prompt)
+            } catch {
+                return error is WorkerDied ? died(prompt) : false
+            }
             if !prompt.client.isAbsent {
-                services.hub.send("executing", ["node": nil, "prompt_id": .string(prompt.id)], to: .client(prompt.client))
+                services.faults.sendFinal("executing", prompt) {
+                    services.hub.send("executing", ["node": nil, "prompt_id": .string(prompt.id)], to: .client(prompt.client))
+                }
             }
             logs.add("Prompt executed in \(fixed2((ContinuousClock.now - start) / .seconds(1))) seconds\n")
             return true
         }
+    }
+
+    private func died(_ prompt: Prompt) -> Bool {
+        logger.warning("the worker thread died", metadata: ["comfy.prompt_id": "\(prompt.id)"])
+        return false
     }
 
     private func fixed2(_ seconds: Double) -> String {

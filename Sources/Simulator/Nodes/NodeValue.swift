@@ -50,15 +50,21 @@ struct NodeFailure: Error, Sendable {
     /// Python's class name, e.g. `RuntimeError`.
     let type: String
     let message: String
+    /// What ComfyUI adds behind the message.
+    let tips: String
 
-    init(type: String = "RuntimeError", message: String) {
+    init(type: String = "RuntimeError", message: String, tips: String = "") {
         self.type = type
         self.message = message
+        self.tips = tips
     }
 }
 
 /// The interrupt flag was seen.
 struct Interrupted: Error {}
 
-/// The simulator stops in the middle of a run; nothing is reported any more.
+/// The process ends in the middle of something; nothing is reported any more.
 struct Abandoned: Error {}
+
+/// The worker raised outside of any node.
+struct WorkerDied: Error {}

@@ -24,6 +24,19 @@ final class EventHub: Sendable {
     private enum Payload {
         case text(ByteBuffer)
         case binary(ByteBuffer)
+        case disruption(Disruption)
+        /// The loop does nothing for so long.
+        case pause(TimeAmount)
+    }
+
+    /// What happens to a socket that clients have to cope with.
+    enum Disruption: Sendable {
+        /// The connection ends, without a close frame.
+        case cut
+        /// It is no longer registered: what the reconnect trap does to it.
+        case mute
+        /// Its peer has vanished without a word; the server does not notice.
+        case halfOpen
     }
 
     private struct Event {
@@ -37,7 +50,6 @@ final class EventHub: Sendable {
         /// By client id, like the sockets: the newest connection of an id decides.
         var flags: [String: ClientFlags] = [:]
         var running: (client: ClientID, node: String?) = (.absent, nil)
-        var framesSent = 0
         var hasCrashed = false
     }
 
@@ -51,25 +63,28 @@ final class EventHub: Sendable {
         var unflushed: [ObjectIdentifier: SocketHandler] = [:]
         /// The reader that everybody waits for.
         var slow: SocketHandler?
+        var isPaused = false
+        /// Half-open ones, until the server notices.
+        var vanished: [SocketHandler] = []
     }
 
     private let loop: any EventLoop
     private let shared = Mutex(Shared())
     private let loopState: NIOLoopBoundBox<LoopState>
     private let serverFeatures: JSON
+    private let tally: Tally
     /// Called on the loop when an event cannot be sent at all, which ends a ComfyUI process.
     private let onCrash: @Sendable () -> Void
 
-    init(loop: any EventLoop, serverFeatures: JSON, onCrash: @escaping @Sendable () -> Void) {
+    init(loop: any EventLoop, serverFeatures: JSON, tally: Tally, onCrash: @escaping @Sendable () -> Void) {
         self.loop = loop
+        self.tally = tally
         self.serverFeatures = serverFeatures
         self.onCrash = onCrash
         loopState = .makeBoxSendingValue(LoopState(), eventLoop: loop)
     }
 
     // MARK: Any thread
-
-    var framesSent: Int { shared.withLock { $0.framesSent } }
 
     /// Queues a text message. Order of calls is order of arrival.
     func send(_ type: String, _ data: JSON, to receiver: Receiver) {
@@ -80,6 +95,12 @@ final class EventHub: Sendable {
     func send(binary bytes: [UInt8], to receiver: Receiver) {
         enqueue(.binary(ByteBuffer(bytes: bytes)), to: receiver)
     }
+
+    /// In its place among the messages.
+    func disrupt(_ disruption: Disruption, _ receiver: Receiver) { enqueue(.disruption(disruption), to: receiver) }
+
+    /// Everything that is queued from now on waits so much longer.
+    func pause(_ time: TimeAmount) { enqueue(.pause(time), to: .all) }
 
     /// The queue's length changed.
     func sendStatus(remaining: Int) { send("status", Self.status(remaining: remaining, sid: nil), to: .all) }
@@ -134,11 +155,41 @@ final class EventHub: Sendable {
 
     /// Whoever is registered under the id of a socket that closes is forgotten, also when that is a newer one: the reconnect trap.
     func disconnect(_ socket: SocketHandler) {
-        let state = loopState.value
-        state.sockets.removeValue(forKey: socket.sid)
-        state.unflushed[ObjectIdentifier(socket)] = nil
-        shared.withLock { $0.flags[socket.sid] = nil }
+        forget(socket)
+        loopState.value.unflushed[ObjectIdentifier(socket)] = nil
         becameWritable(socket)
+    }
+
+    private func forget(_ socket: SocketHandler) {
+        loopState.value.sockets.removeValue(forKey: socket.sid)
+        shared.withLock { $0.flags[socket.sid] = nil }
+    }
+
+    func disrupt(_ disruption: Disruption, _ socket: SocketHandler) {
+        switch disruption {
+        case .cut: socket.drop()
+        case .mute: forget(socket)
+        case .halfOpen:
+            guard !socket.isVanished else { return }
+            socket.vanish()
+            loopState.value.vanished.append(socket)
+            becameWritable(socket)
+        }
+    }
+
+    /// Past the messages that wait.
+    func disruptNow(_ disruption: Disruption, _ receiver: Receiver) {
+        for socket in receivers(of: receiver, loopState.value) ?? [] { disrupt(disruption, socket) }
+    }
+
+    /// The server's system gives up half-open connections, minutes later in life: their clean-up forgets whoever has their ids now.
+    func noticeVanished() {
+        let vanished = loopState.value.vanished
+        loopState.value.vanished = []
+        for socket in vanished {
+            socket.drop()
+            disconnect(socket)
+        }
     }
 
     /// The first message of a connection, when it is `feature_flags`.
@@ -165,7 +216,7 @@ final class EventHub: Sendable {
     }
 
     private func greet(_ socket: SocketHandler, _ type: String, _ data: JSON) {
-        shared.withLock { $0.framesSent += 1 }
+        tally.addFrames(1)
         socket.write(text: Self.message(type, data))
         socket.flush()
     }
@@ -174,10 +225,15 @@ final class EventHub: Sendable {
 
     private func pump() {
         let state = loopState.value
-        guard state.slow == nil else { return }
+        guard state.slow == nil, !state.isPaused else { return }
         while let event = nextEvent(state) {
+            if case .pause(let time) = event.payload {
+                state.next += 1
+                flush(state)
+                return pause(time, state)
+            }
             if state.receivers == nil {
-                guard let receivers = receivers(of: event, state) else { return crash(state) }
+                guard let receivers = receivers(of: event.receiver, state) else { return crash(state) }
                 state.receivers = receivers
             }
             guard deliver(event, state) else { return }
@@ -185,6 +241,14 @@ final class EventHub: Sendable {
             state.next += 1
         }
         flush(state)
+    }
+
+    private func pause(_ time: TimeAmount, _ state: LoopState) {
+        state.isPaused = true
+        loop.scheduleTask(in: time) {
+            self.loopState.value.isPaused = false
+            self.pump()
+        }
     }
 
     private func nextEvent(_ state: LoopState) -> Event? {
@@ -200,8 +264,8 @@ final class EventHub: Sendable {
     }
 
     /// Nil: sending raises.
-    private func receivers(of event: Event, _ state: LoopState) -> ArraySlice<SocketHandler>? {
-        switch event.receiver {
+    private func receivers(of receiver: Receiver, _ state: LoopState) -> ArraySlice<SocketHandler>? {
+        switch receiver {
         case .all, .client(.absent): state.sockets.values.elements[...]
         case .client(.id(let id)): state.sockets[id].map { [$0] } ?? []
         case .client(.unmatched): []
@@ -212,7 +276,7 @@ final class EventHub: Sendable {
     /// False when a reader's buffers are full; `becameWritable` goes on.
     private func deliver(_ event: Event, _ state: LoopState) -> Bool {
         var sent = 0
-        defer { shared.withLock { $0.framesSent += sent } }
+        defer { tally.addFrames(sent) }
         while let socket = state.receivers?.first {
             if !socket.isWritable {
                 flush(state)
@@ -224,6 +288,12 @@ final class EventHub: Sendable {
             switch event.payload {
             case .text(let text): socket.write(text: text)
             case .binary(let bytes): socket.write(binary: bytes)
+            case .disruption(let disruption):
+                state.receivers?.removeFirst()
+                flush(state)
+                disrupt(disruption, socket)
+                continue
+            case .pause: break  // has no receivers
             }
             sent += 1
             state.unflushed[ObjectIdentifier(socket)] = socket

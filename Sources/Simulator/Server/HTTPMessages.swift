@@ -39,11 +39,25 @@ struct Reply: Sendable {
         case bytes([UInt8])
         /// Part of an open file; whoever sends the reply closes it.
         case file(OpenFile)
+        /// No answer: the connection ends.
+        case hangUp
+        /// Chunks of this, until the client has had enough.
+        case endless([UInt8])
+    }
+
+    /// How the answer gets on its way; anything but the default is a fault.
+    struct Delivery: Sendable {
+        var delay: TimeAmount?
+        /// Of the body.
+        var bytesPerSecond: Int?
+        /// The connection breaks behind so much of the body.
+        var percent: Int?
     }
 
     var status: HTTPResponseStatus = .ok
     var headers = HTTPHeaders()
     var body: Body = .empty
+    var delivery = Delivery()
 
     static func json(_ value: JSON, status: HTTPResponseStatus = .ok) -> Reply {
         Reply(status: status, headers: ["Content-Type": "application/json; charset=utf-8"], body: .bytes(PythonJSON.encode(value)))

@@ -29,8 +29,10 @@ struct Listener {
     let connections: Connections
     let configuration: ComfySimulator.Configuration
 
-    func bind(on group: MultiThreadedEventLoopGroup) async throws -> any Channel {
-        let channel = try await ServerBootstrap(group: group)
+    private struct Refused: Error {}
+
+    func bind(on loop: any EventLoop, port: Int) -> EventLoopFuture<any Channel> {
+        ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -38,28 +40,34 @@ struct Listener {
             .childChannelInitializer { [self] channel in
                 channel.eventLoop.makeCompletedFuture { try self.configure(channel) }
             }
-            .bind(host: configuration.host, port: configuration.port).get()
-        connections.add(channel)
-        return channel
+            .bind(host: configuration.host, port: port)
+            .map { channel in
+                connections.add(channel)
+                return channel
+            }
     }
 
     private func configure(_ channel: any Channel) throws {
+        let router = router, faults = router.services.faults
+        guard !faults.refusesConnection() else { throw Refused() }  // which closes it
         connections.add(channel)
-        let router = router
         let http = HTTPHandler(maximumBodySize: configuration.maximumUploadSize, respond: router.respond)
         let bound = NIOLoopBound(http, eventLoop: channel.eventLoop)
         let upgrader = NIOWebSocketServerUpgrader(
             maxFrameSize: SocketHandler.maximumMessageSize, automaticErrorHandling: false,
             shouldUpgrade: { channel, head in
                 // Nil makes it a plain request, which the router refuses.
-                channel.eventLoop.makeSucceededFuture(router.acceptsSocket(head) ? [:] : nil)
+                guard router.acceptsSocket(head) else { return channel.eventLoop.makeSucceededFuture(nil) }
+                bound.value.refusal = faults.refusal(head)
+                return channel.eventLoop.makeSucceededFuture(bound.value.refusal == nil ? [:] : nil)
             },
             upgradePipelineHandler: { [hub, queue] channel, head in
                 channel.eventLoop.makeCompletedFuture {
                     let id = Request(head: head, body: []).value("clientId") ?? ""
                     let sid = id.isEmpty ? UUID().uuidString.lowercased().replacing("-", with: "") : id
-                    try channel.pipeline.syncOperations.addHandler(
-                        SocketHandler(sid: sid, hub: hub, queueRemaining: { queue.remaining }))
+                    let socket = SocketHandler(sid: sid, hub: hub, queueRemaining: { queue.remaining })
+                    try channel.pipeline.syncOperations.addHandler(socket)
+                    faults.connected(socket)
                 }
             })
         let upgrade: NIOHTTPServerUpgradeSendableConfiguration = (

@@ -38,7 +38,7 @@ struct Router: Sendable {
     }
 
     private static let routes: [Route] =
-        promptRoutes + queueRoutes + infoRoutes + jobRoutes + fileRoutes + [
+        promptRoutes + queueRoutes + infoRoutes + jobRoutes + fileRoutes + simulatorRoutes + [
             Route(.GET, "/") { _, _, _ in
                 let page = "<!DOCTYPE html><title>Simulated ComfyUI</title><p>A simulated ComfyUI: the API works, there is no page.\n"
                 return Reply(headers: ["Content-Type": "text/html"], body: .bytes(Array(page.utf8)))
@@ -56,7 +56,9 @@ struct Router: Sendable {
 
     var isNew: Bool { configuration.compatibility == .v0_25_0 }
 
-    func respond(_ request: Request) -> Reply {
+    func respond(_ request: Request) -> Reply { services.faults.disturb(request.method, request.path) { answer(request) } }
+
+    private func answer(_ request: Request) -> Reply {
         guard Origin.isAllowed(request.headers, checksFetchSite: isNew) else { return .empty(.forbidden) }
         if request.method == .OPTIONS { return .empty() }
         let found = routes(for: request.path)
@@ -64,6 +66,8 @@ struct Router: Sendable {
         if let (route, parameters) = found.first(where: { $0.route.method == method }) {
             do {
                 return try route.handle(self, request, parameters)
+            } catch is Abandoned {
+                return Reply(body: .hangUp)
             } catch {
                 return .inTrouble
             }

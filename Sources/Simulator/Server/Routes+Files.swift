@@ -25,6 +25,7 @@ extension Router {
     // MARK: View
 
     private func view(_ request: Request) throws -> Reply {
+        try services.faults.reached(.view, nil)
         guard let given = request.value("filename") else { return .empty(.notFound) }
         guard !given.isEmpty else { return .empty(.badRequest) }
         if isNew, given.hasPrefix("blake3:") { return .empty(.notFound) }  // an asset's hash; assets are off

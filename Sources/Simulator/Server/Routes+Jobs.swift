@@ -97,7 +97,7 @@ private struct Job {
         if let preview = items.first(where: { $0["type"] == "output" }) ?? items.first { json["preview_output"] = .object(preview) }
         if let workflowID { json["workflow_id"] = .string(workflowID) }
         if isWhole, let entry {
-            json["outputs"] = .object(entry.outputs)
+            json["outputs"] = entry.outputs
             json["execution_status"] = entry.status
             json["workflow"] = ["prompt": .object(prompt.graph), "extra_data": .object(prompt.extraData)]
         }
@@ -114,7 +114,7 @@ private struct Job {
 
     /// Files and texts in order, each with the node and list that it comes from.
     private func outputItems() -> [JSONObject] {
-        (entry?.outputs ?? [:]).flatMap { node, output in
+        (entry?.outputs.object ?? [:]).flatMap { node, output in
             (output.object ?? [:]).flatMap { media, items -> [JSONObject] in
                 guard media != "animated" else { return [] }
                 return (items.array ?? []).compactMap { item in

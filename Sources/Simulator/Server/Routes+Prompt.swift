@@ -40,6 +40,7 @@ extension Router {
                 id: id, priority: priority, graph: graph, extraData: extraData, outputs: outputs, client: ClientID(body["client_id"]),
                 previews: previews(extraData), killsWorker: isNull || graph.values.contains { $0["inputs"] == nil })
             try queue.put(prompt)
+            try services.faults.reached(.submit, prompt)
             return .json(["prompt_id": .string(id), "number": priority.json, "node_errors": nodeErrors])
         }
     }
@@ -88,7 +89,7 @@ extension Router {
         if let client = body["client_id"] { data["client_id"] = client }
         if isNew {
             data = data.withoutKeys
-            data["create_time"] = JSON(WallClock.milliseconds())
+            data["create_time"] = JSON(services.faults.timestamp())
             if let source = request.headers.first(name: "comfy-usage-source") { data["comfy_usage_source"] = .string(source) }
         }
         return (data, false)

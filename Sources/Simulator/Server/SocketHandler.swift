@@ -17,6 +17,8 @@ final class SocketHandler: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     private var isFirstMessage = true
     private var isClosing = false
+    /// Its peer is as good as gone (a fault): nothing is read, nothing is written, no end is noticed.
+    private(set) var isVanished = false
     private var fragments: (opcode: WebSocketOpcode, data: ByteBuffer)?
 
     init(sid: String, hub: EventHub, queueRemaining: @escaping () -> Int) {
@@ -28,15 +30,26 @@ final class SocketHandler: ChannelInboundHandler {
     // MARK: Out
 
     /// False while more than 64 KiB wait to be sent (the channel's high water mark). A closed socket swallows everything.
-    var isWritable: Bool { context.map { $0.channel.isWritable || !$0.channel.isActive } ?? true }
+    var isWritable: Bool { isVanished || context.map { $0.channel.isWritable || !$0.channel.isActive } ?? true }
 
     func write(text: ByteBuffer) { write(WebSocketFrame(fin: true, opcode: .text, data: text)) }
     func write(binary: ByteBuffer) { write(WebSocketFrame(fin: true, opcode: .binary, data: binary)) }
     func flush() { context?.flush() }
 
     private func write(_ frame: WebSocketFrame) {
-        guard !isClosing else { return }
+        guard !isClosing, !isVanished else { return }
         context?.write(wrapOutboundOut(frame), promise: nil)
+    }
+
+    /// The connection ends without a close frame.
+    func drop() { context?.close(promise: nil) }
+
+    /// From now on nothing gets through in either direction. A client that closes is not answered either.
+    func vanish() {
+        isVanished = true
+        guard let options = context?.channel.syncOptions else { return }
+        try? options.setOption(.allowRemoteHalfClosure, value: true)
+        try? options.setOption(.autoRead, value: false)
     }
 
     // MARK: In
@@ -49,7 +62,7 @@ final class SocketHandler: ChannelInboundHandler {
     func handlerRemoved(context: ChannelHandlerContext) {
         guard self.context != nil else { return }
         self.context = nil
-        hub.disconnect(self)
+        if !isVanished { hub.disconnect(self) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -64,11 +77,13 @@ final class SocketHandler: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         guard !isClosing else { return context.close(promise: nil) }
+        guard !isVanished else { return }
         let code: WebSocketErrorCode = (error as? NIOWebSocketError) == .invalidFrameLength ? .messageTooLarge : .protocolError
         close(code, context: context)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isVanished else { return }
         let frame = unwrapInboundIn(data)
         switch frame.opcode {
         case .ping:

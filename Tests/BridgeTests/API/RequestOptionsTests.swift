@@ -27,7 +27,7 @@ import Testing
 
     @Test("Prefer says how long to block", arguments: [
         ("", nil), ("respond-async", .zero), ("wait=5", .seconds(5)), ("wait=0", .zero), ("respond-async, wait=10", .seconds(10)),
-        ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)),
+        ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)), (";", nil), ("=", nil), (" ;wait=1, =;=", nil),
     ] as [(String, Duration?)])
     func prefer(_ header: String, _ expected: Duration?) throws {
         #expect(try Prefer(Request(headers: ["Prefer": header])).wait == expected)

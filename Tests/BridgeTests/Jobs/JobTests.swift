@@ -161,9 +161,12 @@ final class Counter: Sendable {
         job.add(output(job, "orphan"))
         job.markReusedOutputs()
         #expect(job.snapshot.hasReusedOutputs)
-        #expect(job.countLostRun() == 1)
+        #expect(job.count(.lost(.killed), on: "http://a").lost == 1)
+        job.returned()
         #expect(job.snapshot.outputs.isEmpty)
         #expect(!job.snapshot.hasReusedOutputs)
-        #expect(job.countLostRun() == 2)
+        let attempts = job.count(.lost(.running), on: "http://a")
+        #expect(attempts.lost == 2)
+        #expect(attempts.kills == 1)
     }
 }

@@ -144,6 +144,17 @@ import Testing
         }
     }
 
+    @Test func pagesCanReadWhatTheServerItselfRefuses() async throws {
+        try await withBridge(["--max-body-size", "1", "--cors-origin", "https://app.example.com"]) { bridge, _ in
+            for (origin, allowed) in [("https://app.example.com", ["https://app.example.com"]), ("https://evil.example", [])] {
+                let answer = try await bridge.send(.POST, "/run", [("Origin", origin)], body: [UInt8](repeating: 0x20, count: 2 << 20))
+                #expect(answer.errorCode == "payload_too_large")
+                #expect(answer.headers["Access-Control-Allow-Origin"] == allowed)
+                #expect(answer.headers["Vary"] == ["Origin"])
+            }
+        }
+    }
+
     @Test func withoutTokensNothingIsSigned() async throws {
         try await withBridge { bridge, _ in
             let run = try await bridge.run(Graph.picture(), query: "?signed_events=1")

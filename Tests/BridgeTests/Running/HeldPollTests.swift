@@ -88,10 +88,10 @@ import Testing
             let job = Job(submission: try .sample())
             try await api.service.store.insert(job, key: nil)
             let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-            let router = Router(routes: Routes.all(api), access: api.access, logger: logger)
+            let router = Router(routes: Routes.all(api), access: api.access, drain: api.drain, logger: logger)
             let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)
             let (ends, end) = AsyncStream.makeStream(of: Void.self)
-            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { APIError($0).response }) { request in
+            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { failure, _ in APIError(failure).response }) { request in
                 arrival.yield()
                 defer { end.yield() }
                 return await router.respond(to: request)

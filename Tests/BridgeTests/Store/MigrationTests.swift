@@ -40,6 +40,7 @@ import Testing
                 #expect(String(decoding: text, as: UTF8.self).contains("18446744073709551615"))
                 let failed = try #require(try await job("22222222-2222-4222-8222-222222222222", storage))
                 #expect(failed.snapshot.error == JobError(code: .nodeExecutionError, message: "boom", node: "3", classType: "KSampler"))
+                #expect(failed.attempts.lost == 1 && failed.attempts.undelivered == 2 && failed.attempts.failedDevices == ["http://127.0.0.1:8188"])
                 let open = try await storage.jobs.restore()
                 #expect(open.map(\.id.description) == ["33333333-3333-4333-8333-333333333333"])
                 #expect(open.first?.snapshot.assignment == "http://127.0.0.1:8188" && open.first?.submission.options.timeout == .milliseconds(1500))
@@ -90,8 +91,7 @@ import Testing
             other_outputs_json TEXT,
             progress_json TEXT,
             reuses_outputs INTEGER NOT NULL DEFAULT 0,
-            lost_runs INTEGER NOT NULL DEFAULT 0,
-            failed_deliveries INTEGER NOT NULL DEFAULT 0,
+            attempts_json TEXT,
             assignment TEXT
         );
         CREATE INDEX jobs_by_status ON jobs (status, place);
@@ -154,7 +154,7 @@ import Testing
         INSERT INTO grdb_migrations VALUES ('v1');
 
         INSERT INTO jobs VALUES (1000, '11111111-1111-4111-8111-111111111111', 800000000.25, 5, '{"order":4711}', 'succeeded', 800000002, 800000001, 800000002,
-            NULL, '{"5":{"x":[1]}}', '{"value":1,"done":2,"total":2}', 0, 0, 0, 'http://127.0.0.1:8188');
+            NULL, '{"5":{"x":[1]}}', '{"value":1,"done":2,"total":2}', 0, NULL, 'http://127.0.0.1:8188');
         INSERT INTO submissions VALUES (1000, '{}', '["9"]', '[]', NULL, 0, '{"3":{"class_type":"A","inputs":{"seed":18446744073709551615}}}');
         INSERT INTO events VALUES
             (1000, 1, 800000000, '{"status":"queued"}'), (1000, 2, 800000001, '{"status":"running"}'),
@@ -167,9 +167,9 @@ import Testing
             ('bbbbbbbb-1111-4111-8111-111111111111', 1000, 1, NULL, 800000001.5, NULL, NULL, 2, 0, '{"path":"2-1.txt","content_type":"text/plain; charset=utf-8","node":"2","kind":"text","temporary":false,"source":{"text":"hi"}}'),
             ('cccccccc-1111-4111-8111-111111111111', NULL, NULL, 'photo.png', 800000000, 900000000, 'blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85', 3, 1, '{"path":"photo.png","content_type":"image/png","tags":["input"],"source":{"stored":true}}');
         INSERT INTO jobs VALUES (1001, '22222222-2222-4222-8222-222222222222', 800000003, 0, NULL, 'failed', 800000004, NULL, 800000004,
-            '{"code":"node_execution_error","message":"boom","node":"3","class":"KSampler"}', NULL, NULL, 0, 1, 2, NULL);
+            '{"code":"node_execution_error","message":"boom","node":"3","class":"KSampler"}', NULL, NULL, 0, '{"lost":1,"undelivered":2,"failed_devices":["http://127.0.0.1:8188"]}', NULL);
         INSERT INTO submissions VALUES (1001, '{}', '[]', '[]', NULL, 1, '{"3":{"class_type":"A","inputs":{}}}');
-        INSERT INTO jobs VALUES (1002, '33333333-3333-4333-8333-333333333333', 800000005, 0, NULL, 'running', 800000006, 800000006, NULL, NULL, NULL, NULL, 0, 0, 0,
+        INSERT INTO jobs VALUES (1002, '33333333-3333-4333-8333-333333333333', 800000005, 0, NULL, 'running', 800000006, 800000006, NULL, NULL, NULL, NULL, 0, NULL,
             'http://127.0.0.1:8188');
         INSERT INTO submissions VALUES (1002, '{"timeout":[1,500000000000000000],"allows_partial":true}', '["9"]',
             '[{"place":{"node":"1","input":"image"},"asset":"cccccccc-1111-4111-8111-111111111111"}]', '{"extra_pnginfo":{"workflow":{}}}', 0,

@@ -107,7 +107,9 @@ import Testing
     @Test func aBridgeThatCannotWriteSaysSoAndRecovers() async throws {
         try await withTemporaryFolder { folder in
             try await withBridge(["--data-dir", folder], logger: Logger(label: "quiet") { _ in SwiftLogNoOpLogHandler() }) { bridge, _ in
-                let other = try DatabaseQueue(path: folder + "/comfy-bridge.sqlite")
+                var configuration = Configuration()
+                configuration.busyMode = .timeout(10)
+                let other = try DatabaseQueue(path: folder + "/comfy-bridge.sqlite", configuration: configuration)
                 let running = try await bridge.submit(Graph.delay(milliseconds: 300))
                 try await bridge.events(of: running, until: { $0.json["status"] == "running" })
                 try await other.write { db in

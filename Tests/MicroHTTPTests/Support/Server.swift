@@ -8,7 +8,7 @@ import Synchronization
 func withServer<T: Sendable>(
     _ configuration: HTTPServer.Configuration = .init(threads: 2),
     uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
-    failure: @escaping @Sendable (HTTPServerFailure) -> Response = render,
+    failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response = render,
     respond: @escaping @Sendable (Request) async -> Response,
     _ body: @escaping @Sendable (RunningServer) async throws -> T
 ) async throws -> T {
@@ -52,11 +52,12 @@ struct RunningServer: Sendable {
     }
 }
 
-func render(_ failure: HTTPServerFailure) -> Response {
+func render(_ failure: HTTPServerFailure, _: HTTPHeaders?) -> Response {
     let (status, text) =
         switch failure {
         case .bodyTooLarge(let limit): (413, "too large, at most \(limit)")
         case .overloaded: (503, "overloaded")
+        case .tooManyConnections(let limit): (503, "more than \(limit)")
         case .shuttingDown: (503, "shutting down")
         case .malformed(let why): (400, why)
         }

@@ -46,6 +46,7 @@ final class SocketClient: Sendable {
                 }
             }
         guard let channel = try? await upgrade.get() else { throw SocketRefused() }  // another answer than 101, or a closed connection
+        channel.closeFuture.whenComplete { _ in continuation.finish() }  // it may have ended before the recorder was there
         return SocketClient(channel: channel, stream: stream)
     }
 
@@ -114,8 +115,6 @@ private final class Recorder: ChannelInboundHandler {
         default: break
         }
     }
-
-    func channelInactive(context: ChannelHandlerContext) { continuation.finish() }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }

@@ -28,6 +28,17 @@ func withSimulator<R>(
     }
 }
 
+/// For tests in which the simulator ends and comes back.
+func withRestartingSimulator(
+    _ configure: (inout ComfySimulator.Configuration) -> Void = { _ in }, _ body: (TestServer) async throws -> Void
+) async throws {
+    try await withSimulator(configure) { server in
+        var server = server
+        server.keepsAlive = false
+        try await body(server)
+    }
+}
+
 struct Answer: Sendable {
     let status: Int
     let headers: HTTPHeaders
@@ -41,6 +52,8 @@ struct Answer: Sendable {
 struct TestServer: Sendable {
     let simulator: ComfySimulator
     let port: Int
+    /// False where the simulator restarts: a pooled connection may end just when it is used again.
+    var keepsAlive = true
 
     func get(_ path: String, _ headers: HTTPHeaders = [:]) async throws -> Answer { try await request(.GET, path, headers) }
 
@@ -53,6 +66,7 @@ struct TestServer: Sendable {
         var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)\(path)")
         request.method = method
         request.headers = headers
+        if !keepsAlive { request.headers.add(name: "Connection", value: "close") }
         if let body { request.body = .bytes(ByteBuffer(bytes: body)) }
         let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
         let bytes = try await response.body.collect(upTo: 256 << 20)
@@ -79,6 +93,23 @@ struct TestServer: Sendable {
     func waitForHistory(_ id: String) async throws -> JSON {
         while true {
             if let entry = try await history(id) { return entry }
+        }
+    }
+
+    /// Whether nobody listens. HTTP clients would try for half a minute.
+    func isGone() async -> Bool {
+        do {
+            _ = try await RawConnection.exchange("GET /prompt HTTP/1.0\r\n\r\n", port: port)
+            return false
+        } catch {
+            return true
+        }
+    }
+
+    /// Connects until somebody listens again; for when it went away on purpose. Nothing tells when it is back, so this asks.
+    func waitUntilBack() async throws {
+        while (try? await RawConnection.exchange("GET /prompt HTTP/1.0\r\n\r\n", port: port))?.contains("200 OK") != true {
+            try Task.checkCancellation()
         }
     }
 

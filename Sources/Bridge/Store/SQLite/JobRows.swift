@@ -43,14 +43,14 @@ struct JobRows: Sendable {
         if unwritten.isChanged {
             try db.cachedStatement(sql: """
                 UPDATE jobs SET status = ?, status_changed_at = ?, started_at = ?, completed_at = ?, error_json = ?, other_outputs_json = ?, progress_json = ?,
-                    reuses_outputs = ?, lost_runs = ?, failed_deliveries = ?, assignment = ? WHERE place = ?
+                    reuses_outputs = ?, attempts_json = ?, assignment = ? WHERE place = ?
                 """
             ).execute(arguments: [
                 snapshot.status.rawValue, snapshot.statusChangedAt.timeIntervalSinceReferenceDate, snapshot.startedAt?.timeIntervalSinceReferenceDate,
                 snapshot.completedAt?.timeIntervalSinceReferenceDate, snapshot.error?.record.text,
                 snapshot.otherOutputs.isEmpty ? nil : JSON.object(snapshot.otherOutputs).text,
                 // Of a job that goes on it would be old at once.
-                snapshot.status.isTerminal ? snapshot.progress?.record.text : nil, snapshot.hasReusedOutputs, snapshot.lostRuns, snapshot.failedDeliveries,
+                snapshot.status.isTerminal ? snapshot.progress?.record.text : nil, snapshot.hasReusedOutputs, snapshot.attempts.record?.text,
                 snapshot.assignment, place,
             ])
         }
@@ -133,8 +133,7 @@ struct JobRows: Sendable {
         snapshot.hasReusedOutputs = row["reuses_outputs"]
         snapshot.otherOutputs = try json(row["other_outputs_json"])?.object ?? [:]
         snapshot.error = try json(row["error_json"]).map { try JobError(record: $0) }
-        snapshot.lostRuns = row["lost_runs"]
-        snapshot.failedDeliveries = row["failed_deliveries"]
+        snapshot.attempts = try json(row["attempts_json"]).map { Attempts(record: $0) } ?? Attempts()
         snapshot.assignment = row["assignment"]
         return StoredJob(
             id: id, createdAt: Date(timeIntervalSinceReferenceDate: row["created_at"]), submission: submission, snapshot: snapshot,

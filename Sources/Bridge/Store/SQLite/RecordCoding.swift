@@ -73,6 +73,24 @@ extension JobProgress {
     }
 }
 
+extension Attempts {
+    /// Nil where nothing has gone wrong yet.
+    var record: JSON? {
+        func count(_ number: Int) -> JSON? { number == 0 ? nil : JSON(number) }
+        guard self != Attempts() else { return nil }
+        return object([
+            "lost": count(lost), "kills": count(kills), "undelivered": count(undelivered), "out_of_memory": count(outOfMemory),
+            "failed_devices": failedDevices.isEmpty ? nil : .array(failedDevices.sorted().map(JSON.string)),
+        ])
+    }
+
+    init(record: JSON) {
+        self.init(
+            lost: record["lost"]?.int ?? 0, kills: record["kills"]?.int ?? 0, undelivered: record["undelivered"]?.int ?? 0,
+            outOfMemory: record["out_of_memory"]?.int ?? 0, failedDevices: Set(record["failed_devices"]?.array?.compactMap(\.string) ?? []))
+    }
+}
+
 extension Submission.Options {
     /// Without what is about a caller that blocks: it will not be there any more.
     var record: JSON {

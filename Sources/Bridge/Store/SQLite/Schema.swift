@@ -27,8 +27,7 @@ enum Schema {
             other_outputs_json TEXT,
             progress_json TEXT,
             reuses_outputs INTEGER NOT NULL DEFAULT 0,
-            lost_runs INTEGER NOT NULL DEFAULT 0,
-            failed_deliveries INTEGER NOT NULL DEFAULT 0,
+            attempts_json TEXT,
             assignment TEXT
         );
         CREATE INDEX jobs_by_status ON jobs (status, place);

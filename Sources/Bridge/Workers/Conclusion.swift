@@ -1,0 +1,82 @@
+/// How following a run came to its end.
+enum RunEnd: Sendable, Equatable {
+    case ended(Run.Ending)
+    /// ComfyUI does not want it.
+    case refused(JobError)
+    /// It was taken back before its end.
+    case takenBack
+    /// ComfyUI never had it.
+    case notDelivered(reason: String)
+    case lost(Loss)
+    /// ComfyUI works no more: on this job, or on what came before it.
+    case stuck(reason: String, wasRunning: Bool)
+    /// The bridge stops.
+    case stopped
+
+    /// ComfyUI had the job, and how it went cannot be found out.
+    enum Loss: Sendable, Equatable {
+        /// It had not begun: ComfyUI was restarted, or somebody deleted it.
+        case waiting
+        /// It had begun, and ComfyUI has forgotten it.
+        case running
+        /// ComfyUI went down while it ran.
+        case killed
+        /// ComfyUI has been away for so long that nobody waits any more.
+        case unreachable
+        /// It is over, and results that only the socket carries were missed.
+        case results
+        /// It did not move, and could be interrupted.
+        case stalled
+    }
+}
+
+/// What becomes of a job when following a run of it has come to an end.
+enum Conclusion: Sendable, Equatable {
+    case end(JobStatus, JobError? = nil)
+    /// Back into the queue. The note is for who watches.
+    case again(note: String? = nil)
+    /// Nothing: the bridge stops, and finds the job again when it is back.
+    case leave
+
+    /// How often a job may fail to be handed over before it is given up.
+    static let deliveryLimit = 5
+    /// With the second time it is the job that does it.
+    static let killLimit = 2
+
+    /// - Parameters:
+    ///   - status: of the job now; it may be over or have been canceled meanwhile.
+    ///   - attempts: with this run counted.
+    ///   - hasOther: another ComfyUI is there that can run the job.
+    ///   - failure: why there is nothing to show for a success.
+    init(of end: RunEnd, status: JobStatus, attempts: Attempts, retries: Int, hasOther: Bool, failure: JobError? = nil) {
+        let mayRunAgain = attempts.lost <= retries
+        let mayDeliverAgain = attempts.undelivered < Self.deliveryLimit
+        switch end {
+        case .stopped: self = .leave
+        case _ where status.isTerminal: self = .end(status)
+        case _ where status == .canceling, .takenBack: self = .end(.canceled, .canceledByCaller)
+        case .ended(.succeeded): self = failure.map { .end(.failed, $0) } ?? .end(.succeeded)
+        case .ended(.interrupted): self = .end(.canceled, .interruptedInComfyUI)
+        case .ended(.failed(let error)) where error.code == .outOfMemory && attempts.outOfMemory == 1:
+            self = .again(note: "ComfyUI ran out of memory; its memory is freed, and the job is run once more.")
+        case .ended(.failed(let error)) where error.code == .deviceError && hasOther && attempts.failedDevices.count <= retries:
+            self = .again(note: "The device of a ComfyUI failed; the job is run on another one.")
+        case .ended(.failed(let error)), .refused(let error): self = .end(.failed, error)
+        case .notDelivered(let reason): self = mayDeliverAgain ? .again() : .end(.failed, .unreachable(reason: reason))
+        case .lost(.killed) where attempts.kills >= Self.killLimit, .stuck(_, wasRunning: true) where attempts.kills >= Self.killLimit:
+            self = .end(.failed, .poison(runs: attempts.kills))
+        case .lost(.waiting):
+            self = mayDeliverAgain ? .again(note: "ComfyUI lost the job before it ran (restarted?); it is submitted again.") : .end(.failed, .lost)
+        case .lost(.results):
+            self = mayRunAgain ? .again(note: "Results that ComfyUI sends over its socket were missed; the job is run again.") : .end(.failed, .lostResults)
+        case .lost(.stalled):
+            self = mayRunAgain ? .again(note: "The job did not move inside ComfyUI and was interrupted; it is run again.") : .end(.failed, .stalled)
+        case .lost(.running), .lost(.killed), .lost(.unreachable):
+            self = mayRunAgain ? .again(note: "ComfyUI lost the job (restarted?); it is run again.") : .end(.failed, .lost)
+        case .stuck(let reason, wasRunning: true):
+            self = mayRunAgain && hasOther ? .again(note: "ComfyUI is stuck (\(reason)); the job is run on another one.") : .end(.failed, .stuck(reason))
+        case .stuck(let reason, wasRunning: false):
+            self = mayDeliverAgain ? .again(note: "ComfyUI is stuck (\(reason)); the job waits for a ComfyUI that works.") : .end(.failed, .stuck(reason))
+        }
+    }
+}

@@ -1,0 +1,100 @@
+/// Whether a ComfyUI is given jobs. After a fault that will hit the next job too it is given none until it may be better,
+/// then one at a time, and again as many as it has room for once one has succeeded. A value, without clock or IO.
+struct Rotation: Sendable {
+    enum Fault: Sendable, Equatable {
+        /// A node died of an error of the device, after which nothing works on it until ComfyUI is started anew.
+        case device(String)
+        /// ComfyUI's worker thread is dead or hangs. `promptID`: what it hangs in.
+        case stuck(String, promptID: String?)
+
+        var words: String {
+            switch self {
+            case .device(let reason): "its device has failed (\(reason)); restart ComfyUI"
+            case .stuck(let reason, _): "it is stuck: \(reason); restart ComfyUI"
+            }
+        }
+    }
+
+    private enum Phase {
+        case serving
+        /// Nil: until ComfyUI's queue tells that it lives.
+        case resting(until: ContinuousClock.Instant?)
+        /// One job is inside, to see whether it works again.
+        case probing
+    }
+
+    private let firstPause: Duration
+    private let longestPause: Duration
+    private var phase = Phase.serving
+    private var pause: Duration
+    private(set) var fault: Fault?
+    private(set) var faultySince: ContinuousClock.Instant?
+
+    /// - Parameter pause: before the first try after an error of the device; it doubles, up to 30 times as long.
+    init(pause: Duration) {
+        firstPause = pause
+        longestPause = pause * 30
+        self.pause = pause
+    }
+
+    /// Whether a job may be given, with so many inside.
+    func allows(at now: ContinuousClock.Instant, open: Int) -> Bool {
+        switch phase {
+        case .serving: true
+        case .resting(let until?): open == 0 && now >= until
+        case .resting(nil), .probing: false
+        }
+    }
+
+    mutating func gave() {
+        if case .resting = phase { phase = .probing }
+    }
+
+    mutating func failed(_ fault: Fault, at now: ContinuousClock.Instant) {
+        switch phase {
+        case .serving: pause = firstPause
+        case .probing: pause = min(pause * 2, longestPause)
+        case .resting: break  // of a job that was inside at the first failure
+        }
+        if case .stuck = self.fault, case .device = fault { return }
+        self.fault = fault
+        faultySince = faultySince ?? now
+        switch fault {
+        case .device: phase = .resting(until: now + pause)
+        case .stuck: phase = .resting(until: nil)
+        }
+    }
+
+    /// A new connection: it may be a new process, whose device works.
+    mutating func connected(at now: ContinuousClock.Instant) {
+        if case .resting(.some) = phase { phase = .resting(until: now) }
+    }
+
+    /// A job has succeeded.
+    mutating func succeeded() {
+        phase = .serving
+        fault = nil
+        faultySince = nil
+    }
+
+    /// A job has ended in another way, which proves nothing: the next may try.
+    mutating func ended(at now: ContinuousClock.Instant) {
+        if case .probing = phase { phase = .resting(until: now) }
+    }
+
+    /// ComfyUI's queue while nothing is given to it: once what it hung in has gone, it was started anew or has come to itself.
+    mutating func looked(at queue: (running: Set<String>, hasPending: Bool), at now: ContinuousClock.Instant) {
+        guard case .resting(nil) = phase, case .stuck(_, let promptID) = fault else { return }
+        let hangs = promptID.map(queue.running.contains) ?? (queue.running.isEmpty && queue.hasPending)
+        if !hangs { phase = .resting(until: now) }
+    }
+
+    /// When to look again whether a job may be given; nil when that is only a matter of jobs.
+    func nextLook(at now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+        switch phase {
+        case .serving, .probing: nil
+        case .resting(let until?): now < until ? until : nil
+        case .resting(nil): now + firstPause
+        }
+    }
+}

@@ -1,0 +1,301 @@
+import NIOHTTP1
+import OrderedCollections
+import OrderedJSON
+import Simulator
+import Testing
+
+@testable import Bridge
+
+/// What goes wrong inside ComfyUI or between it and the bridge, at each moment of a job's life: how the job ends, and how often it ran.
+@Suite(.timeLimit(.minutes(2))) struct FaultTests {
+    private static let quick = ["--upstream-silence", "0.2"]
+
+    /// A graph with steps and previews, and a letter by which it is recognised.
+    private func graph(_ seed: Int = 1) -> JSON { Graph.sampler(steps: 3, seed: "\(seed)") }
+
+    private func withFaults(
+        _ orders: [(Fault, Int?)], _ flags: [String] = quick, simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in },
+        _ body: (RunningBridge, ComfySimulator) async throws -> Void
+    ) async throws {
+        try await withBridge(flags, simulator: {
+            $0.restartDelay = .milliseconds(50)
+            change(&$0)
+        }) { bridge, simulator in
+            for (fault, times) in orders { simulator.faults.arm(fault, times: times) }
+            try await body(bridge, simulator)
+        }
+    }
+
+    // MARK: The socket
+
+    @Test("A socket that breaks, or goes silent, costs nobody anything", arguments: [
+        Fault.cut(.submit), .cut(.start), .cut(.node), .cut(.step(2)), .cut(.success), .cut(.end), .mute(.submit), .mute(.start), .mute(.node), .mute(.step(2)),
+        .mute(.success), .mute(.end), .dropFinal(.end), .dropFinal(.outcome), .dropFinal(.both), .duplicateFinal(.end), .duplicateFinal(.outcome),
+        .duplicateFinal(.both), .delayFinal(milliseconds: 500), .historyLate(milliseconds: 150), .historyMissing,
+    ])
+    func socket(_ fault: Fault) async throws {
+        try await withFaults([(fault, 1)]) { bridge, simulator in
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 200)
+            #expect(try answer.json["outputs"]?.array?.count == 1)
+            #expect(simulator.statistics.faultsFired == [fault.kind: 1])
+            #expect(simulator.statistics.promptsRun.map(\.value) == [1])
+        }
+    }
+
+    @Test("A socket that ComfyUI has forgotten is replaced soon after the next submit, whatever runs", arguments: [
+        Fault.mute(.connect), .mute(.submit), .mute(.start), .mute(.end), .halfOpen(.submit),
+    ])
+    func registration(_ fault: Fault) async throws {
+        try await withSimulator { simulator, port in
+            if fault == .mute(.connect) { simulator.faults.arm(fault, times: 1) }
+            try await withBridge([port], Self.quick) { bridge in
+                if fault != .mute(.connect) { simulator.faults.arm(fault, times: 1) }
+                // Its events are missed, its end is not.
+                #expect(try await bridge.run(graph()).status == 200)
+                // Without a registered connection this never ends: previews are sent over the socket only.
+                var seed = 1
+                var previews = 0
+                while previews < 3 {
+                    seed += 1
+                    let next = try await bridge.submit(graph(seed))
+                    previews = try await bridge.events(of: next, query: "?last_event_id=0").count { $0.name == "preview" }
+                }
+                #expect(simulator.statistics.promptsRun.allSatisfy { $0.value == 1 })
+            }
+        }
+    }
+
+    @Test func aSocketThatIsForgottenInTheMiddleOfARunIsReplacedAfterADeadConnection() async throws {
+        try await withBridge(Self.quick, simulator: { $0.stepDelay = .milliseconds(100) }) { bridge, simulator in
+            simulator.faults.arm(.halfOpen(.submit), times: 1)
+            let job = try await bridge.submit(Graph.sampler(steps: 300))
+            // Nothing comes over the dead connection: previews are of the one after it.
+            try await bridge.events(of: job) { $0.name == "preview" }
+            try await simulator.perform(.noticeHalfOpen)
+            let sent = simulator.statistics.framesSent
+            while simulator.statistics.framesSent < sent + 5 { await Task.yield() }
+            _ = try await bridge.send(.POST, "/api/v2/jobs/\(job)/cancel")
+            #expect(try await bridge.events(of: job).last?.json["status"] == "canceled")
+        }
+    }
+
+    @Test func resultsThatOnlyTheSocketCarriesAreMadeAgainWhenTheyWereMissed() async throws {
+        let graph: JSON = [
+            "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 2, "color": 5]],
+            "2": ["class_type": "SaveImageWebsocket", "inputs": ["images": ["1", 0]]],
+        ]
+        try await withFaults([(.cut(.node), 1)]) { bridge, simulator in
+            let answer = try await bridge.run(graph)
+            #expect(answer.status == 200)
+            #expect(try answer.json["outputs"]?.array?.count == 2)
+            #expect(simulator.statistics.promptsRun.map(\.value) == [2])
+        }
+        try await withFaults([(.cut(.node), 1)], Self.quick + ["--retries", "0"]) { bridge, _ in
+            let answer = try await bridge.run(graph)
+            #expect(answer.status == 502)
+            #expect(answer.errorCode == "upstream_lost")
+        }
+    }
+
+    // MARK: The submit
+
+    @Test("A submit without a clear answer is looked for before it is sent again", arguments: [
+        (Fault.errorAfter(500), 200), (.noAnswer, 200), (.html(200), 200), (.html(502), 200), (.garbage, 200), (.endless, 200), (.delayAnswer(milliseconds: 300), 200),
+        (.hangUp, 200), (.refuse(milliseconds: 100), 200), (.error(500), 502), (.error(413), 413),
+    ])
+    func submit(_ fault: Fault, _ status: Int) async throws {
+        try await withBridge(Self.quick) { bridge, simulator in
+            simulator.faults.arm(fault, only: fault.kind == .refuse ? nil : "POST /prompt", times: 1)
+            if fault.kind == .refuse { try await simulator.perform(.cut) }
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == status)
+            #expect(simulator.statistics.promptsRun.map(\.value) == (status == 200 ? [1] : []))
+        }
+    }
+
+    // MARK: The process
+
+    @Test("A job whose run went down with ComfyUI is run again", arguments: [Fault.exit(.submit), .exit(.start), .exit(.node), .exit(.step(2)), .exit(.success), .exit(.end)])
+    func exit(_ fault: Fault) async throws {
+        try await withFaults([(fault, 1)]) { bridge, simulator in
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 200)
+            #expect(try answer.json["outputs"]?.array?.count == 1)
+            // Twice accepted, and run to its end once, unless the first end went down with the process.
+            #expect(simulator.statistics.prompts.map(\.value.accepted) == [2])
+        }
+    }
+
+    @Test func whatTakesComfyUIDownTwiceIsNotRunAThirdTime() async throws {
+        try await withFaults([], Self.quick + ["--retries", "9"]) { bridge, simulator in
+            simulator.faults.arm(.exit(.step(1)), only: "\"seed\":666")
+            let poison = Task { try await bridge.run(Graph.sampler(steps: 3, seed: "666")) }
+            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            // Who waits behind it is not to blame.
+            let other = try await bridge.run(graph(2))
+            let answer = try await poison.value
+            #expect(answer.status == 500)
+            #expect(answer.errorCode == "poison")
+            #expect(other.status == 200)
+            let id = try #require(try answer.json["error"]?["details"]?["job_id"]?.string)
+            #expect(simulator.statistics.promptsRun[id] == 2)
+            #expect(simulator.statistics.faultsFired == [.exit: 2])
+        }
+    }
+
+    // MARK: The device
+
+    @Test func outOfMemoryIsTriedOnceMore() async throws {
+        try await withFaults([(.outOfMemory(.node), 1)]) { bridge, simulator in
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 200)
+            #expect(simulator.statistics.promptsRun.map(\.value) == [2])
+            let logs = try await bridge.events(of: try answer.json["id"]?.string ?? "", query: "?last_event_id=0").filter { $0.name == "log" }
+            #expect(logs.contains { $0.json["message"]?.string?.contains("memory") == true })
+        }
+        try await withFaults([(.outOfMemory(.node), 2)], Self.quick + ["--retries", "9"]) { bridge, simulator in
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 500)
+            #expect(answer.errorCode == "out_of_memory")
+            #expect(simulator.statistics.promptsRun.map(\.value) == [2])
+            #expect(try await bridge.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true)
+        }
+    }
+
+    @Test func aFailedDeviceIsOutOfRotationUntilAJobSucceeds() async throws {
+        // The pause before the first try is as long as the silence, or ends with the connection.
+        try await withFaults([(.deviceError(.node), 1)], ["--upstream-silence", "60"]) { bridge, simulator in
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 502)
+            #expect(answer.errorCode == "device_error")
+            let state = try await bridge.get("/readyz")
+            #expect(state.status == 503)
+            #expect(try state.json["comfyui"]?[0]?["in_rotation"] == false)
+            #expect(try state.json["comfyui"]?[0]?["connected"] == true)
+            #expect(try state.json["comfyui"]?[0]?["reason"]?.string?.contains("device") == true)
+            try await simulator.perform(.restart(after: .milliseconds(20), keepsFiles: true))
+            // One job may try.
+            #expect(try await bridge.run(graph(2)).status == 200)
+            let healed = try await bridge.get("/readyz")
+            #expect(healed.status == 200)
+            #expect(try healed.json["comfyui"]?[0]?["in_rotation"] == true)
+            #expect(simulator.statistics.promptsRun.allSatisfy { $0.value == 1 })
+        }
+    }
+
+    @Test func aJobWhoseDeviceFailedIsRunOnAnotherComfyUI() async throws {
+        try await withSimulator { first, firstPort in
+            try await withSimulator { second, secondPort in
+                try await withBridge([firstPort, secondPort], ["--upstream-silence", "60"]) { bridge in
+                    try await bridge.waitUntilAllAreReady()
+                    first.faults.arm(.deviceError(.node))
+                    for seed in 1...4 { #expect(try await bridge.run(graph(seed)).status == 200) }
+                    // The first failed once, or never had one.
+                    #expect(first.statistics.promptsRun.count <= 1)
+                    #expect(second.statistics.promptsRun.count == 4)
+                    let states = try await bridge.get("/readyz")
+                    #expect(states.status == 200)
+                    if !first.statistics.promptsRun.isEmpty { #expect(try states.json["comfyui"]?[0]?["in_rotation"] == false) }
+                }
+            }
+        }
+    }
+
+    // MARK: The worker thread
+
+    @Test("A ComfyUI whose worker thread is dead is out of rotation until it is restarted", arguments: [Fault.deadWorker(.start), .deadWorker(.node), .deadWorker(.step(2))])
+    func deadWorker(_ fault: Fault) async throws {
+        try await withFaults([(fault, 1)], ["--upstream-silence", "0.2", "--upstream-stall", "1", "--upstream-grace", "60"]) { bridge, simulator in
+            let first = Task { try await bridge.run(graph()) }
+            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            // Waits inside ComfyUI, and then for a ComfyUI that works.
+            let second = Task { try await bridge.run(graph(2)) }
+            let answer = try await first.value
+            #expect(answer.status == 502)
+            #expect(answer.errorCode == "upstream_stuck")
+            let state = try await bridge.get("/readyz")
+            #expect(state.status == 503)
+            #expect(try state.json["comfyui"]?[0]?["in_rotation"] == false)
+            #expect(try state.json["comfyui"]?[0]?["connected"] == true)
+            try await simulator.perform(.restart(after: .milliseconds(20), keepsFiles: true))
+            #expect(try await second.value.status == 200)
+            #expect(try await bridge.get("/readyz").status == 200)
+            #expect(try await bridge.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true)
+            #expect(simulator.statistics.promptsRun.allSatisfy { $0.value == 1 })
+        }
+    }
+
+    @Test func jobsOfAStuckComfyUIAreRunOnAnother() async throws {
+        try await withSimulator { first, firstPort in
+            try await withSimulator { second, secondPort in
+                try await withBridge([firstPort, secondPort], ["--upstream-silence", "0.2", "--upstream-stall", "1"]) { bridge in
+                    try await bridge.waitUntilAllAreReady()
+                    first.faults.arm(.deadWorker(.start), times: 1)
+                    try await withThrowingTaskGroup(of: Int.self) { group in
+                        for seed in 1...4 { group.addTask { try await bridge.run(Graph.delay(milliseconds: 200, seed: seed)).status } }
+                        for try await status in group { #expect(status == 200) }
+                    }
+                    #expect(second.statistics.promptsRun.count == 4)
+                    let states = try await bridge.get("/readyz")
+                    #expect(states.status == 200)
+                    #expect(try states.json["comfyui"]?.array?.map { $0["in_rotation"] == true } == [false, true])
+                }
+            }
+        }
+    }
+
+    @Test func aRunThatDoesNotMoveIsInterruptedAndRunAgain() async throws {
+        try await withBridge(["--upstream-silence", "0.2", "--upstream-stall", "1", "--retries", "0"]) { bridge, simulator in
+            // The worker thread lives: the node is merely silent for too long.
+            let answer = try await bridge.run(Graph.delay(milliseconds: 600_000))
+            #expect(answer.status == 502)
+            #expect(answer.errorCode == "upstream_stuck")
+            #expect(try await bridge.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true)
+            #expect(try await bridge.run(graph()).status == 200)
+            #expect(simulator.statistics.promptsRun.allSatisfy { $0.value == 1 })
+        }
+    }
+
+    @Test func aJobInADeadWorkerCanBeCanceled() async throws {
+        try await withFaults([(.deadWorker(.start), 1)], ["--upstream-silence", "0.2", "--upstream-stall", "1"]) { bridge, simulator in
+            let job = try await bridge.submit(graph())
+            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            _ = try await bridge.send(.POST, "/api/v2/jobs/\(job)/cancel")
+            #expect(try await bridge.events(of: job).last?.json["status"] == "canceled")
+        }
+    }
+
+    // MARK: Several ComfyUIs with different nodes
+
+    @Test func jobsGoWhereTheirNodesAre() async throws {
+        let cropped: @Sendable (Int) -> JSON = { seed in
+            [
+                "1": ["class_type": "EmptyImage", "inputs": ["width": 32, "height": 32, "batch_size": 1, "color": JSON(seed)]],
+                "2": ["class_type": "ImageCropV2", "inputs": ["image": ["1", 0], "crop_region": ["x": 0, "y": 0, "width": 8, "height": 8]]],
+                "3": ["class_type": "SaveImage", "inputs": ["images": ["2", 0], "filename_prefix": "c"]],
+            ]
+        }
+        try await withSimulator({ $0.compatibility = .v0_3_64 }) { old, oldPort in
+            try await withSimulator { new, newPort in
+                try await withBridge([oldPort, newPort]) { bridge in
+                    try await bridge.waitUntilAllAreReady()
+                    try await withThrowingTaskGroup(of: Int.self) { group in
+                        for seed in 1...6 { group.addTask { try await bridge.run(cropped(seed)).status } }
+                        for seed in 1...3 { group.addTask { try await bridge.run(Graph.delay(milliseconds: 50, seed: seed)).status } }
+                        for try await status in group { #expect(status == 200) }
+                    }
+                    #expect(old.statistics.promptsAccepted <= 3)
+                    #expect(new.statistics.promptsAccepted >= 6)
+                }
+            }
+        }
+    }
+}
+
+extension RunningBridge {
+    /// Until each ComfyUI is connected and its nodes are known.
+    func waitUntilAllAreReady() async throws {
+        while try await get("/readyz").json["comfyui"]?.array?.allSatisfy({ $0["connected"] == true && $0["version"]?.string != nil }) != true { await Task.yield() }
+    }
+}
