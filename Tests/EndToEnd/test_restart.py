@@ -48,6 +48,14 @@ class Bridge:
         return curl("-N", f"{self.url}/api/v2/jobs/{job_id}/events?previews=none&last_event_id={after}").events()
 
 
+@pytest.fixture(scope="module")
+def simulator(binary):
+    """One of its own: what other tests left running in theirs must not be waited for here."""
+    process = Process(binary, "simulate", "--port", 0, "--step-delay", 40)
+    yield process
+    process.stop()
+
+
 @pytest.fixture
 def bridge(binary, simulator, tmp_path):
     bridge = Bridge(binary, tmp_path / "data", simulator.url)
