@@ -110,7 +110,10 @@ def commit(asset):
 
 def run(client, graph):
     began = time.perf_counter()
-    job = client.run(client.workflows.from_json(graph))
+    try:
+        job = client.run(client.workflows.from_json(graph))
+    except comfy_sdk.JobFailed as failure:
+        raise RuntimeError(f"{failure}: {failure.error}") from failure  # the SDK's message does not say why
     return job, time.perf_counter() - began
 
 

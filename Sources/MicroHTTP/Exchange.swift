@@ -110,8 +110,8 @@ final class Exchange: Sendable {
 
     private func streamReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
         let receive = machine.withLock { machine in
-            // The reader takes, and then asks for more: asked in this lock, it cannot have taken everything before the connection is suspended
-            // and ask before it, too.
+            // Looked at inside the lock: a reader takes first and asks then, so if this finds the form full, the reader's next question comes
+            // after the suspension, and ends it.
             let receive = machine.receive(bytes.count, isFull: form?.isFull ?? true)
             if case .suspend = receive { connection.handle.suspend() }
             return receive

@@ -2,9 +2,12 @@ import Synchronization
 
 /// The parts of a `multipart/form-data` body (RFC 7578) while they arrive. The end is the end of the whole request.
 ///
-/// One reader, at its own pace: the server begins to read the body when it first asks, and the client has to wait while `limit` bytes are not
-/// taken. It may stop early or never begin: the handler's answer ends the upload. An answer below 400 has the server read on to the
-/// end, an error is sent at once.
+/// One reader, at its own pace: the server begins to read the body when it first asks, and the client has to wait while 256 KiB are not taken.
+/// It may stop early or never begin, the handler's answer ends the upload: an error (status 400 and above) is sent at once, unless there
+/// is little left, and the connection closed; other answers are sent when the rest has been read and thrown away.
+///
+/// A client that leaves is noticed at once while it sends; but while it has to wait for the reader, its FIN may be stuck behind bytes that
+/// nobody takes, and is then seen when the reader goes on.
 package final class FormUpload: AsyncSequence, Sendable {
     package enum Element: Sendable, Equatable {
         /// A part begins. Name and file name are as the client sent them, with the escapes of a quoted string and of browsers
@@ -85,6 +88,9 @@ package final class FormUpload: AsyncSequence, Sendable {
     /// Enough waits for the reader, or nothing can be taken any more.
     var isFull: Bool { state.withLock { $0.isFull } }
 
+    /// Bytes that wait for the reader, counting what parts without content take as well.
+    var waitingBytes: Int { state.withLock { $0.size } }
+
     /// A piece of the body. On the thread of the connection.
     func receive(_ bytes: UnsafeRawBufferPointer) {
         arrival.withLock { arrival in
@@ -140,7 +146,7 @@ private struct State {
     private var elements: [FormUpload.Element] = []
     /// Content of the last part, on its way to become an element.
     private var gathered: [UInt8] = []
-    private var size = 0
+    private(set) var size = 0
     private var end: Ready?
     private var waiter: Continuation?
 

@@ -19,7 +19,8 @@ extension HTTPServer {
         /// for ever.
         package var idleTimeout: Duration
         /// Bytes; a larger body is refused with `HTTPServerFailure.bodyTooLarge`. Bodies are held whole until their handler lets go of them,
-        /// so uploads can take up to `connectionLimit` times this.
+        /// so uploads can take up to `connectionLimit` times this. Not for routes with an `uploadLimit`, of whose bodies little more than
+        /// 256 KiB is held each.
         package var maximumBodySize: Int
         /// How long a graceful stop waits for handlers and streams before it ends them.
         package var drainTimeout: Duration

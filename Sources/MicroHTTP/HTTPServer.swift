@@ -4,8 +4,9 @@ import Synchronization
 
 /// An HTTP/1.1 server on libmicrohttpd.
 ///
-/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in a task each. While it runs, the
-/// connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is noticed within a second.
+/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in
+/// a task each. While it runs, the connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is
+/// noticed within a second.
 ///
 /// A graceful shutdown (or the cancellation of `run()`) goes like this: streams are asked to `drain`, and every connection is closed
 /// behind its answer. New connections are taken, and their requests answered, until the requests from before are through: probes and clients

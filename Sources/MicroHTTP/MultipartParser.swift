@@ -112,7 +112,7 @@ struct MultipartParser: Sendable {
 }
 
 extension UnsafeRawBufferPointer {
-    /// Where `needle` begins. By `memmem`, which is quick also where Swift's own loops are not (debug builds), and linear whatever the bytes are.
+    /// Where `needle` begins. By `memmem`, which is quick also where Swift's own loops are not: in debug builds.
     func firstIndex(of needle: [UInt8]) -> Int? {
         guard let baseAddress, let found = memmem(baseAddress, count, needle, needle.count) else { return nil }
         return UnsafeRawPointer(found) - baseAddress

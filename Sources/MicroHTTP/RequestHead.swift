@@ -33,7 +33,7 @@ struct RequestHead: Sendable {
         return .length(Int(length) ?? .max)
     }
 
-    /// Whether libmicrohttpd will write `100 Continue` before it reads the body.
+    /// Whether libmicrohttpd writes `100 Continue` before it reads the body.
     var expectsContinue: Bool {
         version != "HTTP/1.0" && headers["Expect"]?.lowercased() == "100-continue"
     }

@@ -14,7 +14,9 @@ struct ServerEndpoints: Sendable {
         .json(["status": "ok", "version": .string(ComfyBridge.version)])
     }
 
-    /// Whether a job submitted now can run at once: 200, else 503. Why, and where the ComfyUIs are, is told to callers with a token.
+    /// Whether a job submitted now would be given to a ComfyUI at once: 200, else 503. A ComfyUI that is out of rotation counts once its pause is
+    /// over: a load balancer that waited for it to work would never let the job through that shows that it does.
+    /// Why, and where the ComfyUIs are, is told to callers with a token.
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
         let isDraining = api.drain.isDraining

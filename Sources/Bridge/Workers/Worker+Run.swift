@@ -145,15 +145,15 @@ extension Worker {
                 case .verdict(let verdict):
                     looked()
                     delivery = .done
-                    if isAskedForSilence, run.hasMissed(verdict) {
-                        // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more.
+                    // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more. That it says nothing
+                    // of a running prompt is normal, but not to be trusted while it may still hold an older connection for alive.
+                    if isAskedForSilence, run.hasMissed(verdict) || (verdict.isRunning && isRegistrationDoubtful) {
                         logger.warning("ComfyUI's socket is silent; connecting again", metadata: ["job.id": "\(job.id)"])
                         socket.reconnectNow()
                     }
                     isAskedForSilence = false
                     actions = run.reconciled(verdict)
                     if let doubt {
-                        if case .finished(_, .interrupted) = verdict { return .lost(.stalled) }
                         if case .running = verdict, .now - doubt.since >= configuration.silence * 2 { return .stuck(reason: doubt.reason, wasRunning: true) }
                     } else if let seen = pulse.judge(verdict, silence: inbox.silence(of: job.id), mayHaveBegun: run.mayHaveBegun, at: .now) {
                         suspect(seen.words, isOwn: true)
@@ -180,7 +180,11 @@ extension Worker {
                     }
                 }
                 if let ending, delivery != .underWay {
-                    return ending == .succeeded && run.lacksResults ? .lost(.results) : .ended(ending)
+                    switch ending {
+                    case .succeeded where run.lacksResults: return .lost(.results)
+                    case .interrupted where doubt != nil: return .lost(.stalled)
+                    case .succeeded, .failed, .interrupted: return .ended(ending)
+                    }
                 }
             }
             return .stopped
@@ -227,12 +231,15 @@ extension Worker {
     private func noteHealth(_ end: RunEnd, of job: Job) {
         switch end {
         case .ended(.succeeded): noteSuccess()
-        case .ended(.failed(let error)) where error.code == .deviceError: noteFault(.device(error.message))
+        case .ended(.failed(let error)) where error.code == .deviceError: noteFault(.device(String(error.message.prefix { !$0.isNewline })))
         case .stuck(let reason, let wasRunning):
             // The one that is first to say so tells the others.
             guard !isStuck else { return }
             noteFault(.stuck(reason, promptID: wasRunning ? job.id.description : nil))
             inbox.announce(.stuck(reason: reason), except: job.id)
+        case .lost(.unreachable):
+            noteEnd()
+            giveUp(job)
         case .ended, .refused, .takenBack, .notDelivered, .lost: noteEnd()
         case .stopped: break
         }
@@ -242,7 +249,6 @@ extension Worker {
         do { try await service.assets.remove(outputsOf: job) } catch {
             logger.error("outputs of a lost run could not be removed", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
         }
-        if end == .lost(.unreachable) { giveUp(job) }
         do {
             switch end {
             case .ended(.failed(let error)) where error.code == .outOfMemory:

@@ -22,7 +22,7 @@ final class Worker: Service {
         /// After this time without a message about an open prompt ComfyUI's books are asked.
         var silence = Duration.seconds(10)
         /// How long a running prompt may be silent before ComfyUI counts as stuck; nil is for ever.
-        var stall: Duration? = .seconds(600)
+        var stall: Duration? = .seconds(1800)
         /// After this time without a connection an open run counts as lost.
         var patience = Duration.seconds(60)
         /// `extra_data.preview_method`: asks for previews also where ComfyUI was started without.
@@ -31,7 +31,7 @@ final class Worker: Service {
         init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
 
         /// How long what proves the socket's registration may take.
-        var registrationLimit: Duration { min(silence, .seconds(5)) }
+        var registrationLimit: Duration { min(max(silence, .seconds(1)), .seconds(5)) }
         /// How long ComfyUI may take to begin a prompt that is its next.
         var startLimit: Duration { min(silence * 6, stall ?? silence * 6) }
     }

@@ -4,6 +4,14 @@ import NIOSSL
 import NIOWebSocket
 import OrderedJSON
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
 /// The WebSocket side of one connection: says who we are, turns frames into events, pings, answers, says goodbye. Lives on the event loop.
 final class FrameHandler: ChannelInboundHandler {
     typealias InboundIn = WebSocketFrame
@@ -32,6 +40,8 @@ final class FrameHandler: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     private var stage = Stage.greeting
     private var wasConnected = false
+    /// The server's end of the connection is closed.
+    private var isClosedByServer = false
     /// The first reason wins: what comes after it are its consequences.
     private var reason: String?
     private var progressTextHasPromptID = false
@@ -131,6 +141,7 @@ final class FrameHandler: ChannelInboundHandler {
     }
 
     private func receive(close payload: ByteBuffer) {
+        isClosedByServer = true
         guard stage != .leaving else { return }  // the answer to ours; the server closes next
         var rest = payload
         if let code = rest.readInteger(as: UInt16.self) {
@@ -147,6 +158,7 @@ final class FrameHandler: ChannelInboundHandler {
     // MARK: The end
 
     func channelInactive(context: ChannelHandlerContext) {
+        if stage != .closed { isClosedByServer = true }
         finish()
         context.fireChannelInactive()
     }
@@ -159,6 +171,9 @@ final class FrameHandler: ChannelInboundHandler {
         case is NIOWebSocketError, is NIOWebSocketFrameAggregator.Error:
             leave(.protocolError, "the server broke the WebSocket protocol: \(error)")
         case NIOSSLError.uncleanShutdown: break  // end of file without goodbye; `channelInactive` follows
+        case let error as IOError where error.errnoCode == ECONNRESET:
+            isClosedByServer = true
+            close(because: ComfyUIError.words(error))
         default: close(because: ComfyUIError.words(error))
         }
     }
@@ -185,7 +200,7 @@ final class FrameHandler: ChannelInboundHandler {
         stage = .closed
         for timer in [stageTimer, pingTimer, pongTimer] { timer?.cancel() }
         readWatch.onNextRead = nil
-        ended.succeed(AttemptEnding(wasConnected: wasConnected, reason: reason ?? "the connection broke without a close frame"))
+        ended.succeed(AttemptEnding(wasConnected: wasConnected, isKnownToServer: isClosedByServer, reason: reason ?? "the connection broke without a close frame"))
     }
 
     // MARK: Ping

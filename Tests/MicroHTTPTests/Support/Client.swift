@@ -180,3 +180,18 @@ func offPool<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async thro
         Thread.detachNewThread { continuation.resume(with: Result { try body() }) }
     }
 }
+
+/// Runs the real curl, without progress meter. Blocks: use it inside `offPool`.
+///
+/// - Parameter arguments: without single quotes.
+func curl(_ arguments: [String]) throws -> (status: Int32, output: [UInt8]) {
+    // Not Foundation's Process: its run() crashes beside a test that has more than a thousand descriptors open.
+    let words = ["curl", "-sS"] + arguments
+    guard let output = popen(words.map { "'\($0)'" }.joined(separator: " "), "r") else {
+        throw Client.Failure(description: "curl: \(String(cString: strerror(errno)))")
+    }
+    var data: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    while case let count = fread(&buffer, 1, buffer.count, output), count > 0 { data += buffer[..<count] }
+    return (pclose(output), data)
+}
