@@ -118,13 +118,8 @@ import Testing
             try await reading.next()
             server.stop()
             return try await offPool {
-                // While the server drains, it closes every connection behind its answer.
-                var isDraining = false
-                while !isDraining {
-                    let probe = try Client(port: port)
-                    try probe.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-                    isDraining = try probe.reply().headers["Connection"] == "close"
-                }
+                // The stop has been heard of when connections are closed behind their answers.
+                while try Client(port: port).get("/").headers["Connection"] != "close" {}
                 try client.client.send(Array(body[500_000...]))
                 return try client.client.reply()
             }
