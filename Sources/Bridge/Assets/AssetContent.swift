@@ -46,6 +46,14 @@ struct AssetContent: Sendable {
         case .stored(let path):
             do { return try Data(contentsOf: URL(fileURLWithPath: path)).base64EncodedString() } catch { throw gone(asset) }
         case .comfyUI(let client, let file):
+            return try await data(of: file, from: client, size: size, asset).base64EncodedString()
+        }
+    }
+
+    /// The whole file; a download that breaks off is begun again, twice at most.
+    private func data(of file: FileReference, from client: ComfyUIClient, size: Int, _ asset: Asset) async throws -> Data {
+        var triesLeft = 3
+        while true {
             do {
                 let download = try await client.view(file)
                 guard download.status == 200 else { throw gone(asset) }
@@ -58,10 +66,12 @@ struct AssetContent: Sendable {
                 }
                 return try data.withLock { data in
                     guard data.count == size else { throw changed(asset) }
-                    return data.base64EncodedString()
+                    return data
                 }
             } catch let error as ComfyUIError {
-                throw self.error(error, asset)
+                triesLeft -= 1
+                guard triesLeft > 0, error != .notFound, !Task.isCancelled else { throw self.error(error, asset) }
+                logger.debug("asking again for a file", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
             }
         }
     }
