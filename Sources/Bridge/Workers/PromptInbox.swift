@@ -32,6 +32,8 @@ final class PromptInbox: Sendable {
         case refused(JobError)
         /// It is certain that ComfyUI does not have the prompt.
         case notDelivered(reason: String)
+        /// It could not even be connected to.
+        case notReached
         /// ComfyUI has it already, from before.
         case found
         /// ComfyUI may or may not have it.

@@ -108,6 +108,7 @@ extension Worker {
                     actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
                 case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? .notDelivered(reason: reason)
+                case .submitted(.notReached): return ending.map(RunEnd.ended) ?? .notReached
                 case .submitted(.found):
                     delivery = .done
                     run.lostTouch()
@@ -180,6 +181,7 @@ extension Worker {
                     }
                 }
                 if let ending, delivery != .underWay {
+                    if ending == .interrupted, doubt != nil { return .lost(.stalled) }
                     return ending == .succeeded && run.lacksResults ? .lost(.results) : .ended(ending)
                 }
             }
@@ -234,7 +236,8 @@ extension Worker {
             guard !isStuck else { return }
             noteFault(.stuck(reason, promptID: wasRunning ? job.id.description : nil))
             inbox.announce(.stuck(reason: reason), except: job.id)
-        case .ended, .refused, .takenBack, .notDelivered, .lost: noteEnd()
+        case .notDelivered, .notReached: noteDelivery(.failed)
+        case .ended, .refused, .takenBack, .lost: noteEnd()
         case .stopped: break
         }
     }
@@ -250,7 +253,7 @@ extension Worker {
                 try await client.free(unloadModels: true, freeMemory: true)
                 try await client.deleteHistory([job.id.description])
             case .ended, .lost(.results), .lost(.stalled): try await client.deleteHistory([job.id.description])
-            case .lost, .stuck, .refused, .takenBack, .notDelivered, .stopped: break
+            case .lost, .stuck, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
             }
         } catch {
             logger.warning("ComfyUI could not be prepared for another run", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
