@@ -1,4 +1,5 @@
 package import AsyncHTTPClient
+import Glibc
 package import Logging
 import MicroHTTP
 package import NIOCore
@@ -13,6 +14,7 @@ package struct ComfyBridge: Sendable {
     private let workers: [Worker]
     private let services: [any Service]
     private let blobs: BlobStore
+    private let drainTimeout: Duration
     private let logger: Logger
 
     /// - Parameters:
@@ -20,6 +22,7 @@ package struct ComfyBridge: Sendable {
     ///   - eventLoopGroup: for the event sockets; must outlive `run()`.
     package init(configuration: BridgeConfiguration, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) throws {
         self.logger = logger
+        drainTimeout = configuration.http.drainTimeout
         blobs = try BlobStore(directory: configuration.dataDirectory, logger: logger)
         let previewFiles = try configuration.previewDirectory.map { try PreviewFiles(directory: $0, logger: logger) }
         let jobs = MemoryJobStore()
@@ -32,18 +35,30 @@ package struct ComfyBridge: Sendable {
         let pool = WorkerPool(workers: workers, service: service, grace: configuration.upstreamGrace)
         let tasks = BackgroundTasks()
         let heartbeats = Heartbeats(interval: configuration.heartbeat)
+        let drain = Drain(keepsJobs: configuration.dataDirectory != nil, logger: logger)
         let access = AccessGuard(configuration.access)
         for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
             service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(),
-            content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
-            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold)
-        let router = Router(routes: Routes.all(api), access: access, logger: logger)
+            content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
+            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain)
+        let router = Router(routes: Routes.all(api), access: access, drain: drain, logger: logger)
         server = HTTPServer(
-            configuration: configuration.http, logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
+            configuration: OpenFiles.limit(configuration.http, logger: logger), logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
             failure: { router.response(to: $0, headers: $1) }, respond: { await router.respond(to: $0) })
+        service.metrics.attach(router.requests)
+        service.metrics.attach(openConnections: { [weak server] in server?.openConnections ?? 0 })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
-        services = [service, assets, pool] + workers + [tasks, heartbeats, server]
+        services = [service, assets, pool] + workers + [tasks, heartbeats, server, drain]
+    }
+
+    /// What a process does first in which a bridge is all there is.
+    package static func prepareProcess() {
+        Allocator.keepsBulk()
+        OpenFiles.raiseLimit()
+        // A pipe without a reader and a file at its limit are errors of one write, not the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
     }
 
     /// Binds and listens; requests are answered once `run()` is called. Returns the port.
@@ -52,8 +67,14 @@ package struct ComfyBridge: Sendable {
     /// Runs until the signals ask for the end, or the task is cancelled.
     package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
         defer { blobs.removeTemporaryDirectory() }
+        // The server may use up its time; the others then have moments to say goodbye to ComfyUI and to close files.
+        let limit = drainTimeout + .seconds(3)
+        var services = services
+        if !gracefulShutdownSignals.isEmpty {
+            services.append(LastResort(limit: limit + .seconds(2), signals: gracefulShutdownSignals, logger: logger))
+        }
         var configuration = ServiceGroupConfiguration(services: services, gracefulShutdownSignals: gracefulShutdownSignals, logger: logger)
-        configuration.maximumGracefulShutdownDuration = .seconds(60)
+        configuration.maximumGracefulShutdownDuration = limit
         try await ServiceGroup(configuration: configuration).run()
     }
 }

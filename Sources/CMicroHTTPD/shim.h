@@ -5,6 +5,7 @@
 // Not in Swift's Glibc module.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <malloc.h>
 #include <microhttpd.h>
 
 /// Since glibc 2.0, but shown by <string.h> to _GNU_SOURCE only.

@@ -30,13 +30,16 @@ final class Connection: Sendable {
     let handle: ConnectionHandle
     let descriptor: Int32
     let remoteAddress: String
+    /// It is one more than the limit: its request is refused.
+    let isSurplus: Bool
     private let state: Mutex<State>
 
-    init(id: UInt64, handle: ConnectionHandle, phase: Phase) {
+    init(id: UInt64, handle: ConnectionHandle, phase: Phase, isSurplus: Bool) {
         self.id = id
         self.handle = handle
         descriptor = handle.descriptor
         remoteAddress = handle.remoteAddress
+        self.isSurplus = isSurplus
         state = Mutex(State(conditions: Conditions(phase: phase)))
     }
 

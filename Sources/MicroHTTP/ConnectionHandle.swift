@@ -27,6 +27,13 @@ struct ConnectionHandle: @unchecked Sendable {
         MHD_queue_response(raw, UInt32(status), response.raw) == .YES
     }
 
+    /// How much the kernel takes of a body before it was sent: what waits in the socket of a slow reader can neither be superseded nor be
+    /// counted here. 0 leaves it to the kernel, which takes megabytes.
+    func limitUnsent(to bytes: Int32) {
+        var bytes = bytes
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &bytes, socklen_t(MemoryLayout<Int32>.size))
+    }
+
     var descriptor: Int32 { cmhd_connection_descriptor(raw) }
 
     /// The numeric address of the peer, "" if it has none.

@@ -17,8 +17,8 @@ final class Daemon: Sendable {
         let configuration = reception.configuration
         let limits = cmhd_limits(
             listen_socket: socket.descriptor,
-            threads: UInt32(clamping: min(configuration.threads, configuration.connectionLimit)),
-            connections: UInt32(clamping: configuration.connectionLimit),
+            threads: UInt32(clamping: configuration.threads),
+            connections: UInt32(clamping: configuration.connectionLimit + HTTPServer.Configuration.spareConnections),
             connection_memory: max(1024, configuration.connectionMemory),
             idle_seconds: UInt32(clamping: Int(configuration.idleTimeout.seconds.rounded(.up)))
         )

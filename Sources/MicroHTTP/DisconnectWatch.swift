@@ -24,13 +24,15 @@ final class DisconnectWatch: Sendable {
     }
 
     private static let lingerTime = Duration.seconds(2)
-    private static let lingerLimit = 256
+    private let lingerLimit: Int
 
     private let epoll: FileDescriptor
     private let event: FileDescriptor
     private let lingering = Mutex(Lingering())
 
-    init?() {
+    /// - Parameter connectionLimit: of the server; an eighth of it may linger, since that takes descriptors of its own.
+    init?(connectionLimit: Int) {
+        lingerLimit = max(8, min(256, connectionLimit / 8))
         let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         guard epoll >= 0 else { return nil }
         self.epoll = FileDescriptor(adopting: epoll)
@@ -63,12 +65,12 @@ final class DisconnectWatch: Sendable {
 
     /// Keeps the socket of a connection that is about to be closed, reads what still comes and throws it away, until the client closes or 2 s
     /// have passed. Without this, closing a socket with unread data makes the kernel reset the connection, and a client that is in
-    /// the middle of an upload never gets to read why it was refused. At most 256 at a time; further ones are not kept.
+    /// the middle of an upload never gets to read why it was refused. At most `lingerLimit` at a time; further ones are not kept.
     func linger(_ descriptor: Int32) {
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard copy >= 0 else { return }
         let isKept = lingering.withLock {
-            guard !$0.isStopped, $0.queue.count < Self.lingerLimit else { return false }
+            guard !$0.isStopped, $0.queue.count < lingerLimit else { return false }
             guard control(EPOLL_CTL_ADD, copy, EPOLLIN.rawValue | EPOLLRDHUP.rawValue, Token.lingering | UInt64(copy)) else { return false }
             $0.queue.append((copy, .now + Self.lingerTime))
             return true

@@ -1,3 +1,4 @@
+import Dispatch
 import Logging
 import Synchronization
 
@@ -32,15 +33,20 @@ final class Exchange: Sendable {
     private let isOldHTTP: Bool
     /// Most bytes that the body may have.
     private let bodyLimit: Int
+    /// Bytes of a live stream that the kernel may hold unsent.
+    private static let unsentLimit: Int32 = 128 * 1024
     /// The handler gets the request without its body.
     private let isStreamed: Bool
     private let form: FormUpload?
+    /// Left when the request is through.
+    let group: DispatchGroup
     private let machine = Mutex(Machine())
     /// Gone once the request has been handed to its task.
     private let incoming: Mutex<Incoming?>
 
-    init(_ head: RequestHead, on connection: Connection, reception: Reception) {
+    init(_ head: RequestHead, on connection: Connection, reception: Reception, group: DispatchGroup) {
         self.connection = connection
+        self.group = group
         self.reception = reception
         isHead = head.method == "HEAD"
         isOldHTTP = head.version == "HTTP/1.0"
@@ -62,6 +68,10 @@ final class Exchange: Sendable {
         if before.isGone { _ = disconnect() }
         if before.phase == .stopping { stop() }
         guard let head = incoming.withLock({ $0?.head }) else { return false }
+        if connection.isSurplus {
+            if head.framing != .length(0) { connection.linger() }
+            return queue(failure(.tooManyConnections(limit: reception.configuration.connectionLimit)))
+        }
         var rest = Int.max
         switch head.framing {
         case .malformed(let reason): return decline(failure(.malformed(reason)))
@@ -181,6 +191,7 @@ final class Exchange: Sendable {
         var stream: StreamingBody?
         if case .stream(let source, let length) = response.body {
             stream = StreamingBody(source, length: length, connection: connection.handle)
+            connection.handle.limitUnsent(to: length == nil ? Self.unsentLimit : 0)
         }
         machine.withLock { $0.answered(with: stream) }
         let conditions = connection.conditions
@@ -196,7 +207,7 @@ final class Exchange: Sendable {
             return false
         }
         for (name, value) in response.headers.forTheWire { handle.add(name: name, value: value) }
-        if conditions.phase >= .draining { handle.add(name: "Connection", value: "close") }
+        if conditions.phase >= .draining || connection.isSurplus { handle.add(name: "Connection", value: "close") }
         return connection.handle.queue(status: status, handle)
     }
 

@@ -8,7 +8,8 @@ extension HTTPServer {
         package var port: UInt16
         /// Polling threads of libmicrohttpd. Handlers run on Swift's own pool, not on these.
         package var threads: Int
-        /// Open connections over all threads. Further ones wait in the kernel's backlog, unanswered, until one closes.
+        /// Open connections over all threads. Of further ones, `spareConnections` are told so with
+        /// `HTTPServerFailure.tooManyConnections` and closed; what comes beyond those waits in the kernel's backlog, unanswered.
         package var connectionLimit: Int
         /// Bytes of the buffer of each connection, which holds the request head, read buffer and write buffer. It bounds the
         /// head of a request and is the largest part of what an idle stream costs; larger values send large chunks faster.
@@ -28,6 +29,9 @@ extension HTTPServer {
         package var requestBacklog: Int
         /// Connections that the kernel completes and keeps until the server accepts them.
         package var listenBacklog: Int32
+
+        /// Connections that are taken only to be refused.
+        package static let spareConnections = 64
 
         package init(
             host: String = "127.0.0.1",

@@ -8,9 +8,12 @@ import Synchronization
 /// a task each. While it runs, the connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is
 /// noticed within a second.
 ///
-/// A graceful shutdown (or the cancellation of `run()`) goes like this: no new connections; streams are asked to `drain`; what is still
-/// unanswered after `drainTimeout` gets `HTTPServerFailure.shuttingDown`, and streams that are still open are cut; then the threads
-/// are joined. Cancellation skips the waiting. `run()` returns when the last handler has, so handlers have to honour cancellation.
+/// A graceful shutdown (or the cancellation of `run()`) goes like this: streams are asked to `drain`, and every connection is closed
+/// behind its answer. New connections are taken, and their requests answered, until the requests from before are through: probes and clients
+/// shall hear from the handlers that there is no more work to be had, and a refused connection would only say that something is
+/// broken. Then the listening socket is closed. What is still unanswered after `drainTimeout` gets `HTTPServerFailure.shuttingDown`, and
+/// streams that are still open are cut; then the threads are joined. Cancellation skips the waiting. `run()` returns when the last
+/// handler has, so handlers have to honour cancellation.
 package final class HTTPServer: Service {
     /// What exists while the server listens.
     fileprivate struct Parts {
@@ -81,7 +84,7 @@ package final class HTTPServer: Service {
     }
 
     private func open() throws -> Parts {
-        guard let watch = DisconnectWatch() else { throw HTTPServerError.cannotStart("no descriptors left") }
+        guard let watch = DisconnectWatch(connectionLimit: configuration.connectionLimit) else { throw HTTPServerError.cannotStart("no descriptors left") }
         let reception = Reception(
             configuration: configuration, logger: logger, watch: watch, uploadLimit: uploadLimit, failure: failure, respond: respond
         )
@@ -150,9 +153,11 @@ package final class HTTPServer: Service {
 extension HTTPServer.Parts {
     /// Blocks until the daemon is stopped.
     fileprivate func shutDown(drainTimeout: Duration) {
+        let deadline = ContinuousClock.now + drainTimeout
         reception.enter(.draining)
+        _ = reception.waitUntilDrained(drainTimeout)
         daemon.refuseConnections()
-        if !reception.waitUntilIdle(drainTimeout) {
+        if !reception.waitUntilIdle(max(.zero, deadline - .now)) {
             reception.enter(.stopping)
             // Only what the kernel does not take at once keeps this from being immediate.
             _ = reception.waitUntilIdle(.seconds(1))

@@ -7,6 +7,8 @@ package enum HTTPServerFailure: Sendable, Equatable {
     case bodyTooLarge(limit: Int)
     /// More requests wait for a task than `Configuration.requestBacklog`.
     case overloaded
+    /// The connection is one more than `Configuration.connectionLimit`.
+    case tooManyConnections(limit: Int)
     /// The handler did not answer within the drain timeout of a graceful stop, or the request came after it.
     case shuttingDown
     /// A request that must not be guessed at (conflicting lengths, an unknown transfer coding, a header name with blanks); the text is

@@ -26,6 +26,8 @@ final class Reception: Sendable {
     private let lastID = Atomic<UInt64>(0)
     /// Entered by every request, left when libmicrohttpd is through with it.
     private let exchanges = DispatchGroup()
+    /// The same for requests that begin when the server is draining: it does not wait for an end of those.
+    private let lateExchanges = DispatchGroup()
 
     init(
         configuration: HTTPServer.Configuration,
@@ -49,7 +51,8 @@ final class Reception: Sendable {
     func opened(_ handle: ConnectionHandle) -> Connection {
         let id = lastID.add(1, ordering: .relaxed).newValue
         let connection = table.withLock {
-            let connection = Connection(id: id, handle: handle, phase: $0.phase)
+            let isSurplus = $0.connections.count >= configuration.connectionLimit
+            let connection = Connection(id: id, handle: handle, phase: $0.phase, isSurplus: isSurplus)
             $0.connections[id] = connection
             return connection
         }
@@ -81,13 +84,14 @@ final class Reception: Sendable {
     // MARK: Requests, on the threads of their connections
 
     func begin(_ head: RequestHead, on connection: Connection) -> Exchange {
-        exchanges.enter()
-        return Exchange(head, on: connection, reception: self)
+        let group = connection.conditions.phase == .serving ? exchanges : lateExchanges
+        group.enter()
+        return Exchange(head, on: connection, reception: self, group: group)
     }
 
     func end(_ exchange: Exchange, _ end: BodyEnd) {
         exchange.completed(end)
-        exchanges.leave()
+        exchange.group.leave()
     }
 
     /// - Returns: why the request cannot have a task.
@@ -115,11 +119,19 @@ final class Reception: Sendable {
         for connection in connections { connection.enter(phase) }
     }
 
-    /// Blocks until no request is in progress.
+    /// Blocks until the requests that began before the server was draining are through.
+    ///
+    /// - Returns: false when the time is up.
+    func waitUntilDrained(_ timeout: Duration) -> Bool {
+        exchanges.wait(timeout: .now() + timeout.seconds) == .success
+    }
+
+    /// Blocks until no request at all is in progress.
     ///
     /// - Returns: false when the time is up.
     func waitUntilIdle(_ timeout: Duration) -> Bool {
-        exchanges.wait(timeout: .now() + timeout.seconds) == .success
+        let start = ContinuousClock.now
+        return waitUntilDrained(timeout) && lateExchanges.wait(timeout: .now() + max(.zero, timeout - (.now - start)).seconds) == .success
     }
 
     /// No more jobs will come.

@@ -33,12 +33,12 @@ struct ResponseHandle: ~Copyable {
     }
 
     /// - Parameter isChunked: whether the client understands chunks; then the source is read straight into the buffer of the connection, else
-    ///   through one of the response.
+    ///   through one of the response: of bulk, that is, in large steps.
     static func stream(_ body: StreamingBody, length: Int?, isChunked: Bool) -> ResponseHandle? {
         Callbacks.makeResponse(
             reading: body,
             size: length.map(UInt64.init) ?? cmhd_size_unknown(),
-            block: isChunked && length == nil ? 1 : 32 * 1024
+            block: isChunked && length == nil ? 1 : max(1, min(length ?? .max, 128 * 1024))
         )
     }
 

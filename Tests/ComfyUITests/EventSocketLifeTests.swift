@@ -8,7 +8,7 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct EventSocketLifeTests {
     @Test func comesBackAfterADropWithTheSameID() async throws {
         try await FakeSocketServer.with { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)") { _, events in
+            try await withEventSocket("http://127.0.0.1:\(server.port)") { socket, events in
                 for _ in 1...3 {
                     let connection = try await server.nextConnection()
                     #expect(connection.head.uri == "/ws?clientId=me")
@@ -16,6 +16,7 @@ import Testing
                     _ = try await events.nextConnected()
                     try await connection.drop()
                     #expect(try await events.nextDisconnected() == "the connection broke without a close frame")
+                    #expect(socket.lastUnnoticedEnd == nil)
                 }
             }
             #expect(server.mostConnectionsAtOnce == 1)
@@ -24,12 +25,13 @@ import Testing
 
     @Test func answersACloseFrame() async throws {
         try await FakeSocketServer.with { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)") { _, events in
+            try await withEventSocket("http://127.0.0.1:\(server.port)") { socket, events in
                 let connection = try await server.nextConnection()
                 _ = try await events.nextConnected()
                 try await connection.send(.connectionClose, ByteBuffer(bytes: [0x03, 0xE9] + Array("bye".utf8)))
                 #expect(try await server.nextCloseFrame() == 1001)
                 #expect(try await events.nextDisconnected() == "the server closed with code 1001: bye")
+                #expect(socket.lastUnnoticedEnd == nil)
                 _ = try await events.nextConnected()
             }
         }
@@ -42,7 +44,7 @@ import Testing
         options.answersClose = answersClose
         try await FakeSocketServer.with(options) { server in
             try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                configuration.closeTimeout = .milliseconds(100)
+                configuration.closeTimeout = answersClose ? .seconds(50) : .milliseconds(100)
                 configuration.backoff = Backoff(minimum: .seconds(600), maximum: .seconds(600))  // no back-off is waited for
             }) { socket, events in
                 _ = try await events.nextConnected()
@@ -60,6 +62,7 @@ import Testing
                 }
                 #expect(order == ["opened 1", "flags", "close frame 1000", "closed 1", "opened 2"])
                 #expect(try await events.nextDisconnected() == "a new connection was asked for")
+                #expect((socket.lastUnnoticedEnd == nil) == answersClose)
                 _ = try await events.nextConnected()
             }
             #expect(server.mostConnectionsAtOnce == 1)
@@ -103,9 +106,12 @@ import Testing
             try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
                 configuration.pingInterval = .milliseconds(50)
                 configuration.pongTimeout = .milliseconds(100)
-            }) { _, events in
+            }) { socket, events in
                 _ = try await events.nextConnected()
+                #expect(socket.lastUnnoticedEnd == nil)
                 #expect(try await events.nextDisconnected().contains("did not answer a ping"))
+                // For all that the server knows it may still be there.
+                #expect(socket.lastUnnoticedEnd != nil)
                 _ = try await events.nextConnected()
             }
             #expect(server.mostConnectionsAtOnce == 1)

@@ -60,12 +60,23 @@ import Testing
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
         try await FakeHTTPServer.withClient(requestTimeout: .seconds(3), respond: { _ in .stall(head) }) { client, server in
             let download = try await client.view(Self.file)
-            var pieces = download.body.makeAsyncIterator()
-            #expect(try await pieces.next() == ByteBuffer(string: "half"))
-            let error = await #expect(throws: ComfyUIError.self) { try await pieces.next() }
+            let received = Mutex(ByteBuffer())
+            let error = await #expect(throws: ComfyUIError.self) {
+                try await download.body.forEach { piece in _ = received.withLock { $0.writeImmutableBuffer(piece) } }
+            }
             #expect(error == .timedOut)
+            #expect(received.withLock { $0 } == ByteBuffer(string: "half"))
             try await server.nextClose()
-            #expect(try await pieces.next() == nil)
+        }
+    }
+
+    /// What the reader throws is its own, and ends the download.
+    @Test func aReaderMayStopADownload() async throws {
+        struct Enough: Error {}
+        try await FakeHTTPServer.withClient(respond: { _ in .endless(status: 200) }) { client, server in
+            let download = try await client.view(Self.file)
+            await #expect(throws: Enough.self) { try await download.body.forEach { _ in throw Enough() } }
+            try await server.nextClose()
         }
     }
 

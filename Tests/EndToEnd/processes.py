@@ -13,12 +13,18 @@ STOP_WITHIN = 20
 
 
 class Process:
-    """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong."""
+    """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong.
 
-    def __init__(self, binary, *arguments):
+    `limits`: of the process, by their names for prlimit(1): {"nofile": 100}.
+    """
+
+    def __init__(self, binary, *arguments, limits=None):
         self.arguments = [str(binary), *map(str, arguments)]
         self.log = tempfile.NamedTemporaryFile(prefix="comfy-bridge-", suffix=".log")
-        self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        command = self.arguments
+        for name, value in (limits or {}).items():
+            command = ["prlimit", f"--{name}={value}:{value}", *command]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.lines = queue.Queue()
         # Reads to the end, so that a full pipe never stops the process; None marks the end.
         threading.Thread(target=self._read, daemon=True).start()
@@ -54,6 +60,9 @@ class Process:
         if check:
             assert status == 0, f"ended with status {status}: {self._description()}"
 
-    def _description(self):
+    def text_of_log(self):
         with open(self.log.name, encoding="utf-8", errors="replace") as log:
-            return f"{' '.join(self.arguments)}\n{log.read()[-4000:]}"
+            return log.read()
+
+    def _description(self):
+        return f"{' '.join(self.arguments)}\n{self.text_of_log()[-4000:]}"

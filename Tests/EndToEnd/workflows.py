@@ -105,3 +105,9 @@ def waiting(milliseconds):
         "2": {"class_type": "SimDelay", "inputs": {"image": ["1", 0], "milliseconds": milliseconds, "interruptible": True}},
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "waited"}},
     }
+
+
+def large_output(size):
+    """A file of so many bytes."""
+    output = {"images": [{"filename": f"large-{size}.bin", "subfolder": "", "type": "output"}]}
+    return {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(output), "bytes": size}}}

@@ -1,3 +1,4 @@
+import ComfyUI
 import MicroHTTP
 import OrderedJSON
 
@@ -17,9 +18,31 @@ struct API: Sendable {
     let publicURL: String?
     /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
     let sdkHold: Duration
+    let drain: Drain
+    var viewers: Viewers { service.metrics.viewers }
 
     func representation(for request: Request) -> Representation {
         Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
+    }
+
+    /// The present, for the metrics.
+    func metricsReport() async throws -> MetricsReport {
+        var jobs: [JobStatus: Int] = [.queued: service.queue.count]
+        var comfyUIs: [MetricsReport.ComfyUI] = []
+        for worker in pool.workers {
+            let (endpoint, open) = (worker.configuration.endpoint, worker.inbox.openJobs)
+            for id in open {
+                if let status = try await service.job(id)?.status { jobs[status, default: 0] += 1 }
+            }
+            comfyUIs.append(
+                MetricsReport.ComfyUI(
+                    url: endpoint.description, isConnected: worker.inbox.isConnected, isInRotation: worker.status.isInRotation,
+                    reconnects: service.metrics.reconnects(to: endpoint),
+                    openPrompts: open.count, silence: open.map(worker.inbox.silence).max() ?? .zero))
+        }
+        return MetricsReport(
+            version: ComfyBridge.version, jobs: jobs, queueDepth: service.queue.count, queueLimit: service.queue.limit, comfyUIs: comfyUIs,
+            usage: ProcessUsage())
     }
 
     func job(_ id: String) async throws -> Job {
@@ -36,6 +59,14 @@ struct API: Sendable {
     ///     is an error, as the Comfy API v2 has it.
     ///   - failsWhenUnreachable: the caller blocks, and must not hang when there is no ComfyUI.
     func submit(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
+        let begin = ContinuousClock.now
+        let job = try await accept(
+            request, acceptsBareGraph: acceptsBareGraph, attachesToSame: attachesToSame, failsWhenUnreachable: failsWhenUnreachable)
+        service.metrics.observe(.accept, .now - begin)
+        return job
+    }
+
+    private func accept(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
         var options = Submission.Options()
         options.timeout = try request.seconds("timeout")
         options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
@@ -91,7 +122,7 @@ struct API: Sendable {
     }
 
     func stream(_ job: Job, from start: Job.Start, _ representation: Representation, _ options: EventStream.Options, headers: HTTPHeaders = [:]) -> Response {
-        guard let stream = EventStream(job, from: start, representation: representation, options: options, heartbeats: heartbeats) else {
+        guard let stream = EventStream(job, from: start, representation: representation, options: options, heartbeats: heartbeats, viewers: viewers) else {
             return Response(status: 204, headers: ["Comfy-Job-Id": job.id.description, "Cache-Control": "no-store"], body: .empty)
         }
         var headers = headers

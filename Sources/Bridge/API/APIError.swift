@@ -114,6 +114,7 @@ extension APIError {
             self.init(
                 status: 507, code: "insufficient_storage",
                 message: "The bridge's disk is full; nothing was kept. Delete assets, or give --data-dir a larger disk.")
+        case .tooManyFiles: self = .overloaded
         case .failed: self = .internalError
         }
     }
@@ -137,6 +138,13 @@ extension APIError {
     static let overloaded = APIError(
         status: 503, code: "overloaded", message: "Too many requests are being accepted at the same time. Try again shortly.", headers: ["Retry-After": "1"])
 
+    static func tooManyConnections(limit: Int) -> APIError {
+        APIError(
+            status: 503, code: "overloaded",
+            message: "\(limit) connections are open, and that is the limit (--connection-limit, or the system's for open files). Try again shortly.",
+            headers: ["Retry-After": "1"])
+    }
+
     static let internalError = APIError(status: 500, code: "internal_error", message: "Something went wrong inside the bridge; its log says what.")
 
     static func payloadTooLarge(limit: Int) -> APIError {
@@ -149,6 +157,7 @@ extension APIError {
         switch failure {
         case .bodyTooLarge(let limit): self = .payloadTooLarge(limit: limit)
         case .overloaded: self = .overloaded
+        case .tooManyConnections(let limit): self = .tooManyConnections(limit: limit)
         case .shuttingDown: self = .shuttingDown
         case .malformed(let reason): self = APIError(status: 400, code: "invalid_request", message: "The request is not valid HTTP: \(reason)")
         }
@@ -188,6 +197,7 @@ extension APIError {
         case .canceled: status = 409
         case .timedOut: status = 504
         case .upstreamLost, .upstreamStuck, .upstreamError, .deviceError, .invalidOutput: status = 502
+        case .insufficientStorage: status = 507
         case .upstreamUnreachable:
             status = 503
             headers["Retry-After"] = "5"

@@ -1,3 +1,4 @@
+import Logging
 import MicroHTTP
 import OrderedCollections
 import OrderedJSON
@@ -10,8 +11,13 @@ struct AssetEndpoints: Sendable {
     func upload(_ request: Request, _: PathParameters) async throws -> Response {
         let (asset, isNew) = try await api.once(request, api.uploadKeys) {
             guard let form = request.form else { throw APIError.unsupportedMediaType }
-            let upload = try await AssetUpload(reading: form, into: api.assets.blobs)
-            do { return try await api.assets.mint(upload.writer, upload.description) } catch let error as StorageError { throw APIError(error) }
+            do {
+                let upload = try await AssetUpload(reading: form, into: api.assets.blobs, received: api.service.metrics.received[.upload])
+                return try await api.assets.mint(upload.writer, upload.description)
+            } catch let error as StorageError {
+                api.content.logger.error("an upload could not be kept", metadata: ["error": "\(error)"])
+                throw APIError(error)
+            }
         }
         return created(asset, isNew: isNew, status: isNew ? 201 : 200, request)
     }

@@ -5,8 +5,8 @@ import Synchronization
 /// One viewer's event stream: an opening, then whatever the job's log has after the viewer's cursor.
 ///
 /// It holds no events, only the cursor: the server's thread asks for more when the connection can take more, and each
-/// event's bytes are made once for all viewers. A viewer that stops reading costs nothing and misses only what was
-/// superseded meanwhile.
+/// event's bytes are made once for all viewers. A viewer that stops reading costs one event and misses only what was
+/// superseded meanwhile; of the previews among that it is told how many.
 final class EventStream: BodySource {
     struct Options: Sendable {
         var previews = PreviewMode.base64
@@ -18,44 +18,64 @@ final class EventStream: BodySource {
         var onDisconnect: (@Sendable () -> Void)?
     }
 
-    /// Events handed over in one piece, so that a viewer far behind does not make the server hold its whole history.
+    /// Events handed over in one piece, and the bytes up to which they are joined: a copy for this viewer alone, which it holds until it
+    /// reads on. A larger event goes alone, in the bytes that all viewers share.
     private static let batch = 16
+    private static let batchBytes = 4096
 
     private struct State {
         var pendingOpening: [UInt8]?
         var cursor: UInt64
+        /// The number of the newest preview that the viewer was sent or never had a claim to; nil if it wants none.
+        var previewNumber: Int?
         var isHeartbeatDue = false
         var isDraining = false
         var hasEnded = false
+
+        /// How many previews went out of the log before the viewer came to read them; each is counted once.
+        mutating func missedPreviews(upTo number: Int) -> Int {
+            guard let known = previewNumber, number > known else { return 0 }
+            previewNumber = number
+            return number - known
+        }
     }
 
     private let job: Job
     private let representation: Representation
     private let options: Options
     private let heartbeats: Heartbeats
+    private let viewers: Viewers
     private let wake = WakeSlot()
     private let token: UInt64
     private let state: Mutex<State>
 
     /// Nil when the viewer has already seen everything there will ever be.
-    init?(_ job: Job, from start: Job.Start, representation: Representation, options: Options, heartbeats: Heartbeats) {
+    init?(_ job: Job, from start: Job.Start, representation: Representation, options: Options, heartbeats: Heartbeats, viewers: Viewers) {
         guard let opening = job.watch(from: start, wake: { [wake] in wake() }) else { return nil }
         self.job = job
         self.representation = representation
         self.options = options
         self.heartbeats = heartbeats
+        self.viewers = viewers
         token = opening.token
-        state = Mutex(State(cursor: opening.cursor))
+        state = Mutex(State(cursor: opening.cursor, previewNumber: options.previews == .none ? nil : job.previewNumber(upTo: opening.cursor)))
         let bytes = encode(opening)
         state.withLock { $0.pendingOpening = bytes }
     }
 
     func attach(wake: @escaping @Sendable () -> Void) {
         self.wake.set(wake)
+        viewers.opened()
         heartbeats.add(self) { [weak self] in self?.beat() }
     }
 
     func next() -> BodyChunk {
+        let chunk = nextChunk()
+        if case .bytes(let bytes) = chunk { viewers.sent(bytes: bytes.count) }
+        return chunk
+    }
+
+    private func nextChunk() -> BodyChunk {
         state.withLock { state in
             if let opening = state.pendingOpening {
                 state.pendingOpening = nil
@@ -82,8 +102,9 @@ final class EventStream: BodySource {
     }
 
     func closed(_ reason: BodyEnd) {
-        heartbeats.remove(self)
+        if heartbeats.remove(self) { viewers.closed() }  // else it was never attached
         job.unwatch(token)
+        viewers.missed(previews: state.withLock { state in state.missedPreviews(upTo: job.previewNumber(upTo: state.cursor)) })
         if reason == .disconnected { options.onDisconnect?() }
     }
 
@@ -95,18 +116,33 @@ final class EventStream: BodySource {
     private func nextEvents(_ state: inout State) -> [UInt8]? {
         while true {
             let events = job.events(after: state.cursor, limit: Self.batch)
-            guard let last = events.last else { return nil }
-            state.cursor = last.sequence
-            // One event alone is passed on as it is, without a copy.
+            guard !events.isEmpty else { return nil }
             var bytes: [UInt8] = []
             for event in events {
+                bytes += noticeOfMissedPreviews(before: event, &state)
                 let encoded = encoding(of: event)
+                guard bytes.isEmpty || bytes.count + encoded.count <= Self.batchBytes else { return bytes }
                 bytes = bytes.isEmpty ? encoded : bytes + encoded
+                state.cursor = event.sequence
                 if case .status(let status, _) = event.event, status.isTerminal { state.hasEnded = true }
             }
             if !bytes.isEmpty { return bytes }
             if state.hasEnded { return nil }
         }
+    }
+
+    private func noticeOfMissedPreviews(before event: LoggedEvent, _ state: inout State) -> [UInt8] {
+        let missed: Int
+        switch event.event {
+        case .preview(let preview):
+            missed = state.missedPreviews(upTo: preview.number - 1)
+            if state.previewNumber != nil { state.previewNumber = preview.number }
+        case .status(let status, _) where status.isTerminal: missed = state.missedPreviews(upTo: job.previewNumber(upTo: event.sequence))
+        default: return []
+        }
+        guard missed > 0 else { return [] }
+        viewers.missed(previews: missed)
+        return ServerSentEvent.encode("dropped", data: (["previews": JSON(missed)] as JSON).encoded())
     }
 
     private func encoding(of logged: LoggedEvent) -> [UInt8] {

@@ -14,8 +14,9 @@ final class Heartbeats: Service {
         beats.withLock { $0[ObjectIdentifier(stream)] = beat }
     }
 
-    func remove(_ stream: AnyObject) {
-        _ = beats.withLock { $0.removeValue(forKey: ObjectIdentifier(stream)) }
+    /// - Returns: whether it was there.
+    func remove(_ stream: AnyObject) -> Bool {
+        beats.withLock { $0.removeValue(forKey: ObjectIdentifier(stream)) != nil }
     }
 
     func run() async throws {

@@ -14,10 +14,13 @@ struct ServerEndpoints: Sendable {
         .json(["status": "ok", "version": .string(ComfyBridge.version)])
     }
 
-    /// Whether a job submitted now can run at once: 200, else 503. Why, and where the ComfyUIs are, is told to callers with a token.
+    /// Whether a job submitted now would be given to a ComfyUI at once: 200, else 503. A ComfyUI that is out of rotation counts once its pause is
+    /// over: a load balancer that waited for it to work would never let the job through that shows that it does.
+    /// Why, and where the ComfyUIs are, is told to callers with a token.
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
-        let isReady = states.contains { $0.takesJobs && $0.hasCatalog }
+        let isDraining = api.drain.isDraining
+        let isReady = !isDraining && states.contains { $0.takesJobs && $0.hasCatalog }
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
         guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
@@ -29,9 +32,17 @@ struct ServerEndpoints: Sendable {
             if let reason = state.reason { members["reason"] = .string(reason) }
             return .object(members)
         }
-        return .json(
-            ["ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version)],
-            status: status, headers: headers)
+        var members: JSONObject = [
+            "ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version),
+        ]
+        if isDraining { members["reason"] = "draining" }
+        return .json(.object(members), status: status, headers: headers)
+    }
+
+    /// What operators watch, in the text format of Prometheus. With a token like everything that tells of jobs: Prometheus sends one.
+    func metrics(_: Request, _: PathParameters) async throws -> Response {
+        let text = try await api.metricsReport().text(api.service.metrics)
+        return Response(status: 200, headers: ["Content-Type": PrometheusText.contentType, "Cache-Control": "no-store"], body: .bytes(Array(text.utf8)))
     }
 
     func openAPI(_ request: Request, _: PathParameters) async throws -> Response {

@@ -4,6 +4,7 @@ import Logging
 import MicroHTTP
 import NIOCore
 import NIOFoundationCompat
+import Synchronization
 
 /// Delivers the bytes of assets, wherever they are. Files inside ComfyUI are passed through piece by piece, never held.
 struct AssetContent: Sendable {
@@ -11,6 +12,8 @@ struct AssetContent: Sendable {
     static let inlineLimit = 256 << 20
 
     let tasks: BackgroundTasks
+    /// Bytes that were answered; of files and texts when the answer is made, of what passes through as it does.
+    let sent: Counter
     let logger: Logger
 
     /// - Parameter request: for conditions and ranges; nil sends the whole.
@@ -54,13 +57,17 @@ struct AssetContent: Sendable {
             do {
                 let download = try await client.view(file)
                 guard download.status == 200 else { throw gone(asset) }
-                var data = Data(capacity: size)
-                for try await piece in download.body {
-                    data.append(contentsOf: piece.readableBytesView)
-                    guard data.count <= size else { throw changed(asset) }
+                let data = Mutex(Data(capacity: size))
+                try await download.body.forEach { piece in
+                    try data.withLock { data in
+                        guard data.count + piece.readableBytes <= size else { throw changed(asset) }
+                        data.append(contentsOf: piece.readableBytesView)
+                    }
                 }
-                guard data.count == size else { throw changed(asset) }
-                return data
+                return try data.withLock { data in
+                    guard data.count == size else { throw changed(asset) }
+                    return data
+                }
             } catch {
                 let failure = (error as? ComfyUIError).map { self.error($0, asset) } ?? error
                 guard !pauses.isEmpty, (failure as? APIError)?.status != 404 else { throw failure }
@@ -73,11 +80,16 @@ struct AssetContent: Sendable {
     private func deliver(_ asset: Asset, _ range: Range<Int>, size: Int, status: Int, _ headers: HTTPHeaders, isHead: Bool) async throws -> Response {
         switch asset.blob.source {
         case .text(let text):
+            if !isHead { sent.add(range.count) }
             return Response(status: status, headers: headers, body: .bytes(Array(Array(text.utf8)[range])))
         case .stored(let path):
             do {
-                return Response(
-                    status: status, headers: headers, body: .file(try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))))
+                let file = try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))
+                if !isHead { sent.add(range.count) }
+                return Response(status: status, headers: headers, body: .file(file))
+            } catch FileBodyError.system(let code, _) {
+                logger.error("a file cannot be read", metadata: ["asset.id": "\(asset.id)", "error": "\(StorageError(code))"])
+                throw APIError(StorageError(code))
             } catch {
                 throw gone(asset)
             }
@@ -101,7 +113,10 @@ struct AssetContent: Sendable {
         let stream = BodyStream()
         tasks.start {
             do {
-                for try await piece in download.body { try await stream.write(Array(piece.readableBytesView)) }
+                try await download.body.forEach { piece in
+                    try await stream.write(Array(piece.readableBytesView))
+                    sent.add(piece.readableBytes)
+                }
                 stream.finish()
             } catch {
                 // Either the caller went away, or ComfyUI did; the caller sees that the content is cut off.

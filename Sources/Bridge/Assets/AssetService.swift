@@ -111,12 +111,14 @@ final class AssetService: Service {
         do {
             let download = try await client.view(file)
             guard download.status == 200 else { return }
-            var hasher = BLAKE3()
-            var size = 0
-            for try await piece in download.body {
-                piece.withUnsafeReadableBytes { hasher.update($0) }
-                size += piece.readableBytes
+            let hashed = Mutex((hasher: BLAKE3(), size: 0))
+            try await download.body.forEach { piece in
+                hashed.withLock { hashed in
+                    piece.withUnsafeReadableBytes { hashed.hasher.update($0) }
+                    hashed.size += piece.readableBytes
+                }
             }
+            let (hasher, size) = hashed.withLock { $0 }
             // Somebody may have put another file in its place.
             guard size == asset.blob.size ?? size else { return }
             asset.blob.hash = hasher.contentHash

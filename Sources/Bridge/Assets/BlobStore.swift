@@ -163,11 +163,17 @@ final class BlobWriter: Sendable {
 /// The disk does not take or give what it should.
 enum StorageError: Error, Equatable {
     case full
+    /// The process has no descriptors left for now.
+    case tooManyFiles
     /// In words of the operating system.
     case failed(String)
 
     init(_ code: Int32) {
-        self = [ENOSPC, EDQUOT, EFBIG].contains(code) ? .full : .failed(String(cString: strerror(code)))
+        switch code {
+        case ENOSPC, EDQUOT, EFBIG: self = .full
+        case EMFILE, ENFILE: self = .tooManyFiles
+        default: self = .failed(String(cString: strerror(code)))
+        }
     }
 }
 

@@ -44,7 +44,7 @@ package struct BridgeConfiguration: Sendable {
         Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers get 503"),
         Option("upstream-silence", "SECONDS", default: "10", "how long a job may be silent before ComfyUI is asked about it"),
         Option(
-            "upstream-stall", "SECONDS", default: "600", "how long a running job may be silent before it is interrupted and ComfyUI counts as stuck; 0 is for ever"),
+            "upstream-stall", "SECONDS", default: "1800", "how long a running job may be silent before it is interrupted and ComfyUI counts as stuck; 0 is for ever"),
         Option("sdk-hold", "SECONDS", default: "5", "how long a poll of the official SDK waits for the end of its job; 0 is not at all"),
         Option("heartbeat", "SECONDS", default: "15", "interval of the comments that keep event streams open"),
         Option("max-body-size", "MB", default: "64", "largest request body"),
@@ -54,6 +54,7 @@ package struct BridgeConfiguration: Sendable {
         Option("drain-timeout", "SECONDS", default: "10", "how long running requests may take at shutdown"),
         Option("threads", "N", default: "one per core", "threads that serve HTTP"),
         Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+        LogFormat.option,
     ]
 
     package init(_ reader: OptionReader) throws {
@@ -88,7 +89,7 @@ package struct BridgeConfiguration: Sendable {
         let jobTimeout = try reader.seconds("job-timeout", default: 0)
         let retries = try reader.integer("retries", default: 1, in: 0...100)
         let silence = try reader.seconds("upstream-silence", default: 10)
-        let stall = try reader.seconds("upstream-stall", default: 600)
+        let stall = try reader.seconds("upstream-stall", default: 1800)
         let previewMethod = try reader.choice("preview-method", default: "auto", ["auto", "latent2rgb", "taesd", "none", "default"])
         let addresses = reader.strings("comfyui")
         workers = try (addresses.isEmpty ? ["http://127.0.0.1:8188"] : addresses).map { address in

@@ -46,17 +46,20 @@ enum PreviewMode: String, Sendable, Hashable, CaseIterable {
 /// and still gets every replayable event in order: it only misses what was superseded meanwhile.
 ///
 /// Bounds: of progress and queue position only the newest is kept, of previews and native messages the newest
-/// `previewLimit` and `nativeLimit`, of replayable events the newest `replayLimit` (a viewer that asks for older ones is
+/// `previewLimit` (and `previewBytesLimit`) and `nativeLimit`, of replayable events the newest `replayLimit` (a viewer that asks for older ones is
 /// told so).
 struct EventLog: Sendable {
     static let replayLimit = 20_000
     static let nativeLimit = 256
+    /// Bytes of a job's previews; the newest is kept whatever its size (ComfyUI's socket takes 256 MB).
+    static let previewBytesLimit = 32 << 20
 
     private let previewLimit: Int
     private var sequence: UInt64 = 0
     private(set) var lastID: UInt64 = 0
     private var replayable: Deque<LoggedEvent> = []
     private(set) var previews: Deque<LoggedEvent> = []
+    private var previewBytes = 0
     private var natives: Deque<LoggedEvent> = []
     private var progress: LoggedEvent?
     private var queuePosition: LoggedEvent?
@@ -82,7 +85,10 @@ struct EventLog: Sendable {
             if replayable.count > Self.replayLimit { replayable.removeFirst() }
         case .preview:
             previews.append(logged)
-            if previews.count > previewLimit { previews.removeFirst() }
+            previewBytes += logged.previewSize
+            while previews.count > previewLimit || (previewBytes > Self.previewBytesLimit && previews.count > 1) {
+                previewBytes -= previews.removeFirst().previewSize
+            }
         case .comfyui:
             natives.append(logged)
             if natives.count > Self.nativeLimit { natives.removeFirst() }
@@ -113,6 +119,11 @@ struct EventLog: Sendable {
     /// Forgets the bytes that weigh most, once the job is over.
     mutating func dropPreviews() {
         previews.removeAll()
+        previewBytes = 0
         natives.removeAll()
     }
+}
+
+extension LoggedEvent {
+    fileprivate var previewSize: Int { if case .preview(let preview) = event { preview.bytes.count } else { 0 } }
 }

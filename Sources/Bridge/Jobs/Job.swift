@@ -12,6 +12,7 @@ final class Job: Sendable {
     let createdAt: Date
     /// Jobs with a higher one run first.
     let priority: Int
+    let timeline = JobTimeline()
 
     private let state: Mutex<State>
 
@@ -86,6 +87,13 @@ final class Job: Sendable {
         state.withLock { state in state.log.previews.lazy.compactMap(\.preview).first { $0.number == number } }
     }
     var previewBytes: Int { state.withLock { state in state.log.previews.reduce(0) { $0 + ($1.preview?.bytes.count ?? 0) } } }
+    /// The number of the newest preview that is not after this place any more.
+    func previewNumber(upTo cursor: UInt64) -> Int {
+        state.withLock { state in
+            let next = state.log.previews.first { $0.sequence > cursor }?.preview
+            return next.map { $0.number - 1 } ?? state.previewCount
+        }
+    }
     func dropPreviews() { state.withLock { $0.log.dropPreviews() } }
 
     // MARK: Waiting and watching
@@ -264,6 +272,7 @@ final class Job: Sendable {
     }
 
     func started() {
+        timeline.started()
         change { state in
             guard state.status == .queued else { return }
             state.enter(.running)
@@ -287,6 +296,7 @@ final class Job: Sendable {
     func finish(_ status: JobStatus, error: JobError? = nil) -> Bool {
         let isFirst: Void? = change { state in
             state.enter(status, error: error)
+            timeline.ended()
             state.completedAt = state.statusChangedAt
             state.cancelHandler = nil
             state.submission.keepRecordOnly()

@@ -47,6 +47,12 @@ extension JobError {
             message: "ComfyUI says that it made \(name), but does not have the file (a cached result whose file was deleted?). Change an input, such as the seed, to make it anew.")
     }
 
+    static func unwritable(_ name: String) -> JobError {
+        JobError(
+            code: .insufficientStorage,
+            message: "\(name) came over ComfyUI's socket and is nowhere else, and the bridge could not write it to its disk (--data-dir). Make room and run the job again.")
+    }
+
     static func partiallyInvalid(_ faults: [WorkflowFault]) -> JobError {
         JobError(
             code: .invalidWorkflow,

@@ -30,7 +30,7 @@ final class JobQueue: Sendable {
         var idleWorkers: Set<ObjectIdentifier> = []
     }
 
-    private let limit: Int
+    let limit: Int
     private let state = Mutex(State())
 
     init(limit: Int) {

@@ -29,15 +29,17 @@ final class JobService: Service {
     let store: any JobStore
     private let configuration: Configuration
     let assets: AssetService
+    let metrics: Metrics
     private let previewFiles: PreviewFiles?
     private let logger: Logger
     private let previewsOfEnded = Mutex<(jobs: Deque<(job: Job, bytes: Int)>, total: Int)>(([], 0))
 
-    init(configuration: Configuration, store: any JobStore, assets: AssetService, previewFiles: PreviewFiles?, logger: Logger) {
+    init(configuration: Configuration, store: any JobStore, assets: AssetService, previewFiles: PreviewFiles?, metrics: Metrics = Metrics(), logger: Logger) {
         self.configuration = configuration
         self.store = store
         self.assets = assets
         self.previewFiles = previewFiles
+        self.metrics = metrics
         self.logger = logger
         queue = JobQueue(limit: configuration.queueLimit)
     }
@@ -55,7 +57,8 @@ final class JobService: Service {
             try await store.remove(job)
             throw SubmitError.queueFull(limit: error.limit)
         }
-        logger.debug("job queued", metadata: ["job.id": "\(job.id)"])
+        metrics.submitted.add()
+        logger.debug("job queued", metadata: .of(job.id))
         return job
     }
 
@@ -85,10 +88,11 @@ final class JobService: Service {
     /// Ends a job. All ends come through here.
     func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
         guard job.finish(status, error: error) else { return }
-        logger.debug("job ended", metadata: ["job.id": "\(job.id)", "job.status": "\(status.rawValue)", "error.code": "\(error?.code.rawValue ?? "none")"])
         do { try await store.recordEnd(of: job) } catch {
-            logger.error("the end of a job could not be stored", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.error("the end of a job could not be stored", metadata: .of(job.id, ["error": "\(error)"]))
         }
+        metrics.ended(job)
+        logger.info("job ended", metadata: .end(of: job))
         limitPreviews(adding: job)
     }
 

@@ -49,15 +49,15 @@ enum Conclusion: Sendable, Equatable {
     ///   - status: of the job now; it may be over or have been canceled meanwhile.
     ///   - attempts: with this run counted.
     ///   - hasOther: another ComfyUI is there that can run the job.
-    ///   - missing: the name of a file that ComfyUI announced and does not have, when there is nothing else to show.
-    init(of end: RunEnd, status: JobStatus, attempts: Attempts, retries: Int, hasOther: Bool, missing: String? = nil) {
+    ///   - failure: why there is nothing to show for a success.
+    init(of end: RunEnd, status: JobStatus, attempts: Attempts, retries: Int, hasOther: Bool, failure: JobError? = nil) {
         let mayRunAgain = attempts.lost <= retries
         let mayDeliverAgain = attempts.undelivered < Self.deliveryLimit
         switch end {
         case .stopped: self = .leave
         case _ where status.isTerminal: self = .end(status)
         case _ where status == .canceling, .takenBack: self = .end(.canceled, .canceledByCaller)
-        case .ended(.succeeded): self = missing.map { .end(.failed, .missingOutput($0)) } ?? .end(.succeeded)
+        case .ended(.succeeded): self = failure.map { .end(.failed, $0) } ?? .end(.succeeded)
         case .ended(.interrupted): self = .end(.canceled, .interruptedInComfyUI)
         case .ended(.failed(let error)) where error.code == .outOfMemory && attempts.outOfMemory == 1:
             self = .again(note: "ComfyUI ran out of memory; its memory is freed, and the job is run once more.")

@@ -25,6 +25,14 @@ struct OutputCollector: Sendable {
     private(set) var publishedCount = 0
     /// Files that ComfyUI named and does not have.
     private(set) var missing: [FileReference] = []
+    /// The first captured result that could not be written.
+    private var unwritten: String?
+
+    /// Why there is nothing to show for a run that succeeded.
+    var failure: JobError? {
+        guard publishedCount == 0 else { return nil }
+        return unwritten.map(JobError.unwritable) ?? missing.first.map { .missingOutput($0.filename) }
+    }
 
     init(job: Job, client: ComfyUIClient, assets: AssetService, previewFiles: PreviewFiles?, logger: Logger) {
         self.job = job
@@ -83,7 +91,7 @@ struct OutputCollector: Sendable {
             if info == nil { missing.append(file) }
         } catch {
             logger.warning(
-                "the size of an output could not be read", metadata: ["job.id": "\(job.id)", "file": "\(file.filename)", "error": "\(error)"])
+                "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(error)"]))
         }
         guard missing.last != file else {
             let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."
@@ -116,14 +124,15 @@ struct OutputCollector: Sendable {
             let blob = try await assets.blobs.keep(Array(image.readableBytesView))
             await publish(Output(job: job.id, node: node, name: name, kind: .image, contentType: contentType, blob: blob))
         } catch {
-            logger.error("a result could not be written", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.error("a result could not be written", metadata: .of(job.id, ["error": "\(error)"]))
+            unwritten = unwritten ?? name
             job.publish(.log(LogEntry(.error, "A picture of node '\(node)' could not be written to the bridge's disk.", node: node)))
         }
     }
 
     private mutating func publish(_ output: Output) async {
         do { try await assets.record(output) } catch {
-            logger.error("an output could not be stored", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.error("an output could not be stored", metadata: .of(job.id, ["error": "\(error)"]))
         }
         publishedCount += 1
         job.add(output)

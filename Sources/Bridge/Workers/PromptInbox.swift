@@ -11,7 +11,8 @@ final class PromptInbox: Sendable {
     /// What happens to a prompt, in one order.
     enum Input: Sendable {
         case message(ComfyMessage)
-        case binary(ComfyBinaryMessage)
+        /// `marksPreviews`: ComfyUI had said before, over this connection, that it marks previews with their prompt.
+        case binary(ComfyBinaryMessage, marksPreviews: Bool)
         /// The socket broke; messages may be missing from here on.
         case lostTouch
         /// The socket is back.
@@ -66,6 +67,7 @@ final class PromptInbox: Sendable {
 
     var connection: Connection { state.withLock { $0.connection } }
     var isConnected: Bool { if case .connected = connection { true } else { false } }
+    var openJobs: [JobID] { state.withLock { $0.prompts.keys.compactMap(JobID.init) } }
     var openCount: Int { state.withLock { $0.prompts.count } }
     /// Whether ComfyUI said that it marks previews with their prompt.
     var marksPreviews: Bool { state.withLock { $0.serverFeatures.contains("supports_preview_metadata") } }
@@ -121,12 +123,14 @@ final class PromptInbox: Sendable {
         case .message(let message, _):
             deliver(.message(message), promptID: message.promptID)
         case .binary(.preview(let frame)):
-            deliver(.binary(.preview(frame)), promptID: frame.metadata?.promptID)
+            deliver(.binary(.preview(frame), marksPreviews: marksPreviews), promptID: frame.metadata?.promptID)
         case .binary(let message):
-            deliver(.binary(message), promptID: nil)
+            deliver(.binary(message, marksPreviews: marksPreviews), promptID: nil)
         case .undecodable:
             break  // logged by the socket
         case .connected:
+            // Until it has our flags ComfyUI does not mark the previews of a new connection, whatever it did before.
+            state.withLock { $0.serverFeatures = [] }
             changeConnection(.connected, input: .reconnected)
         case .disconnected(let reason):
             changeConnection(.disconnected(since: .now, reason: reason), input: .lostTouch)

@@ -10,6 +10,8 @@ enum Reconciliation: Sendable {
     /// In neither: deleted by somebody, or lost with a restart.
     case absent
 
+    var isRunning: Bool { if case .running = self { true } else { false } }
+
     /// - Parameters:
     ///   - queue: read *before* `history`; the other way round a prompt that finishes in between looks lost.
     ///   - history: the prompt's entry; nil when there is none.

@@ -13,6 +13,9 @@ extension Worker {
         look()
     }
 
+    /// ComfyUI may not have noticed yet that an earlier connection is dead. Systems give up such connections within half an hour.
+    var isRegistrationDoubtful: Bool { socket.lastUnnoticedEnd.map { .now - $0 < .seconds(1800) } ?? false }
+
     func watchRegistration() async {
         while !Task.isCancelled {
             switch inbox.withRegistration({ $0.watch(at: .now, limit: configuration.registrationLimit) }) {
@@ -93,7 +96,7 @@ extension Worker {
             return state.givenUp
         }
         return jobs.filter { job in
-            guard service.queue.remove(job) else { return job.assignment != configuration.endpoint.description }
+            guard service.queue.remove(job) else { return job.status.isTerminal || job.assignment != configuration.endpoint.description }
             adopt(job)
             return false
         }

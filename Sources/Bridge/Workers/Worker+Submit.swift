@@ -64,7 +64,7 @@ extension Worker {
         // The first look may go over a connection that broke together with the submit.
         for pause in [Duration.zero, .milliseconds(100), .seconds(1)] {
             do { try await Task.sleep(for: pause) } catch { break }
-            switch await reconcile(job, secondLookAfter: min(.milliseconds(200), configuration.silence)) {
+            switch await reconcile(job, .submit, secondLookAfter: min(.milliseconds(200), configuration.silence)) {
             case .verdict(.absent): return ifAbsent
             case .verdict: return .accepted(partialFaults: [])
             default: continue
@@ -76,14 +76,15 @@ extension Worker {
     /// Asks ComfyUI's books.
     ///
     /// - Parameter pause: that they do not have the prompt is believed at the second look: what was sent may still be on its way. Nil: at the first.
-    func reconcile(_ job: Job, secondLookAfter pause: Duration?) async -> PromptInbox.Input {
+    func reconcile(_ job: Job, _ reason: Metrics.ReconciliationReason, secondLookAfter pause: Duration?) async -> PromptInbox.Input {
+        service.metrics.reconciliations[reason].add()
         do {
             let verdict = try await look(for: job)
             guard case .absent = verdict, let pause else { return .verdict(verdict) }
             try await Task.sleep(for: pause)
             return .verdict(try await look(for: job))
         } catch {
-            logger.debug("ComfyUI could not be asked about a job", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(error)"]))
             return .noVerdict
         }
     }
@@ -100,7 +101,7 @@ extension Worker {
     func takeBack(_ job: Job, _ channel: PromptInbox.Channel) async {
         repeat {
             await removeFromComfyUI(job)
-            channel.send(await reconcile(job, secondLookAfter: nil))
+            channel.send(await reconcile(job, .cancel, secondLookAfter: nil))
             await wait(min(.seconds(2), configuration.silence), then: nil, channel)
         } while !Task.isCancelled
     }
@@ -113,7 +114,7 @@ extension Worker {
             try await client.interrupt(promptID: job.id.description)
             return true
         } catch {
-            logger.debug("a job could not be taken back", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.debug("a job could not be taken back", metadata: .of(job.id, ["error": "\(error)"]))
             return false
         }
     }

@@ -22,7 +22,7 @@ final class Worker: Service {
         /// After this time without a message about an open prompt ComfyUI's books are asked.
         var silence = Duration.seconds(10)
         /// How long a running prompt may be silent before ComfyUI counts as stuck; nil is for ever.
-        var stall: Duration? = .seconds(600)
+        var stall: Duration? = .seconds(1800)
         /// After this time without a connection an open run counts as lost.
         var patience = Duration.seconds(60)
         /// `extra_data.preview_method`: asks for previews also where ComfyUI was started without.
@@ -31,7 +31,7 @@ final class Worker: Service {
         init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
 
         /// How long what proves the socket's registration may take.
-        var registrationLimit: Duration { min(silence, .seconds(5)) }
+        var registrationLimit: Duration { min(max(silence, .seconds(1)), .seconds(5)) }
         /// How long ComfyUI may take to begin a prompt that is its next.
         var startLimit: Duration { min(silence * 6, stall ?? silence * 6) }
     }
@@ -100,6 +100,7 @@ final class Worker: Service {
             switch connection {
             case .connected:
                 logger.info("connected to ComfyUI")
+                service.metrics.connected(to: configuration.endpoint)
                 signals.send(isConnected: true)
             case .disconnected(_, let reason):
                 logger.info("not connected to ComfyUI", metadata: ["reason": "\(reason)"])
@@ -227,16 +228,24 @@ final class Worker: Service {
 
     /// Reads what ComfyUI is and which nodes it has: after every connect, since it may have been restarted with others.
     private func readNodeList() async {
+        while !(await hasReadNodeList()), inbox.isConnected {
+            do { try await Task.sleep(for: configuration.registrationLimit) } catch { return }
+        }
+    }
+
+    private func hasReadNodeList() async -> Bool {
+        defer { look() }
         do {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
             let replaced = Set(try await client.nodeReplacements().keys)
             let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced)
             state.withLock { ($0.version, $0.catalog) = (version, catalog) }
             logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": "\(catalog.classes.count)"])
+            return true
         } catch {
-            logger.warning("the node list could not be read; workflows are checked by ComfyUI alone", metadata: ["error": "\(error)"])
+            logger.warning("the node list could not be read; until it is, workflows are checked by ComfyUI alone", metadata: ["error": "\(error)"])
+            return false
         }
-        look()
     }
 
     /// Reads one class that is not in the catalog yet, as after the installation of a node pack.

@@ -50,8 +50,10 @@ extension ComfyUIError {
         }
     }
 
-    /// What `connect(2)` fails with, and a connection that is made does not (within our time limits).
-    private static let connectErrors: Set<CInt> = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, EADDRNOTAVAIL, EACCES, EPERM]
+    /// What `socket(2)` and `connect(2)` fail with, and a connection that is made does not (within our time limits).
+    private static let connectErrors: Set<CInt> = [
+        ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, EADDRNOTAVAIL, EACCES, EPERM, EMFILE, ENFILE,
+    ]
 
     /// What a person can make something of.
     static func words(_ error: any Error) -> String {

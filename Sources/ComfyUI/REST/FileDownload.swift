@@ -1,7 +1,6 @@
 import AsyncHTTPClient
 package import NIOCore
 import NIOHTTP1
-import Synchronization
 
 /// The answer to `GET /view`: the head, and the body as it comes. Nothing is held but what the reader has not taken yet; a reader that stops
 /// early gives the connection up.
@@ -26,8 +25,7 @@ package struct FileDownload: Sendable {
         body = Body(source: response.body, idleLimit: idleLimit)
     }
 
-    /// The bytes; can be iterated once. Fails with `timedOut` when the server sends nothing for the client's `requestTimeout` while the reader waits,
-    /// and with `connectionLost` when it stops before the announced end.
+    /// The bytes; can be read once. Fails with `connectionLost` when the server stops before the announced end.
     package struct Body: AsyncSequence, Sendable {
         package typealias Element = ByteBuffer
         package typealias Failure = ComfyUIError
@@ -35,43 +33,40 @@ package struct FileDownload: Sendable {
         let source: HTTPClientResponse.Body
         let idleLimit: Duration
 
-        package func makeAsyncIterator() -> AsyncIterator {
-            AsyncIterator(source: Source(source.makeAsyncIterator()), idleLimit: idleLimit)
-        }
-
-        package struct AsyncIterator: AsyncIteratorProtocol {
-            fileprivate let source: Source
-            fileprivate let idleLimit: Duration
-
-            package mutating func next() async throws(ComfyUIError) -> ByteBuffer? {
-                let source = source
+        /// Hands over piece after piece. Fails with `timedOut` when the server sends nothing for the client's `requestTimeout`; the time that
+        /// `take` takes does not count. One timer for the whole: a limit for each piece costs more than the piece.
+        package func forEach(_ take: @escaping @Sendable (ByteBuffer) async throws -> Void) async throws {
+            let activity = Activity()
+            let source = source
+            try await withIdleLimit(idleLimit, activity) {
                 do {
-                    return try await withTimeLimit(idleLimit) { try await source.next() }
+                    for try await piece in source {
+                        activity.pause()
+                        do { try await take(piece) } catch { throw Refusal(reason: error) }
+                        activity.note()
+                    }
+                } catch let refusal as Refusal {
+                    throw refusal.reason
                 } catch {
                     throw ComfyUIError(transport: error)
                 }
             }
         }
-    }
 
-    /// The iterator of the response, handed from one child task to the next.
-    fileprivate final class Source: Sendable {
-        /// `@unchecked`: it passes through the lock of `slot`, and who took it out there is the only one that has it.
-        private struct Handover: @unchecked Sendable {
-            var iterator: HTTPClientResponse.Body.AsyncIterator
+        /// What `take` threw, which is not the connection's.
+        private struct Refusal: Error {
+            let reason: any Error
         }
 
-        private let slot: Mutex<Handover?>
+        package func makeAsyncIterator() -> AsyncIterator { AsyncIterator(iterator: source.makeAsyncIterator()) }
 
-        init(_ iterator: HTTPClientResponse.Body.AsyncIterator) {
-            slot = Mutex(Handover(iterator: iterator))
-        }
+        /// Waits as long as the server does: for a reader with a limit of its own.
+        package struct AsyncIterator: AsyncIteratorProtocol {
+            fileprivate var iterator: HTTPClientResponse.Body.AsyncIterator
 
-        func next() async throws -> ByteBuffer? {
-            guard var handover = slot.withLock({ $0.take() }) else { return nil }
-            let chunk = try await handover.iterator.next()  // after an error the iterator is gone, and with it the connection
-            slot.withLock { [handover] slot in slot = handover }
-            return chunk
+            @concurrent package mutating func next() async throws(ComfyUIError) -> ByteBuffer? {
+                do { return try await iterator.next() } catch { throw ComfyUIError(transport: error) }
+            }
         }
     }
 }

@@ -17,13 +17,16 @@ func withTimeLimit<Value: Sendable>(_ limit: Duration, _ operation: @escaping @S
 
 /// When something last happened.
 final class Activity: Sendable {
-    private let last = Mutex(ContinuousClock.now)
+    private let last = Mutex<ContinuousClock.Instant?>(.now)
 
     func note() { last.withLock { $0 = .now } }
-    var instant: ContinuousClock.Instant { last.withLock { $0 } }
+    /// Until the next note nothing is expected to happen.
+    func pause() { last.withLock { $0 = nil } }
+    /// Now, while nothing is expected.
+    var instant: ContinuousClock.Instant { last.withLock { $0 } ?? .now }
 }
 
-/// Runs `operation`; once nothing was noted in `activity` for `limit` it is cancelled, waited for, and `TimeLimitExceeded` is thrown.
+/// Runs `operation`; once nothing was noted in `activity` for `limit` it is cancelled, waited for, and `ComfyUIError.timedOut` is thrown.
 func withIdleLimit<Value: Sendable>(
     _ limit: Duration, _ activity: Activity, _ operation: @escaping @Sendable () async throws -> Value
 ) async throws -> Value {
@@ -32,7 +35,7 @@ func withIdleLimit<Value: Sendable>(
         group.addTask {
             while true {
                 let deadline = activity.instant + limit
-                guard deadline > .now else { throw TimeLimitExceeded() }
+                guard deadline > .now else { throw ComfyUIError.timedOut }
                 try await Task.sleep(until: deadline)
             }
         }

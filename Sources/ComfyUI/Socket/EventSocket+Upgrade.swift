@@ -59,7 +59,7 @@ extension EventSocket {
         ) { channel, _ in
             channel.eventLoop.makeCompletedFuture {
                 let ended = channel.eventLoop.makePromise(of: AttemptEnding.self)
-                let handler = FrameHandler(self.configuration, boundWatch.value, ended: ended, onEvent: self.onEvent)
+                let handler = FrameHandler(self.configuration, boundWatch.value, ended: ended, logger: self.logger, onEvent: self.onEvent)
                 let aggregator = NIOWebSocketFrameAggregator(
                     minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: 1 << 18, maxAccumulatedFrameSize: self.configuration.maximumFrameSize)
                 do {

@@ -11,7 +11,7 @@ package enum EventSocketEvent: Sendable {
     /// A text frame; `raw` is its text.
     case message(ComfyMessage, raw: String)
     case binary(ComfyBinaryMessage)
-    /// A frame that cannot be read; the connection stays.
+    /// A frame that cannot be read, which is logged; the connection stays.
     case undecodable(reason: String)
     /// The connection, or the attempt to make one, has ended and its TCP connection is closed. Once per attempt, also without a `connected`.
     case disconnected(reason: String)
@@ -49,6 +49,7 @@ package final class EventSocket: Sendable {
     let logger: Logger
     let onEvent: @Sendable (EventSocketEvent) -> Void
     let state = Mutex(EventSocketState())
+    private let lastBreak = Mutex<ContinuousClock.Instant?>(nil)
 
     /// - Parameters:
     ///   - eventLoopGroup: one loop of it carries the socket; it must outlive `run()`.
@@ -78,6 +79,10 @@ package final class EventSocket: Sendable {
         perform(state.withLock { $0.reconnectNow() })
     }
 
+    /// When a connection ended last of whose end the server may not know. When it notices, it forgets the connection that there is now, too
+    /// (the reconnect trap, protocol section 9).
+    package var lastUnnoticedEnd: ContinuousClock.Instant? { lastBreak.withLock { $0 } }
+
     private func live() async {
         let tls = makeTLSContext()
         var backoff = configuration.backoff
@@ -85,6 +90,7 @@ package final class EventSocket: Sendable {
             let start = ContinuousClock.now
             let ending = await attempt(tls)
             state.withLock { $0.ended() }
+            if ending.wasConnected, !ending.isKnownToServer { lastBreak.withLock { $0 = .now } }
             let isNews = ending.wasConnected && !Task.isCancelled
             logger.log(
                 level: isNews ? .info : .debug, "the connection of the event socket has ended",

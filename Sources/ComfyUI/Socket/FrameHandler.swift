@@ -1,7 +1,16 @@
+import Logging
 import NIOCore
 import NIOSSL
 import NIOWebSocket
 import OrderedJSON
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 
 /// The WebSocket side of one connection: says who we are, turns frames into events, pings, answers, says goodbye. Lives on the event loop.
 final class FrameHandler: ChannelInboundHandler {
@@ -25,26 +34,31 @@ final class FrameHandler: ChannelInboundHandler {
     private let configuration: EventSocket.Configuration
     private let readWatch: ReadWatch
     private let ended: EventLoopPromise<AttemptEnding>
+    private let logger: Logger
     private let onEvent: @Sendable (EventSocketEvent) -> Void
 
     private var context: ChannelHandlerContext?
     private var stage = Stage.greeting
     private var wasConnected = false
+    /// The server's end of the connection is closed.
+    private var isClosedByServer = false
     /// The first reason wins: what comes after it are its consequences.
     private var reason: String?
     private var progressTextHasPromptID = false
+    private var unreadableFrames = 0
     /// The first `status`, or the end of `leaving`, has to come before this.
     private var stageTimer: Scheduled<Void>?
     private var pingTimer: Scheduled<Void>?
     private var pongTimer: Scheduled<Void>?
 
     init(
-        _ configuration: EventSocket.Configuration, _ readWatch: ReadWatch, ended: EventLoopPromise<AttemptEnding>,
+        _ configuration: EventSocket.Configuration, _ readWatch: ReadWatch, ended: EventLoopPromise<AttemptEnding>, logger: Logger,
         onEvent: @escaping @Sendable (EventSocketEvent) -> Void
     ) {
         self.configuration = configuration
         self.readWatch = readWatch
         self.ended = ended
+        self.logger = logger
         self.onEvent = onEvent
     }
 
@@ -93,7 +107,7 @@ final class FrameHandler: ChannelInboundHandler {
         do throws(ComfyMessageError) {
             message = try ComfyMessage(parsing: text)
         } catch {
-            return onEvent(.undecodable(reason: error.description))
+            return skip(because: error)
         }
         switch message {
         case .status(_, let sid):
@@ -113,11 +127,21 @@ final class FrameHandler: ChannelInboundHandler {
         do throws(ComfyMessageError) {
             onEvent(.binary(try ComfyBinaryMessage(parsing: binary, progressTextHasPromptID: progressTextHasPromptID)))
         } catch {
-            onEvent(.undecodable(reason: error.description))
+            skip(because: error)
         }
     }
 
+    /// A node that sends broken frames sends many: the first of a connection is a warning.
+    private func skip(because error: ComfyMessageError) {
+        logger.log(
+            level: unreadableFrames == 0 ? .warning : .debug, "a message of ComfyUI cannot be read and is skipped",
+            metadata: ["comfyui": "\(configuration.endpoint)", "reason": "\(error.description)"])
+        unreadableFrames += 1
+        onEvent(.undecodable(reason: error.description))
+    }
+
     private func receive(close payload: ByteBuffer) {
+        isClosedByServer = true
         guard stage != .leaving else { return }  // the answer to ours; the server closes next
         var rest = payload
         if let code = rest.readInteger(as: UInt16.self) {
@@ -134,6 +158,7 @@ final class FrameHandler: ChannelInboundHandler {
     // MARK: The end
 
     func channelInactive(context: ChannelHandlerContext) {
+        if stage != .closed { isClosedByServer = true }
         finish()
         context.fireChannelInactive()
     }
@@ -146,6 +171,9 @@ final class FrameHandler: ChannelInboundHandler {
         case is NIOWebSocketError, is NIOWebSocketFrameAggregator.Error:
             leave(.protocolError, "the server broke the WebSocket protocol: \(error)")
         case NIOSSLError.uncleanShutdown: break  // end of file without goodbye; `channelInactive` follows
+        case let error as IOError where error.errnoCode == ECONNRESET:
+            isClosedByServer = true
+            close(because: ComfyUIError.words(error))
         default: close(because: ComfyUIError.words(error))
         }
     }
@@ -172,7 +200,7 @@ final class FrameHandler: ChannelInboundHandler {
         stage = .closed
         for timer in [stageTimer, pingTimer, pongTimer] { timer?.cancel() }
         readWatch.onNextRead = nil
-        ended.succeed(AttemptEnding(wasConnected: wasConnected, reason: reason ?? "the connection broke without a close frame"))
+        ended.succeed(AttemptEnding(wasConnected: wasConnected, isKnownToServer: isClosedByServer, reason: reason ?? "the connection broke without a close frame"))
     }
 
     // MARK: Ping

@@ -21,7 +21,8 @@ import Testing
             Route("GET", "/things/{id}/content", access: .tokenOrSignature, done), Route("POST", "/things/{id}/content", access: .tokenOrSignature, done),
             Route("HEAD", "/only-head", done),
         ]
-        let router = Router(routes: routes, access: AccessGuard(try configuration(flags)), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let router = Router(routes: routes, access: AccessGuard(try configuration(flags)), drain: Drain(keepsJobs: false, logger: logger), logger: logger)
         return await router.respond(to: Request(method: method, path: path, query: query.map { (name: $0.0, value: $0.1) }, headers: headers))
     }
 

@@ -28,6 +28,9 @@ import Testing
     @Test func whatIsOpenIsMeantToBe() async throws {
         try await withRoutes { routes in
             func paths(_ access: Route.Access) -> Set<String> { Set(routes.filter { $0.access == access }.map { "\($0.method) \($0.path)" }) }
+            #expect(
+                Set(routes.filter(\.isWork).map { "\($0.method) \($0.path)" })
+                    == ["POST /run", "POST /api/v2/jobs", "POST /api/v2/assets", "POST /api/v2/assets/from-hash"])
             #expect(paths(.open) == ["GET /api/v2/health", "GET /readyz", "GET /openapi.yaml", "GET /", "GET /app.js", "GET /style.css"])
             #expect(
                 paths(.tokenOrSignature) == [
@@ -53,6 +56,7 @@ func withAPI(_ body: (API) async throws -> Void) async throws {
     try await body(
         API(
             service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
-            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
-            access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero))
+            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, sent: Bridge.Counter(), logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
+            access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero,
+            drain: Drain(keepsJobs: false, logger: logger)))
 }

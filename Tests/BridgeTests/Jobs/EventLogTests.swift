@@ -32,6 +32,19 @@ import Testing
         }
     }
 
+    @Test func hugePreviewsDoNotPileUp() {
+        var log = EventLog(previewLimit: 16)
+        func publish(_ number: Int, _ size: Int) {
+            log.append(.preview(Preview(number: number, node: "1", contentType: "image/png", bytes: [UInt8](repeating: 0, count: size))))
+        }
+        for number in 1...5 { publish(number, EventLog.previewBytesLimit / 3) }
+        #expect(names(Array(log.previews)) == ["preview:3", "preview:4", "preview:5"])
+        publish(6, EventLog.previewBytesLimit * 2)
+        #expect(names(Array(log.previews)) == ["preview:6"])
+        for number in 7...30 { publish(number, 1) }
+        #expect(log.previews.count == 16)
+    }
+
     @Test func aViewerThatKeepsUpGetsEverythingInOrder() {
         var log = EventLog(previewLimit: 3)
         var cursor: UInt64 = 0

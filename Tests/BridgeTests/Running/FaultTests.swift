@@ -66,6 +66,20 @@ import Testing
         }
     }
 
+    @Test func aSocketThatIsForgottenInTheMiddleOfARunIsReplacedAfterADeadConnection() async throws {
+        try await withBridge(Self.quick, simulator: { $0.stepDelay = .milliseconds(100) }) { bridge, simulator in
+            simulator.faults.arm(.halfOpen(.submit), times: 1)
+            let job = try await bridge.submit(Graph.sampler(steps: 300))
+            // Nothing comes over the dead connection: previews are of the one after it.
+            try await bridge.events(of: job) { $0.name == "preview" }
+            try await simulator.perform(.noticeHalfOpen)
+            let sent = simulator.statistics.framesSent
+            while simulator.statistics.framesSent < sent + 5 { await Task.yield() }
+            _ = try await bridge.send(.POST, "/api/v2/jobs/\(job)/cancel")
+            #expect(try await bridge.events(of: job).last?.json["status"] == "canceled")
+        }
+    }
+
     @Test func resultsThatOnlyTheSocketCarriesAreMadeAgainWhenTheyWereMissed() async throws {
         let graph: JSON = [
             "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 2, "color": 5]],
@@ -187,7 +201,8 @@ import Testing
     }
 
     @Test func aFailedDeviceIsOutOfRotationUntilAJobSucceeds() async throws {
-        try await withFaults([(.deviceError(.node), 1)], ["--upstream-silence", "0.5"]) { bridge, simulator in
+        // The pause before the first try is as long as the silence, or ends with the connection.
+        try await withFaults([(.deviceError(.node), 1)], ["--upstream-silence", "60"]) { bridge, simulator in
             let answer = try await bridge.run(graph())
             #expect(answer.status == 502)
             #expect(answer.errorCode == "device_error")
@@ -196,6 +211,7 @@ import Testing
             #expect(try state.json["comfyui"]?[0]?["in_rotation"] == false)
             #expect(try state.json["comfyui"]?[0]?["connected"] == true)
             #expect(try state.json["comfyui"]?[0]?["reason"]?.string?.contains("device") == true)
+            try await simulator.perform(.restart(after: .milliseconds(20), keepsFiles: true))
             // One job may try.
             #expect(try await bridge.run(graph(2)).status == 200)
             let healed = try await bridge.get("/readyz")

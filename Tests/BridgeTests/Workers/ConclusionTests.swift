@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test func aFileThatIsNotThereIsNoSuccess() {
-        let conclusion = Conclusion(of: .ended(.succeeded), status: .running, attempts: Attempts(), retries: 1, hasOther: false, missing: "a.png")
+        let conclusion = Conclusion(of: .ended(.succeeded), status: .running, attempts: Attempts(), retries: 1, hasOther: false, failure: .missingOutput("a.png"))
         #expect(Outcome(conclusion) == .failed(.invalidOutput))
     }
 

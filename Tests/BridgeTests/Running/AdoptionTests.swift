@@ -1,0 +1,218 @@
+import AsyncHTTPClient
+import ComfyUI
+import Logging
+import OrderedCollections
+import OrderedJSON
+import Simulator
+import Testing
+
+@testable import Bridge
+
+/// Jobs that ComfyUI has, or had, from before this worker: of a bridge that has ended since, or from before ComfyUI was away for long.
+@Suite(.timeLimit(.minutes(1))) struct AdoptionTests {
+    private static let clientID = "6b0e7a52-7f0c-4c58-9d3a-2f8f2f1f0a01"
+
+    /// A worker alone, without an API, and what it works with.
+    struct Lone: Sendable {
+        let worker: Worker
+        let service: JobService
+        let client: ComfyUIClient
+
+        func job(_ graph: JSON, timeout: Duration? = nil) throws -> Job {
+            var options = Submission.Options()
+            options.timeout = timeout
+            return Job(submission: Submission(workflow: try Workflow(checking: graph), outputNodes: [], options: options))
+        }
+
+        /// As a bridge does that ends right after it.
+        func submit(_ job: Job) async throws {
+            let prompt = PromptSubmission(promptID: job.id.description, clientID: AdoptionTests.clientID, encodedGraph: job.submission.workflow.text)
+            _ = try await client.submit(prompt)
+        }
+    }
+
+    private func withWorker(
+        _ port: Int, _ change: (inout Worker.Configuration) -> Void = { _ in }, before: (Lone) async throws -> Void = { _ in },
+        _ body: (Lone) async throws -> Void
+    ) async throws {
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        var configuration = Worker.Configuration(endpoint: try ComfyEndpoint("http://127.0.0.1:\(port)"))
+        configuration.silence = .milliseconds(200)
+        change(&configuration)
+        let blobs = try BlobStore(directory: nil, logger: logger)
+        defer { blobs.removeTemporaryDirectory() }
+        let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger)
+        let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, logger: logger)
+        let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
+        let worker = Worker(
+            configuration: configuration, clientID: Self.clientID, service: service, previewFiles: nil, httpClient: client,
+            eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
+        let lone = Lone(worker: worker, service: service, client: ComfyUIClient(endpoint: configuration.endpoint, httpClient: client, logger: logger))
+        do {
+            try await before(lone)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await worker.run() }
+                try await body(lone)
+                group.cancelAll()
+            }
+        } catch {
+            try await client.shutdown()
+            throw error
+        }
+        try await client.shutdown()
+    }
+
+    private func messages(of job: Job) -> [String] {
+        job.events(after: 0, limit: 1000).compactMap { if case .log(let entry) = $0.event { entry.message } else { nil } }
+    }
+
+    /// Once something runs there, nothing can be reached any more, for as long as the fault is armed; ComfyUI itself goes on.
+    private func goAway(_ simulator: ComfySimulator) async throws {
+        while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+        simulator.faults.arm(.hangUp, only: "GET /")
+        try await simulator.perform(.cut)
+    }
+
+    enum State: Sendable, CaseIterable { case waiting, running, finished, failed, interrupted, absent, absentAfterAStart }
+
+    @Test("However ComfyUI stands with it, it ends as it should, and runs once", arguments: State.allCases)
+    func adopts(_ state: State) async throws {
+        try await withSimulator { simulator, port in
+            func isRunning(_ job: Job) -> Bool { simulator.statistics.promptsRun[job.id.description] != nil }
+            func isOver(_ job: Job, _ lone: Lone) async throws -> Bool { try await lone.client.history(job.id.description) != nil }
+            var job: Job?
+            var blocker: Job?
+            try await withWorker(port, before: { lone in
+                let adopted = try lone.job(state == .failed ? Graph.fails("no luck") : Graph.delay(milliseconds: state == .interrupted ? 600_000 : 300))
+                job = adopted
+                if state == .absentAfterAStart { adopted.started() }
+                switch state {
+                case .waiting:
+                    let first = try lone.job(Graph.delay(milliseconds: 600_000, seed: 7))
+                    blocker = first
+                    try await lone.submit(first)
+                    try await lone.submit(adopted)
+                case .running:
+                    try await lone.submit(adopted)
+                    while !isRunning(adopted) { await Task.yield() }
+                case .finished, .failed:
+                    try await lone.submit(adopted)
+                    while try await !isOver(adopted, lone) { await Task.yield() }
+                case .interrupted:
+                    try await lone.submit(adopted)
+                    while try await !isOver(adopted, lone) { try await lone.client.interrupt(promptID: adopted.id.description) }
+                case .absent, .absentAfterAStart: break
+                }
+                lone.worker.adopt(adopted)
+                #expect(lone.worker.status.openPrompts == 1)
+            }) { lone in
+                let job = try #require(job)
+                if let blocker {
+                    while try await !isOver(blocker, lone) { try await lone.client.interrupt(promptID: blocker.id.description) }
+                }
+                await job.wait { _ in false }
+                let snapshot = job.snapshot
+                switch state {
+                case .waiting, .running, .finished, .absent, .absentAfterAStart:
+                    #expect(snapshot.status == .succeeded)
+                    #expect(snapshot.outputs.count == 1)
+                case .failed:
+                    #expect(snapshot.status == .failed)
+                    #expect(snapshot.error?.code == .nodeExecutionError)
+                case .interrupted: #expect(snapshot.status == .canceled)
+                }
+                #expect(simulator.statistics.promptsRun[job.id.description] == 1)
+                #expect(job.attempts.lost == (state == .absentAfterAStart ? 1 : 0))
+            }
+        }
+    }
+
+    @Test func aJobThatWasBeingCanceledIsTakenBack() async throws {
+        try await withSimulator { simulator, port in
+            var job: Job?
+            try await withWorker(port, before: { lone in
+                let adopted = try lone.job(Graph.delay(milliseconds: 600_000))
+                job = adopted
+                try await lone.submit(adopted)
+                adopted.requestCancel()
+                lone.worker.adopt(adopted)
+            }) { lone in
+                await job?.wait { _ in false }
+                #expect(job?.status == .canceled)
+                let queue = try await lone.client.queue()
+                #expect(queue.running.isEmpty)
+            }
+        }
+    }
+
+    @Test func itsTimeLimitCountsFromItsStart() async throws {
+        try await withSimulator { simulator, port in
+            var job: Job?
+            try await withWorker(port, before: { lone in
+                let adopted = try lone.job(Graph.delay(milliseconds: 600_000), timeout: .milliseconds(1))
+                job = adopted
+                try await lone.submit(adopted)
+                adopted.started()
+                lone.worker.adopt(adopted)
+            }) { _ in
+                await job?.wait { _ in false }
+                #expect(job?.snapshot.error?.code == .timedOut)
+            }
+        }
+    }
+
+    @Test func adoptedJobsTakeUpSlots() async throws {
+        try await withSimulator { simulator, port in
+            var adopted: [Job] = []
+            try await withWorker(port, before: { lone in
+                for seed in 1...2 {
+                    let job = try lone.job(Graph.delay(milliseconds: 600_000, seed: seed))
+                    adopted.append(job)
+                    try await lone.submit(job)
+                    lone.worker.adopt(job)
+                }
+            }) { lone in
+                let next = try await lone.service.submit(try lone.job(Graph.picture()).submission)
+                await adopted[0].wait { $0 == .running }
+                #expect(lone.service.queue.count == 1)
+                for job in adopted { await lone.service.cancel(job) }
+                await next.wait { _ in false }
+                #expect(next.status == .succeeded)
+                #expect(simulator.statistics.promptsAccepted == 3)
+            }
+        }
+    }
+
+    /// ComfyUI goes on while it cannot be reached; the job is given up, and found again.
+    @Test func aJobThatWasGivenUpIsTakenAgainAndNotRunTwice() async throws {
+        try await withSimulator { simulator, port in
+            try await withWorker(port, { $0.patience = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
+                let job = try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 1500)).submission)
+                try await goAway(simulator)
+                while lone.service.queue.count == 0 { await Task.yield() }
+                simulator.faults.clear()
+                await job.wait { _ in false }
+                #expect(job.status == .succeeded)
+                #expect(job.attempts.lost == 1)
+                #expect(simulator.statistics.promptsRun[job.id.description] == 1)
+            }
+        }
+    }
+
+    @Test func aJobThatEndedElsewhereIsTakenOutWhenComfyUIIsBack() async throws {
+        try await withSimulator { simulator, port in
+            try await withWorker(port, { $0.patience = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
+                let job = try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission)
+                try await goAway(simulator)
+                while lone.service.queue.count == 0 { await Task.yield() }
+                await lone.service.cancel(job)
+                simulator.faults.clear()
+                // Without being taken out it would run for ten minutes.
+                while true {
+                    if let queue = try? await lone.client.queue(), queue.running.isEmpty { break }
+                }
+                #expect(simulator.statistics.promptsRun[job.id.description] == 1)
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+"""Callers that go away, in every state of their request: noticed within seconds, nothing of them stays."""
+
+import os
+
+import pytest
+
+import workflows
+from callers import Caller, within
+from http_client import curl
+from processes import Process
+
+SOON = 5
+"""Seconds; nearly all of it is for machines that are busy."""
+
+LEAVINGS = ["close", "reset"]
+LARGE = 30_000_000
+
+
+@pytest.fixture
+def slow_simulator(binary):
+    process = Process(binary, "simulate", "--port", 0, "--step-delay", 50)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def bridge(binary, slow_simulator, tmp_path):
+    process = Process(binary, "serve", "--port", 0, "--comfyui", slow_simulator.url, "--data-dir", tmp_path, "--heartbeat", 3600)
+    process.data = tmp_path
+    assert curl(f"{process.url}/run", data=workflows.plain(prefix="first")).status == 200
+    yield process
+    process.stop()
+
+
+def descriptors(process):
+    """What the process has open, as the kernel names it."""
+    folder = f"/proc/{process.process.pid}/fd"
+    found = set()
+    for name in os.listdir(folder):
+        try:
+            found.add(os.readlink(f"{folder}/{name}"))
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return found
+
+
+def other_end(process, caller):
+    """The descriptor that the process has for this caller."""
+    port = f":{caller.socket.getsockname()[1]:04X}"
+    with open("/proc/net/tcp") as table:
+        (inode,) = [row.split()[9] for row in table if row.split()[2].endswith(port)]
+    name = f"socket:[{inode}]"
+    assert name in descriptors(process)
+    return name
+
+
+def jobs(bridge, status):
+    return curl(f"{bridge.url}/api/v2/jobs?status={status}").json()["jobs"]
+
+
+def run(bridge, workflow, accept="application/json"):
+    return Caller(bridge.url, "POST", "/run", {"Accept": accept}, workflow)
+
+
+def occupy(bridge):
+    """ComfyUI has all that it is given at a time."""
+    for seed in (1, 2):
+        assert curl(f"{bridge.url}/api/v2/jobs", data={"workflow": workflows.txt2img(steps=10_000, seed=seed)}).status == 201
+    within(SOON, lambda: curl(f"{bridge.url}/readyz").json()["comfyui"][0]["open_prompts"] == 2, "two jobs inside ComfyUI")
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "image/png"])
+@pytest.mark.parametrize("leaving", LEAVINGS)
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_while_the_job_is(bridge, state, leaving, accept):
+    if state == "queued":
+        occupy(bridge)
+    others = {job["id"] for job in jobs(bridge, "queued,running")}
+    caller = run(bridge, workflows.txt2img(steps=10_000, seed=9), accept)
+    mine = []
+
+    def is_there():
+        mine[:] = [job for job in jobs(bridge, state) if job["id"] not in others]
+        return mine
+
+    within(SOON, is_there, f"the job is {state}")
+    getattr(caller, leaving)()
+    within(SOON, lambda: curl(f"{bridge.url}/api/v2/jobs/{mine[0]['id']}").json()["status"] in ("canceling", "canceled"), "the job is canceled")
+    assert {job["id"] for job in jobs(bridge, "queued,running")} == others, "nobody else's job was touched"
+
+
+@pytest.mark.parametrize("leaving", LEAVINGS)
+def test_while_comfyui_takes_the_job(bridge, slow_simulator, leaving):
+    fault = {"fault": "delay-answer", "value": 4000, "only": "POST /prompt"}
+    assert curl(f"{slow_simulator.url}/simulator/faults", data=fault).status < 300
+    caller = run(bridge, workflows.endless())
+    within(SOON, lambda: curl(f"{bridge.url}/readyz").json()["comfyui"][0]["open_prompts"] == 1, "the job is being handed over")
+    getattr(caller, leaving)()
+    within(2, lambda: jobs(bridge, "canceling,canceled"), "the job is to be canceled")
+    within(4 + SOON, lambda: jobs(bridge, "canceled"), "the job is canceled")
+    queue = curl(f"{slow_simulator.url}/queue").json()
+    assert queue["queue_running"] == queue["queue_pending"] == [], "nothing of it is left inside ComfyUI"
+
+
+@pytest.mark.parametrize("leaving", LEAVINGS)
+def test_one_of_two_callers_of_a_job(bridge, leaving):
+    """The job goes on for the other one."""
+    first, second = (
+        Caller(bridge.url, "POST", "/run", {"Idempotency-Key": "shared", "Accept": "text/event-stream"}, workflows.endless()) for _ in range(2)
+    )
+    for caller in (first, second):
+        caller.read_until(b"event: progress")
+    getattr(first, leaving)()
+    job = jobs(bridge, "running")[0]["id"]
+    second.read_until(b"event: progress")
+    assert curl(f"{bridge.url}/api/v2/jobs/{job}").json()["status"] == "running"
+    getattr(second, leaving)()
+    within(SOON, lambda: jobs(bridge, "canceled"), "the job is canceled with its last caller")
+
+
+@pytest.mark.parametrize("leaving", LEAVINGS)
+@pytest.mark.parametrize("what", ["base64", "stored", "passed through"])
+def test_while_the_answer_is_sent(bridge, what, leaving, tmp_path):
+    if what == "stored":
+        file = tmp_path / "large.bin"
+        file.write_bytes(os.urandom(1 << 20) * 30)
+        target = curl("-F", f"file=@{file}", f"{bridge.url}/api/v2/assets").json()["url"].removeprefix(bridge.url)
+        request = ("GET", target, None)
+    elif what == "passed through":
+        job = curl(f"{bridge.url}/run", data=workflows.large_output(LARGE)).json()
+        request = ("GET", job["outputs"][0]["url"].removeprefix(bridge.url), None)
+    else:
+        request = ("POST", "/run?outputs=base64", workflows.large_output(LARGE))
+    method, target, body = request
+    caller = Caller(bridge.url, method, target, body=body, receive_buffer=16384)
+    caller.read_until(b"\r\n\r\n")
+    connection = other_end(bridge, caller)
+    getattr(caller, leaving)()
+    within(SOON, lambda: connection not in descriptors(bridge), "the connection is closed")
+
+
+@pytest.mark.parametrize("leaving", LEAVINGS)
+def test_in_the_middle_of_an_upload(bridge, leaving):
+    def parts():
+        return list(bridge.data.glob("**/*.part"))
+
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
+    caller = Caller(
+        bridge.url, "POST", "/api/v2/assets", {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": 100_000_000},
+        head + bytes(1_000_000))
+    within(SOON, parts, "the file is being written")
+    connection = other_end(bridge, caller)
+    getattr(caller, leaving)()
+    within(SOON, lambda: not parts() and connection not in descriptors(bridge), "the half of a file is removed")
+
+
+@pytest.mark.parametrize("leaving", LEAVINGS)
+def test_while_a_stream_has_nothing_to_send(bridge, leaving):
+    occupy(bridge)
+    job = curl(f"{bridge.url}/api/v2/jobs", data={"workflow": workflows.plain()}).json()
+    caller = Caller(bridge.url, "GET", f"/api/v2/jobs/{job['id']}/events")
+    caller.read_until(b"queued")
+    connection = other_end(bridge, caller)
+    getattr(caller, leaving)()
+    within(SOON, lambda: connection not in descriptors(bridge), "the connection is closed")
+    assert curl(f"{bridge.url}/api/v2/jobs/{job['id']}").json()["status"] == "queued", "a viewer is nobody whose leaving counts"
+
+
+def test_without_a_word(bridge):
+    """Nothing tells but the kernel's probe, after 10 seconds of silence."""
+    occupy(bridge)
+    caller = run(bridge, workflows.plain())
+    within(SOON, lambda: len(jobs(bridge, "queued")) == 2, "the job is queued")
+    caller.vanish()
+    within(10 + 5 + SOON, lambda: jobs(bridge, "canceled"), "the job is canceled")
