@@ -47,12 +47,14 @@ final class PromptInbox: Sendable {
     }
 
     fileprivate struct Prompt {
+        let opening: Int
         let continuation: AsyncStream<Input>.Continuation
         var lastHeard: ContinuousClock.Instant
     }
 
     fileprivate struct State {
         var prompts: [String: Prompt] = [:]
+        var openings = 0
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         var serverFeatures: Set<String> = []
         var registration = RegistrationProof()
@@ -75,6 +77,7 @@ final class PromptInbox: Sendable {
     /// What is read of one open prompt, and the way for timers and requests to add to it.
     struct Channel: Sendable {
         let inputs: AsyncStream<Input>
+        fileprivate let opening: Int
         fileprivate let continuation: AsyncStream<Input>.Continuation
 
         func send(_ input: Input) { continuation.yield(input) }
@@ -83,13 +86,20 @@ final class PromptInbox: Sendable {
     /// Opens a prompt: from here on its messages are kept. Before the submit, so that none is missed.
     func open(_ job: JobID) -> Channel {
         let (inputs, continuation) = AsyncStream.makeStream(of: Input.self)
-        state.withLock { $0.prompts[job.description] = Prompt(continuation: continuation, lastHeard: .now) }
-        return Channel(inputs: inputs, continuation: continuation)
+        let opening = state.withLock { state in
+            state.openings += 1
+            state.prompts[job.description] = Prompt(opening: state.openings, continuation: continuation, lastHeard: .now)
+            return state.openings
+        }
+        return Channel(inputs: inputs, opening: opening, continuation: continuation)
     }
 
-    func close(_ job: JobID) {
-        let prompt = state.withLock { $0.prompts.removeValue(forKey: job.description) }
-        prompt?.continuation.finish()
+    /// Closes a prompt, unless it was opened again since: a job that was put back may be taken by the same worker before its last run is done with it.
+    func close(_ job: JobID, _ channel: Channel) {
+        state.withLock { state in
+            if state.prompts[job.description]?.opening == channel.opening { state.prompts[job.description] = nil }
+        }
+        channel.continuation.finish()
     }
 
     /// How long nothing was heard of a prompt; zero for one that is not open.

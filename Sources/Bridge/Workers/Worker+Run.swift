@@ -11,7 +11,7 @@ extension Worker {
     enum Entry: Sendable { case submit, adopt }
 
     func run(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry) async {
-        defer { inbox.close(job.id) }
+        defer { inbox.close(job.id, channel) }
         let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
         guard isWanted || entry == .adopt else {
             hasSubmitted(job)

@@ -20,11 +20,26 @@ import Testing
         let channel = inbox.open(job)
         inbox.receive(.connected(sid: nil))
         for event in events { inbox.receive(event) }
-        inbox.close(job)
+        inbox.close(job, channel)
         var seen: [Bool] = []
         for await input in channel.inputs {
             if case .binary(_, let marksPreviews) = input { seen.append(marksPreviews) }
         }
         #expect(seen == expected)
+    }
+
+    @Test func whatIsOpenedAgainIsNotClosedByTheLastRun() async {
+        let inbox = PromptInbox { _ in }
+        let job = JobID()
+        let first = inbox.open(job)
+        let second = inbox.open(job)
+        inbox.close(job, first)
+        #expect(inbox.openCount == 1)
+        inbox.receive(.message(.executionEnded(promptID: job.description), raw: ""))
+        inbox.close(job, second)
+        #expect(inbox.openCount == 0)
+        var inputs = 0
+        for await _ in second.inputs { inputs += 1 }
+        #expect(inputs == 1)
     }
 }
