@@ -52,7 +52,7 @@ struct AssetContent: Sendable {
 
     /// The whole file; a download that breaks off is begun again, twice at most.
     private func data(of file: FileReference, from client: ComfyUIClient, size: Int, _ asset: Asset) async throws -> Data {
-        var triesLeft = 3
+        var pauses = [Duration.milliseconds(100), .milliseconds(500)]
         while true {
             do {
                 let download = try await client.view(file)
@@ -68,10 +68,11 @@ struct AssetContent: Sendable {
                     guard data.count == size else { throw changed(asset) }
                     return data
                 }
-            } catch let error as ComfyUIError {
-                triesLeft -= 1
-                guard triesLeft > 0, error != .notFound, !Task.isCancelled else { throw self.error(error, asset) }
+            } catch {
+                let failure = (error as? ComfyUIError).map { self.error($0, asset) } ?? error
+                guard !pauses.isEmpty, (failure as? APIError)?.status != 404 else { throw failure }
                 logger.debug("asking again for a file", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
+                try await Task.sleep(for: pauses.removeFirst())
             }
         }
     }

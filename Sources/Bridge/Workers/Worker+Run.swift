@@ -11,10 +11,10 @@ extension Worker {
     enum Entry: Sendable { case submit, adopt }
 
     func run(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry) async {
+        defer { inbox.close(job.id, channel) }
         let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
         guard isWanted || entry == .adopt else {
             hasSubmitted(job)
-            inbox.close(job.id)
             noteEnd()
             await service.end(job, .canceled, error: .canceledByCaller)
             return
@@ -27,8 +27,6 @@ extension Worker {
         if !isWanted { channel.send(.cancel) }
         let end = await follow(job, channel, entry, collecting: collected)
         collected.finish()
-        // Before the job is settled: back in the queue it may be taken again at once, and what is opened for that run is not to be closed.
-        inbox.close(job.id)
         await settle(job, end, await collection)
     }
 
@@ -107,11 +105,12 @@ extension Worker {
                 var actions: [Run.Action] = []
                 switch input {
                 case .message(let message): actions = run.received(message)
-                case .binary(let message):
-                    run.marksPreviews = inbox.marksPreviews
+                case .binary(let message, let marksPreviews):
+                    run.marksPreviews = marksPreviews
                     actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
                 case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? .notDelivered(reason: reason)
+                case .submitted(.notReached): return ending.map(RunEnd.ended) ?? .notReached
                 case .submitted(.found):
                     delivery = .done
                     service.metrics.delivered(job)
@@ -253,7 +252,8 @@ extension Worker {
         case .lost(.unreachable):
             noteEnd()
             giveUp(job)
-        case .ended, .refused, .takenBack, .notDelivered, .lost: noteEnd()
+        case .notDelivered, .notReached: noteDelivery(.failed)
+        case .ended, .refused, .takenBack, .lost: noteEnd()
         case .stopped: break
         }
     }
@@ -268,7 +268,7 @@ extension Worker {
                 try await client.free(unloadModels: true, freeMemory: true)
                 try await client.deleteHistory([job.id.description])
             case .ended, .lost(.results), .lost(.stalled): try await client.deleteHistory([job.id.description])
-            case .lost, .stuck, .refused, .takenBack, .notDelivered, .stopped: break
+            case .lost, .stuck, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
             }
         } catch {
             logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(error)"]))

@@ -197,7 +197,7 @@ private final class Chaos: Sendable {
                 group.addTask {
                     var records: [Record] = []
                     while let job = self.take() {
-                        do { records.append(try await self.run(job)) } catch {
+                        do { records.append(try await self.runInTime(job)) } catch {
                             Issue.record("job \(job.number) (\(job.kind), \(job.caller), \(job.order.map { "\($0)" } ?? "no fault")): \(error)")
                         }
                         try await self.jobEnded()
@@ -225,6 +225,34 @@ private final class Chaos: Sendable {
     private func jobEnded() async throws {
         guard let (simulator, action) = plan.actions[ended.add(1, ordering: .relaxed).newValue] else { return }
         try await simulators[simulator].perform(action)
+    }
+
+    private struct TookTooLong: Error {
+        /// What the bridge, and each ComfyUI, says of what is open.
+        let jobs: String
+        let queues: [String]
+    }
+
+    /// Nothing that the plan does to a job takes nearly as long.
+    private static let limit = Duration.seconds(45)
+
+    private func runInTime(_ job: ChaosPlan.Job) async throws -> Record {
+        try await withThrowingTaskGroup(of: Record?.self) { group in
+            group.addTask { try await self.run(job) }
+            group.addTask {
+                try await Task.sleep(for: Self.limit)
+                return nil
+            }
+            defer { group.cancelAll() }
+            if let record = try await group.next() ?? nil { return record }
+            let open = try await self.bridge.get("/api/v2/jobs?status=queued,running,canceling")
+            var queues: [String] = []
+            for state in try await self.bridge.get("/readyz").json["comfyui"]?.array ?? [] {
+                let queue = try? await self.bridge.get("\(state["url"]?.string ?? "")/queue")
+                queues.append("\(state.text) \(String(decoding: queue?.body ?? [], as: UTF8.self).prefix(1000))")
+            }
+            throw TookTooLong(jobs: String(decoding: open.body, as: UTF8.self), queues: queues)
+        }
     }
 
     private func run(_ job: ChaosPlan.Job) async throws -> Record {
