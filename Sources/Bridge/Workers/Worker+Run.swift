@@ -11,10 +11,10 @@ extension Worker {
     enum Entry: Sendable { case submit, adopt }
 
     func run(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry) async {
-        defer { inbox.close(job.id) }
         let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
         guard isWanted || entry == .adopt else {
             hasSubmitted(job)
+            inbox.close(job.id)
             noteEnd()
             await service.end(job, .canceled, error: .canceledByCaller)
             return
@@ -27,6 +27,8 @@ extension Worker {
         if !isWanted { channel.send(.cancel) }
         let end = await follow(job, channel, entry, collecting: collected)
         collected.finish()
+        // Before the job is settled: back in the queue it may be taken again at once, and what is opened for that run is not to be closed.
+        inbox.close(job.id)
         await settle(job, end, await collection)
     }
 
