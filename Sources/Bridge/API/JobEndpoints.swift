@@ -18,8 +18,8 @@ struct JobEndpoints: Sendable {
         if let limit = prefer.wait {
             let present = job.snapshot.status
             await hold(job, atMost: limit) { $0 != present }
-        } else if request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true {
-            await hold(job, atMost: api.sdkHold, until: \.isTerminal)
+        } else if request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true, request.method == "GET", api.sdkHold > .zero, !job.status.isTerminal {
+            return held(job, request)
         }
         return answer(job, request, headers: prefer.applied.map { ["Preference-Applied": $0] } ?? [:])
     }
@@ -27,6 +27,30 @@ struct JobEndpoints: Sendable {
     /// Holds an answer back; not when the bridge shuts down, which it would only delay.
     private func hold(_ job: Job, atMost limit: Duration, until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
         await cancelWhenGracefulShutdown { await job.wait(atMost: limit, until: isWanted) }
+    }
+
+    /// The answer to a poll of the official SDK: blanks, with which JSON may begin, until the job is over, and then the job. The blanks keep
+    /// clients from giving up whose time limit is shorter than the hold.
+    private func held(_ job: Job, _ request: Request) -> Response {
+        let body = BodyStream()
+        var response = answer(job, request)
+        response.body = .stream(body, length: nil)
+        api.tasks.start { [api] in
+            let end = ContinuousClock.now + api.sdkHold
+            do {
+                while !job.status.isTerminal, .now < end {
+                    try await body.write(Array(" ".utf8))
+                    let pause = ContinuousClock.now + min(.milliseconds(500), end - .now)
+                    await self.hold(job, atMost: pause - .now, until: \.isTerminal)
+                    if .now < pause { break }  // over, or the bridge shuts down
+                }
+                try await body.write(JSON.object(api.representation(for: request).job(job)).encoded())
+                body.finish()
+            } catch {
+                body.fail()  // nobody reads it any more
+            }
+        }
+        return response
     }
 
     /// What the job is waiting for, or how it ended, in words.

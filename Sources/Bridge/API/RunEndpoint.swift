@@ -73,9 +73,17 @@ struct RunEndpoint: Sendable {
         guard snapshot.status == .succeeded else {
             throw APIError(snapshot.error ?? .lost, job: job)
         }
-        switch accept.answer {
-        case .content: return try await content(of: job, snapshot, accept, request, representation, handle, &timing)
-        case .json, .events: return try await json(job, form, representation, handle, &timing)
+        do {
+            switch accept.answer {
+            case .content: return try await content(of: job, snapshot, accept, request, representation, handle, &timing)
+            case .json, .events: return try await json(job, form, representation, handle, &timing)
+            }
+        } catch var error as APIError {
+            // The job is done, only its bytes could not be had: whoever knows its id can get them later.
+            if error.details == .null { error.details = ["job_id": .string(job.id.description)] }
+            error.headers["Comfy-Job-Id"] = job.id.description
+            error.headers["Location"] = Links.path(of: job.id)
+            throw error
         }
     }
 

@@ -46,6 +46,14 @@ struct AssetContent: Sendable {
         case .stored(let path):
             do { return try Data(contentsOf: URL(fileURLWithPath: path)).base64EncodedString() } catch { throw gone(asset) }
         case .comfyUI(let client, let file):
+            return try await data(of: file, from: client, size: size, asset).base64EncodedString()
+        }
+    }
+
+    /// The whole file; a download that breaks off is begun again, twice at most.
+    private func data(of file: FileReference, from client: ComfyUIClient, size: Int, _ asset: Asset) async throws -> Data {
+        var pauses = [Duration.milliseconds(100), .milliseconds(500)]
+        while true {
             do {
                 let download = try await client.view(file)
                 guard download.status == 200 else { throw gone(asset) }
@@ -58,10 +66,13 @@ struct AssetContent: Sendable {
                 }
                 return try data.withLock { data in
                     guard data.count == size else { throw changed(asset) }
-                    return data.base64EncodedString()
+                    return data
                 }
-            } catch let error as ComfyUIError {
-                throw self.error(error, asset)
+            } catch {
+                let failure = (error as? ComfyUIError).map { self.error($0, asset) } ?? error
+                guard !pauses.isEmpty, (failure as? APIError)?.status != 404 else { throw failure }
+                logger.debug("asking again for a file", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
+                try await Task.sleep(for: pauses.removeFirst())
             }
         }
     }

@@ -19,7 +19,7 @@ struct Attempts: Sendable, Equatable {
         case .lost(.running), .lost(.unreachable), .lost(.results), .lost(.stalled): lost += 1
         case .ended(.failed(let error)) where error.code == .outOfMemory: outOfMemory += 1
         case .ended(.failed(let error)) where error.code == .deviceError: failedDevices.insert(endpoint)
-        case .ended, .refused, .takenBack, .stopped: break
+        case .ended, .refused, .takenBack, .notReached, .stopped: break
         }
     }
 }

@@ -122,10 +122,11 @@ struct OutputCollector: Sendable {
                 blob: Blob(source: .comfyUI(client, file), size: info?.size.map { Int($0) })))
     }
 
-    /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy.
-    private func lookUp(_ file: FileReference) async throws(ComfyUIError) -> FileInfo? {
-        for _ in 0..<2 {
+    /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy, or be restarted.
+    private func lookUp(_ file: FileReference) async throws -> FileInfo? {
+        for pause in [Duration.zero, .milliseconds(100), .milliseconds(400), .seconds(1), .seconds(3)] {
             do { return try await client.info(of: file) } catch { logger.debug("asking again for a file", metadata: ["error": "\(error)"]) }
+            try await Task.sleep(for: pause)
         }
         return try await client.info(of: file)
     }

@@ -11,7 +11,7 @@ extension Worker {
     enum Entry: Sendable { case submit, adopt }
 
     func run(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry) async {
-        defer { inbox.close(job.id) }
+        defer { inbox.close(job.id, channel) }
         let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
         guard isWanted || entry == .adopt else {
             hasSubmitted(job)
@@ -105,11 +105,12 @@ extension Worker {
                 var actions: [Run.Action] = []
                 switch input {
                 case .message(let message): actions = run.received(message)
-                case .binary(let message):
-                    run.marksPreviews = inbox.marksPreviews
+                case .binary(let message, let marksPreviews):
+                    run.marksPreviews = marksPreviews
                     actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
                 case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? .notDelivered(reason: reason)
+                case .submitted(.notReached): return ending.map(RunEnd.ended) ?? .notReached
                 case .submitted(.found):
                     delivery = .done
                     service.metrics.delivered(job)
@@ -251,7 +252,8 @@ extension Worker {
         case .lost(.unreachable):
             noteEnd()
             giveUp(job)
-        case .ended, .refused, .takenBack, .notDelivered, .lost: noteEnd()
+        case .notDelivered, .notReached: noteDelivery(.failed)
+        case .ended, .refused, .takenBack, .lost: noteEnd()
         case .stopped: break
         }
     }
@@ -266,7 +268,7 @@ extension Worker {
                 try await client.free(unloadModels: true, freeMemory: true)
                 try await client.deleteHistory([job.id.description])
             case .ended, .lost(.results), .lost(.stalled): try await client.deleteHistory([job.id.description])
-            case .lost, .stuck, .refused, .takenBack, .notDelivered, .stopped: break
+            case .lost, .stuck, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
             }
         } catch {
             logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(error)"]))

@@ -35,7 +35,7 @@ extension Worker {
             case .answerTooLarge:
                 return await whereabouts(of: job, ifAbsent: .refused(.badAnswer(status: 200, start: "\(error)")))
             case .unreachable:
-                return .notDelivered(reason: "\(error)")
+                return .notReached
             case .connectionLost, .timedOut:
                 return await whereabouts(of: job, ifAbsent: .notDelivered(reason: "\(error)"))
             case .cancelled:
@@ -55,6 +55,7 @@ extension Worker {
             }
             return nil
         } catch {
+            if case .unreachable = error { return .notReached }
             return .notDelivered(reason: "\(error)")
         }
     }

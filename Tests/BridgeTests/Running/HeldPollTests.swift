@@ -1,5 +1,7 @@
+import AsyncHTTPClient
 import Logging
 import MicroHTTP
+import NIOCore
 import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
@@ -74,6 +76,22 @@ import Testing
             let asked = ContinuousClock.now
             #expect(try await bridge.get("/api/v2/jobs/\(id)", [Self.sdk]).json["status"] == "running")
             #expect(.now - asked < .seconds(4))  // the default holds for 5
+        }
+    }
+
+    @Test func aHeldPollOfTheSDKIsHeardOfAllTheTime() async throws {
+        try await withBridge(["--sdk-hold", "25"]) { bridge, _ in
+            let id = try await bridge.submit(Graph.delay(milliseconds: 60_000))
+            let response = try await bridge.open(.GET, "/api/v2/jobs/\(id)", [Self.sdk], body: nil)
+            #expect(response.headers.first(name: "Content-Type") == "application/json")
+            var body: [UInt8] = []
+            for try await piece in response.body {
+                body += piece.readableBytesView
+                // The second blank shows that the first was no accident.
+                if body == Array("  ".utf8) { _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel") }
+            }
+            let job = try JSON(parsing: body)
+            #expect(job["status"] == "canceled" || job["status"] == "canceling")
         }
     }
 
