@@ -115,13 +115,42 @@ import Testing
             id = try await bridge.submit(Graph.delay(milliseconds: 400))
             let events = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.json["status"] == "running" })
             seen = events.compactMap(\.id)
-        }, after: { bridge, _, _ in
+        }, after: { bridge, simulator, _ in
             let events = try await bridge.events(of: id, [("Last-Event-ID", "\(seen.last ?? 0)")])
             seen += events.compactMap(\.id)
+            #expect(simulator.statistics.promptsRun == [id: 1])
             #expect(!events.contains { $0.name == "reset" } && events.last?.json["status"] == "succeeded")
             #expect(seen == Array(1...seen.count))
             let job = try await bridge.job(id)
             #expect(job["outputs"]?.array?.count == 1)
+        })
+    }
+
+    @Test func whatARunHadMadeBeforeIsNotMadeTwice() async throws {
+        let graph: JSON = [
+            "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 1, "color": 3]],
+            "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "early"]],
+            "3": ["class_type": "SimOutput", "inputs": ["output": #"{"text": ["early too"]}"#, "bytes": 0]],
+            "4": ["class_type": "SimDelay", "inputs": ["image": ["1", 0], "milliseconds": 700, "interruptible": true]],
+            "5": ["class_type": "SaveImage", "inputs": ["images": ["4", 0], "filename_prefix": "late"]],
+        ]
+        var id = ""
+        var early: [RunningBridge.Event] = []
+        try await withRestart(before: { bridge, _ in
+            id = try await bridge.submit(graph)
+            var outputs = 0
+            early = try await bridge.events(of: id, query: "?last_event_id=0") { event in
+                if event.name == "output" { outputs += 1 }
+                return outputs == 2
+            }.filter { $0.id != nil }
+        }, after: { bridge, simulator, _ in
+            let late = try await bridge.events(of: id, [("Last-Event-ID", "\(early.last?.id ?? 0)")]).filter { $0.id != nil }
+            let events = early + late
+            #expect(events.compactMap(\.id) == Array(1...events.count) && events.last?.json["status"] == "succeeded")
+            let told = events.filter { $0.name == "output" }.map { $0.json["id"] }
+            let job = try await bridge.job(id)
+            #expect(told.count == 3 && job["outputs"]?.array?.map { $0["id"] } == told)
+            #expect(simulator.statistics.promptsRun == [id: 1])
         })
     }
 
