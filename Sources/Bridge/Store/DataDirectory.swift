@@ -50,6 +50,9 @@ final class DataDirectory: Sendable {
 
     /// Opens the database, or says what to do about one that cannot be opened.
     func openDatabase(logger: Logger) throws(ConfigurationError) -> SQLiteDatabase {
+        // Workflows and prompts are in it: for its owner only, like the files that SQLite makes beside it, which follow its mode.
+        let descriptor = open(databasePath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        if descriptor >= 0 { close(descriptor) }
         do { return try SQLiteDatabase(path: databasePath, logger: logger) } catch {
             throw ConfigurationError(
                 "The database \(databasePath) cannot be opened: \(error). Make room or repair it, move it away to begin anew, or use another --data-dir.")

@@ -9,7 +9,8 @@ protocol JobJournal: AnyObject, Sendable {
 
 /// Events that are on disk and not in memory.
 protocol EventArchive: AnyObject, Sendable {
-    /// The next events after an id, in order, at most `limit`; nil when they cannot be read (any more). Reads from the disk.
+    /// The next events after an id, in order, at most `limit`; nil when they cannot be read (any more). Reads from the disk, as a
+    /// thread of the server may that sends a file.
     func events(of job: Job, after id: UInt64, limit: Int) -> [LoggedEvent]?
 }
 

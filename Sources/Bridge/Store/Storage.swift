@@ -13,6 +13,7 @@ final class Storage: Service {
     let keys: (any UsedKeyStore)?
     let identities: WorkerIdentities
     let disk: Disk?
+    private let logger: Logger
 
     /// What is behind it, where that is not memory.
     struct Disk {
@@ -26,6 +27,7 @@ final class Storage: Service {
     ///   - directory: where it is kept; nil for memory.
     ///   - endpoints: the ComfyUIs that are configured, whose addresses may have credentials that are not written down.
     init(directory: String?, previewHistory: Int, endpoints: [ComfyEndpoint], httpClient: HTTPClient, logger: Logger) throws {
+        self.logger = logger
         guard let directory else {
             blobs = try BlobStore(directory: nil, logger: logger)
             jobs = MemoryJobStore()
@@ -56,9 +58,16 @@ final class Storage: Service {
 
     /// Tidies up, and tries again what could not be written, until shut down.
     func run() async throws {
-        guard let disk else { return try await gracefulShutdown() }
+        guard let disk else {
+            do { try await gracefulShutdown() } catch is CancellationError {}
+            return
+        }
         try await withThrowingDiscardingTaskGroup { group in
-            group.addTask { try await self.blobs.removeOrphans() }
+            group.addTask {
+                do { try await self.blobs.removeOrphans() } catch {
+                    self.logger.warning("files that nobody needs could not be removed", metadata: ["error": "\(error)"])
+                }
+            }
             group.addTask { try await repeating(every: .seconds(1)) { await disk.jobs.retry() } }
             group.addTask { try await repeating(every: .seconds(600)) { try await self.removeOldKeys(disk.keys) } }
         }

@@ -17,6 +17,9 @@ import Testing
                 }
                 #expect(modes == ["wal", "1", "1", "2"])
                 #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o700)
+                for file in ["", "-wal", "-shm"] {
+                    #expect(try FileManager.default.attributesOfItem(atPath: disk.directory.databasePath + file)[.posixPermissions] as? Int == 0o600)
+                }
             }
         }
     }

@@ -101,20 +101,20 @@ import Testing
     }
 
     @Test func bySizeTheOldestGoFirstAndTheFileShrinks() async throws {
-        try await withKept({ $0.retainedBytes = 1_500_000 }) { kept in
+        try await withKept({ $0.retainedBytes = 900_000 }) { kept in
             var jobs: [Job] = []
-            for number in 0..<100 { jobs.append(try await kept.addEnded(number)) }
+            for number in 0..<50 { jobs.append(try await kept.addEnded(number)) }
             // Uploads are counted elsewhere.
             try await kept.storage.assets.insert(
                 Asset(blob: try await kept.storage.blobs.keep([UInt8](repeating: 7, count: 2_000_000)), filePath: "a", contentType: "x/y"))
             try await kept.service.removeEnded()
             let all = try await kept.storage.jobs.jobs(JobQuery(limit: 500))
-            #expect(all.jobs.count == 100, "1.0 MB of outputs and some of database are allowed")
-            for number in 100..<200 { jobs.append(try await kept.addEnded(number)) }
+            #expect(all.jobs.count == 50, "0.5 MB of outputs and some of database are allowed")
+            for number in 50..<100 { jobs.append(try await kept.addEnded(number)) }
             let size = try await kept.disk.database.read { db in try kept.disk.database.size(db) }
             try await kept.service.removeEnded()
             let rest = try await kept.storage.jobs.jobs(JobQuery(limit: 500))
-            #expect((80..<150).contains(rest.jobs.count))
+            #expect((40..<80).contains(rest.jobs.count))
             #expect(rest.jobs.map(\.id) == jobs.suffix(rest.jobs.count).reversed().map(\.id))
             #expect(kept.blobCount == rest.jobs.count + 2)
             let (smaller, free) = try await kept.disk.database.read { db in
@@ -183,6 +183,30 @@ import Testing
                 #expect(both == all.filter { $0 % 2 == 0 && $0 % 3 != 0 })
                 let none = try await list(JobQuery(statuses: []))
                 #expect(none.isEmpty)
+            }
+        }
+    }
+
+    @Test func aBrokenRowHidesNoOther() async throws {
+        try await withTemporaryFolder { folder in
+            var ids: [JobID] = []
+            try await withStorage(folder) { storage, disk in
+                for _ in 0..<3 { ids.append(try await storage.insertEnded().id) }
+                ids.append(try await storage.insert(try .sample()).id)
+                ids.append(try await storage.insert(try .sample()).id)
+                try await disk.execute("UPDATE jobs SET error_json = '{' WHERE id IN ('\(ids[1])', '\(ids[3])')")
+            }
+            try await withStorage(folder) { storage, disk in
+                let page = try await storage.jobs.jobs(JobQuery(limit: 2))
+                #expect(page.jobs.map(\.id) == [ids[4], ids[2]])
+                let rest = try await storage.jobs.jobs(JobQuery(limit: 2, before: page.next))
+                #expect(rest.jobs.map(\.id) == [ids[0]])
+                let open = try await storage.jobs.restore()
+                #expect(open.map(\.id) == [ids[4]])
+                let removed = try await storage.jobs.removeEnded(beyond: RetentionLimit(date: .distantFuture))
+                #expect(removed.map(\.id) == [ids[0], ids[2]])
+                let count = try await disk.count("jobs")
+                #expect(count == 2)
             }
         }
     }

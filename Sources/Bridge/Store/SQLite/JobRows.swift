@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Logging
 import OrderedCollections
 import OrderedJSON
 
@@ -86,6 +87,14 @@ struct JobRows: Sendable {
         var options = Submission.Options()
         options.priority = row["priority"]
         return try stored(row, Submission(workflow: .onDisk, outputNodes: [], metadata: metadata, options: options), db)
+    }
+
+    /// The same, or nil and a line in the log: one row that is broken must not hide the others.
+    func readable(_ row: Row, _ db: GRDB.Database, _ logger: Logger) -> StoredJob? {
+        do { return try record(row, db) } catch {
+            logger.error("a job cannot be read", metadata: ["job.place": "\(row["place"] as Int64)", "error": "\(error)"])
+            return nil
+        }
     }
 
     /// A job that is to go on, with everything.

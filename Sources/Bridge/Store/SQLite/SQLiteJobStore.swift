@@ -156,8 +156,7 @@ final class SQLiteJobStore: JobStore {
         while true {
             let found = try await entries(query, before: end, limit: query.metadata.isEmpty ? query.limit + 1 : 256)
             for (place, stored) in found {
-                let job = object(stored)
-                guard query.matches(job) else { continue }
+                guard let job = stored.map(object), query.matches(job) else { continue }
                 guard page.jobs.count < query.limit else {
                     page.next = last
                     return page
@@ -171,8 +170,8 @@ final class SQLiteJobStore: JobStore {
     }
 
     /// The newest jobs with these statuses. Each status has its own way into the index, so that rare ones are found at once.
-    private func entries(_ query: JobQuery, before place: UInt64, limit: Int) async throws -> [(place: UInt64, job: StoredJob)] {
-        try await database.read { [rows] db in
+    private func entries(_ query: JobQuery, before place: UInt64, limit: Int) async throws -> [(place: UInt64, job: StoredJob?)] {
+        try await database.read { [rows, logger] db in
             let bound = Int64(clamping: place)
             var found: [Row]
             if let statuses = query.statuses {
@@ -185,7 +184,7 @@ final class SQLiteJobStore: JobStore {
                 found = try Row.fetchAll(
                     db.cachedStatement(sql: "SELECT \(JobRows.columns) FROM jobs WHERE place < ? ORDER BY place DESC LIMIT ?"), arguments: [bound, limit])
             }
-            return try found.map { (UInt64($0["place"] as Int64), try rows.record($0, db)) }
+            return found.map { (UInt64($0["place"] as Int64), rows.readable($0, db, logger)) }
         }
     }
 
@@ -201,12 +200,12 @@ final class SQLiteJobStore: JobStore {
     // MARK: Beginning and ending
 
     func restore() async throws -> [Job] {
-        let found = try await database.read { [rows, logger] db in
+        let found = try await database.read { [rows, logger] db -> [(UInt64, StoredJob)] in
             let open = JobStatus.allCases.filter { !$0.isTerminal }.map { "'\($0.rawValue)'" }.joined(separator: ", ")
-            return try Row.fetchAll(db, sql: "SELECT \(JobRows.columns) FROM jobs WHERE status IN (\(open)) ORDER BY place").map { row -> (UInt64, StoredJob) in
+            return try Row.fetchAll(db, sql: "SELECT \(JobRows.columns) FROM jobs WHERE status IN (\(open)) ORDER BY place").compactMap { row in
                 do { return (UInt64(row["place"] as Int64), try rows.openJob(row, db)) } catch {
                     logger.error("a job cannot be taken up again", metadata: ["job.id": "\(row["id"] as String)", "error": "\(error)"])
-                    return (UInt64(row["place"] as Int64), try rows.record(row, db))
+                    return rows.readable(row, db, logger).map { (UInt64(row["place"] as Int64), $0) }
                 }
             }
         }
@@ -219,7 +218,7 @@ final class SQLiteJobStore: JobStore {
 
     func removeEnded(beyond limit: RetentionLimit) async throws -> [Job] {
         let batch = 100
-        let removed = try await database.write { [database, rows] db -> [StoredJob] in
+        let removed = try await database.write { [database, rows, logger] db -> [StoredJob] in
             let count = try Int.fetchOne(db.cachedStatement(sql: "SELECT count(*) FROM jobs WHERE completed_at IS NOT NULL")) ?? 0
             var excess = count - limit.count
             if limit.bytes < Int.max {
@@ -230,9 +229,9 @@ final class SQLiteJobStore: JobStore {
             let oldest = try Row.fetchAll(
                 db.cachedStatement(sql: "SELECT \(JobRows.columns) FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at, place LIMIT ?"), arguments: [batch])
             var removed: [StoredJob] = []
-            for row in oldest {
-                guard removed.count < excess || row["completed_at"] < limit.date.timeIntervalSinceReferenceDate else { break }
-                removed.append(try rows.record(row, db))
+            for (number, row) in oldest.enumerated() {
+                guard number < excess || row["completed_at"] < limit.date.timeIntervalSinceReferenceDate else { break }
+                if let job = rows.readable(row, db, logger) { removed.append(job) }
                 try db.cachedStatement(sql: "DELETE FROM jobs WHERE place = ?").execute(arguments: [row["place"] as Int64])
             }
             return removed
