@@ -9,6 +9,7 @@ checked; a wrong one ends the run. Prints one JSON object. The bridge keeps ever
 """
 import asyncio
 import json
+import os
 import statistics
 import time
 import uuid

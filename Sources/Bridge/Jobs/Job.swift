@@ -79,7 +79,7 @@ final class Job: Sendable {
             submission: stored.submission, now: stored.snapshot, visible: stored.snapshot,
             log: EventLog(previewLimit: previewLimit, past: stored.events, lastID: stored.lastEventID))
         state.written = Extent(
-            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, version: state.version)
+            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, version: state.version, status: stored.snapshot.status)
         state.taken = state.written
         state.isInJournal = false
         self.state = Mutex(state)
@@ -390,6 +390,8 @@ extension Job {
         var outputCount = 0
         var returns = 0
         var version: UInt64 = 0
+        /// Nil before the job is inserted.
+        var status: JobStatus?
     }
 
     /// What is to be written of a job.
@@ -413,7 +415,7 @@ extension Job {
         state.withLock { state in
             var snapshot = state.now
             snapshot.progress = state.log.newestProgress
-            let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, returns: state.returns, version: state.version)
+            let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, returns: state.returns, version: state.version, status: snapshot.status)
             defer { state.taken = to }
             state.isInJournal = false
             return Unwritten(from: state.taken, to: to, snapshot: snapshot, events: state.log.replayable(after: state.taken.eventID))

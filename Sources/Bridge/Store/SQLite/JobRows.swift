@@ -42,18 +42,25 @@ struct JobRows: Sendable {
     func update(_ unwritten: Job.Unwritten, place: Int64, _ db: GRDB.Database) throws {
         let snapshot = unwritten.snapshot
         if unwritten.isChanged {
-            try db.cachedStatement(sql: """
-                UPDATE jobs SET status = ?, status_changed_at = ?, started_at = ?, completed_at = ?, error_json = ?, other_outputs_json = ?, progress_json = ?,
-                    reuses_outputs = ?, attempts_json = ?, assignment = ? WHERE place = ?
-                """
-            ).execute(arguments: [
-                snapshot.status.rawValue, snapshot.statusChangedAt.timeIntervalSinceReferenceDate, snapshot.startedAt?.timeIntervalSinceReferenceDate,
-                snapshot.completedAt?.timeIntervalSinceReferenceDate, snapshot.error?.record.text,
-                snapshot.otherOutputs.isEmpty ? nil : JSON.object(snapshot.otherOutputs).text,
+            let others: StatementArguments = [
+                snapshot.error?.record.text, snapshot.otherOutputs.isEmpty ? nil : JSON.object(snapshot.otherOutputs).text,
                 // Of a job that goes on it would be old at once.
-                snapshot.status.isTerminal ? snapshot.progress?.record.text : nil, snapshot.hasReusedOutputs, snapshot.attempts.record?.text,
-                snapshot.assignment, place,
-            ])
+                snapshot.status.isTerminal ? snapshot.progress?.record.text : nil, snapshot.hasReusedOutputs, snapshot.attempts.record?.text, snapshot.assignment,
+                place,
+            ]
+            // Columns that are named have their indices written, also where nothing changes.
+            if unwritten.from.status == unwritten.to.status {
+                try db.cachedStatement(sql: "UPDATE jobs SET \(Self.columnsWithoutIndex) WHERE place = ?").execute(arguments: others)
+            } else {
+                let times: StatementArguments = [
+                    snapshot.status.rawValue, snapshot.statusChangedAt.timeIntervalSinceReferenceDate, snapshot.startedAt?.timeIntervalSinceReferenceDate,
+                    snapshot.completedAt?.timeIntervalSinceReferenceDate,
+                ]
+                try db.cachedStatement(sql: """
+                    UPDATE jobs SET status = ?, status_changed_at = ?, started_at = ?, completed_at = ?, \(Self.columnsWithoutIndex) WHERE place = ?
+                    """
+                ).execute(arguments: times + others)
+            }
         }
         if unwritten.forgetsOutputs { try db.cachedStatement(sql: "DELETE FROM assets WHERE job = ?").execute(arguments: [place]) }
         for position in snapshot.outputs.indices.dropFirst(unwritten.firstNewOutput) {
@@ -61,6 +68,9 @@ struct JobRows: Sendable {
         }
         try insert(unwritten.events, place: place, db)
     }
+
+    private static let columnsWithoutIndex =
+        "error_json = ?, other_outputs_json = ?, progress_json = ?, reuses_outputs = ?, attempts_json = ?, assignment = ?"
 
     private func insert(_ events: [LoggedEvent], place: Int64, _ db: GRDB.Database) throws {
         guard !events.isEmpty else { return }
