@@ -4,8 +4,9 @@
     swift build -c release --product comfy-bridge
     .venv/bin/python Benchmarks/large_files.py [path of comfy-bridge] [megabytes of the file]
 
-Both sides of a comparison run in turn against the same simulator. Every file that went anywhere is compared byte by byte with what was sent;
-each upload has contents of its own, so that none is recognised. Needs about 8 times the file's size on the disk of the temporary folder.
+Both sides of a comparison run in turn against the same simulator, the other one first every second time, each with nothing left to be written
+to the disk. Every file that went anywhere is compared, by its BLAKE3, with what was sent; each upload has contents of its own, so that none is
+recognised. Needs about 6 times the file's size on the disk of the temporary folder.
 Prints a table and one JSON object; the exit status is 1 if the bridge held too much.
 """
 import contextlib
@@ -44,6 +45,7 @@ class Figures:
     def measure(self, name, action):
         """`action` returns a result and the seconds that it took."""
         samples = []
+        os.sync()
         self.bridge.forget_peak()
         with self._sampling(samples):
             result, seconds = action()
@@ -88,7 +90,11 @@ class LargeFile:
         with open(self.path, "r+b") as file:
             file.seek(self.tail)
             file.write(os.urandom(32))
-        self.hash = "blake3:" + blake3(max_threads=blake3.AUTO).update_mmap(self.path).hexdigest()
+        self.hash = hash_of(self.path)
+
+
+def hash_of(path):
+    return "blake3:" + blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
 
 
 def curl(*arguments):
@@ -96,10 +102,6 @@ def curl(*arguments):
     command = ["curl", "-sS", "--fail-with-body", "-w", "\n%{time_total}", *map(str, arguments)]
     body, _, seconds = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.rpartition(b"\n")
     return body, float(seconds)
-
-
-def download(url, target):
-    return lambda: curl("-o", target, url)
 
 
 def commit(asset):
@@ -115,10 +117,6 @@ def run(client, graph):
     except comfy_sdk.JobFailed as failure:
         raise RuntimeError(f"{failure}: {failure.error}") from failure  # the SDK's message does not say why
     return job, time.perf_counter() - began
-
-
-def must_be_same(left, right):
-    subprocess.run(["cmp", left, right], check=True)
 
 
 def output(name):
@@ -141,38 +139,66 @@ def reading(asset):
     }
 
 
-def turn(figures, client, file, copy, simulator, bridge, comfyui_input):
-    name = f"{uuid.uuid4()}.png"
+class Turn:
+    def __init__(self, figures, client, file, simulator, bridge, folder):
+        self.figures = figures
+        self.client = client
+        self.file = file
+        self.simulator = simulator
+        self.bridge = bridge
+        self.copy = folder / "copy"
+        self.comfyui_input = folder / "comfyui" / "input"
 
-    file.renew()
-    figures.measure("upload, direct", lambda: curl("-F", f"image=@{file.path};filename={name}", f"{simulator.url}/upload/image"))
-    figures.measure("download of an upload, direct", download(f"{simulator.url}/view?type=input&filename={name}", copy))
-    must_be_same(file.path, copy)
-    (comfyui_input / name).unlink()
+    def run(self, order):
+        """`order`: 1, or -1 for the bridge first."""
+        uploads = [self.upload_direct, self.upload_curl, self.upload_sdk]
+        for step in uploads[::order]:
+            self.file.renew()
+            step()
+        downloads = [
+            ("download of an upload, direct", f"{self.simulator.url}/view?type=input&filename={self.name}", self.direct_hash),
+            ("download of an upload, bridge", self.asset["url"], self.asset["hash"]),
+        ]
+        for download in downloads[::order]:
+            self.download(*download)
+        (self.comfyui_input / self.name).unlink()
+        self.client.assets.delete(self.asset["id"])
 
-    file.renew()
-    answer = json.loads(figures.measure("upload, curl", lambda: curl("-F", f"file=@{file.path}", f"{bridge.url}/api/v2/assets")))
-    assert (answer["size_bytes"], answer["created_new"], answer["hash"]) == (SIZE, True, file.hash), answer
-    figures.measure("download of an upload, bridge", download(answer["url"], copy))
-    must_be_same(file.path, copy)
-    client.assets.delete(answer["id"])
+        name = f"{uuid.uuid4()}.bin"
+        job = self.figures.measure("job that puts a file out", lambda: run(self.client, output(name)))
+        assert job.outputs[0].size_bytes == SIZE
+        made = hash_of(self.comfyui_input.with_name("output") / name)
+        downloads = [
+            ("download of an output, direct", f"{self.simulator.url}/view?filename={name}", made),
+            ("download of an output, bridge", job.outputs[0].get_download_url().url, made),
+        ]
+        for download in downloads[::order]:
+            self.download(*download)
 
-    file.renew()
-    asset = client.assets.from_file(file.path)
-    assert asset.hash == file.hash  # the SDK hashes first; what counts here is the transfer
-    figures.measure("upload, SDK", lambda: commit(asset))
-    assert (asset.created_new, asset.hash) == (True, file.hash)
-    figures.measure("job that reads an upload", lambda: run(client, reading(asset)))
-    must_be_same(file.path, comfyui_input / asset.file_path)
-    (comfyui_input / asset.file_path).unlink()
-    asset.delete()
+    def upload_direct(self):
+        self.name, self.direct_hash = f"{uuid.uuid4()}.png", self.file.hash
+        form = f"image=@{self.file.path};filename={self.name}"
+        self.figures.measure("upload, direct", lambda: curl("-F", form, f"{self.simulator.url}/upload/image"))
 
-    name = f"{uuid.uuid4()}.bin"
-    job = figures.measure("job that puts a file out", lambda: run(client, output(name)))
-    assert job.outputs[0].size_bytes == SIZE
-    figures.measure("download of an output, direct", download(f"{simulator.url}/view?filename={name}", file.path + ".output"))
-    figures.measure("download of an output, bridge", download(job.outputs[0].get_download_url().url, copy))
-    must_be_same(file.path + ".output", copy)
+    def upload_curl(self):
+        answer = self.figures.measure("upload, curl", lambda: curl("-F", f"file=@{self.file.path}", f"{self.bridge.url}/api/v2/assets"))
+        self.asset = json.loads(answer)
+        assert (self.asset["size_bytes"], self.asset["created_new"], self.asset["hash"]) == (SIZE, True, self.file.hash), answer
+
+    def upload_sdk(self):
+        asset = self.client.assets.from_file(self.file.path)
+        assert asset.hash == self.file.hash  # the SDK hashes first; what counts here is the transfer
+        self.figures.measure("upload, SDK", lambda: commit(asset))
+        assert (asset.created_new, asset.hash) == (True, self.file.hash)
+        self.figures.measure("job that reads an upload", lambda: run(self.client, reading(asset)))
+        brought = self.comfyui_input / asset.file_path
+        assert hash_of(brought) == self.file.hash
+        brought.unlink()
+        asset.delete()
+
+    def download(self, name, url, expected):
+        self.figures.measure(name, lambda: curl("-o", self.copy, url))
+        assert hash_of(self.copy) == expected, name
 
 
 def table(figures):
@@ -206,15 +232,18 @@ def main():
         os.environ["COMFY_BASE_URL"] = bridge.url
         client = stack.enter_context(comfy_sdk.Comfy())
         first, _ = run(client, picture())
-        file, copy = LargeFile(f"{folder}/large.png", first.outputs[0].to_bytes()), f"{folder}/copy"
+        file = LargeFile(f"{folder}/large.png", first.outputs[0].to_bytes())
         figures, idle = Figures(bridge), bridge.resident_kb() / 1024
-        for _ in range(TURNS):
-            turn(figures, client, file, copy, simulator, bridge, pathlib.Path(folder, "comfyui", "input"))
+        for number in range(TURNS):
+            Turn(figures, client, file, simulator, bridge, pathlib.Path(folder)).run(order=-1 if number % 2 else 1)
     print("\n".join(table(figures)))
     peak = max(max(values) for values in figures.peaks.values())
     print(json.dumps({
         "bytes": SIZE, "seconds": figures.seconds, "setting": setting("comfy-sdk"),
-        "resident_MB": {"idle": idle, "peak": peak, "peaks": figures.peaks, "sampled_maximum": {name: max(samples, default=None) for name, samples in figures.samples.items()}},
+        "resident_MB": {
+            "idle": idle, "peak": peak, "peaks": figures.peaks,
+            "sampled_maximum": {name: max(samples, default=None) for name, samples in figures.samples.items()},
+        },
     }))
     if peak >= LIMIT_MB:
         sys.exit(f"the bridge held {peak:.0f} MB")

@@ -5,7 +5,8 @@ struct ParameterizedValue {
     private var parameters: [(name: String, value: String)] = []
 
     /// Nil if it cannot be read. An unquoted value need not be a token, it goes on to the next semicolon. In a quoted one `\"` and `\\` are
-    /// escapes, and any other backslash is itself: browsers write a backslash as it is, other clients double it.
+    /// escapes, and any other backslash is itself: browsers write a backslash as it is, other clients double it. A quote ends the value only
+    /// before a semicolon or the end: there are clients, the official SDK among them, that escape none in names of files.
     init?(_ text: String) {
         var rest = text.utf8[...]
         func upTo(_ end: UInt8) -> String {
@@ -18,7 +19,8 @@ struct ParameterizedValue {
             var content: [UInt8] = []
             while let byte = rest.popFirst() {
                 switch (byte, rest.first) {
-                case (UInt8(ascii: "\""), _): return String(decoding: content, as: UTF8.self)
+                case (UInt8(ascii: "\""), _) where [nil, UInt8(ascii: ";")].contains(rest.drop(while: Self.isBlank).first):
+                    return String(decoding: content, as: UTF8.self)
                 case (UInt8(ascii: "\\"), UInt8(ascii: "\"")?), (UInt8(ascii: "\\"), UInt8(ascii: "\\")?): content.append(rest.removeFirst())
                 default: content.append(byte)
                 }

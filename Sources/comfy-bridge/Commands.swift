@@ -20,6 +20,7 @@ let simulatorOptions: [Option] = [
     Option("fault-seed", "N", default: "0", "seed of the choices that a probability makes"),
     Option("restart-after", "MS", "how long it is away after the fault 'exit'; if not given, the command ends with status 1"),
     Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
+    LogFormat.option,
     Option("fault", "FAULT", "what goes wrong, repeat it for several: NAME[=VALUE][~TEXT][*TIMES][@PROBABILITY]\n\n" + faultHelp),
 ]
 
@@ -44,7 +45,7 @@ func serve(_ arguments: [String]) async throws {
     let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
-        announce(host: reader.string("host") ?? "127.0.0.1", port: Int(try bridge.start()))
+        announce(host: reader.string("host") ?? "127.0.0.1", port: Int(try await bridge.start()))
         try await bridge.run(gracefulShutdownSignals: [.sigterm, .sigint])
     } catch {
         try await httpClient.shutdown()
@@ -102,7 +103,8 @@ private func announce(host: String, port: Int) {
 
 private func makeLogger(_ label: String, _ reader: OptionReader) throws -> Logger {
     let level = try reader.choice("log-level", default: "info", Logger.Level.allCases.map(\.rawValue))
-    var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+    let format = LogFormat(rawValue: try reader.choice("log-format", default: "text", LogFormat.allCases.map(\.rawValue))) ?? .text
+    var logger = Logger(label: label) { format.makeHandler(label: $0) }
     logger.logLevel = Logger.Level(rawValue: level) ?? .info
     return logger
 }

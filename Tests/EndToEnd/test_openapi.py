@@ -224,6 +224,7 @@ def test_service_routes_fit_the_document(bridge, contract):
     assert health["status"] == "ok"
     ready = contract.check("GET", "/readyz", curl(f"{bridge}/readyz")).json()
     assert ready["ready"] is True and ready["comfyui"][0]["connected"] is True
+    assert contract.check("GET", "/metrics", curl(f"{bridge}/metrics")).content_type == "text/plain"
 
 
 @pytest.mark.parametrize("path, content_type", [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")])

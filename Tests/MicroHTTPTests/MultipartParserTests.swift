@@ -79,6 +79,7 @@ import Testing
         (#"name=""; filename=photo.png"#, "(photo.png, -)"),
         (#"filename="my name=x.png" ; name="file""#, "file(my name=x.png, -)"),
         (#"name="file"; filename="a; name=\"b\".png""#, #"file(a; name="b".png, -)"#),
+        (#"name="file"; filename="we"ird".png""#, #"file(we"ird".png, -)"#),
         (#"name="Bild";filename="Bäume 🌲.png""#, "Bild(Bäume 🌲.png, -)"),
         // Browsers.
         (#"name="a%22b"; filename="%22%0D%0A%0a%25%2.png""#, "a\"b(\"\r\n%0a%25%2.png, -)"),

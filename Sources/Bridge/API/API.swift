@@ -1,3 +1,4 @@
+import ComfyUI
 import MicroHTTP
 import OrderedJSON
 
@@ -18,10 +19,30 @@ struct API: Sendable {
     /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
     let sdkHold: Duration
     let drain: Drain
-    let viewers = Viewers()
+    var viewers: Viewers { service.metrics.viewers }
 
     func representation(for request: Request) -> Representation {
         Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
+    }
+
+    /// The present, for the metrics.
+    func metricsReport() async throws -> MetricsReport {
+        var jobs: [JobStatus: Int] = [.queued: service.queue.count]
+        var comfyUIs: [MetricsReport.ComfyUI] = []
+        for worker in pool.workers {
+            let (endpoint, open) = (worker.configuration.endpoint, worker.inbox.openJobs)
+            for id in open {
+                if let status = try await service.job(id)?.status { jobs[status, default: 0] += 1 }
+            }
+            comfyUIs.append(
+                MetricsReport.ComfyUI(
+                    url: endpoint.description, isConnected: worker.inbox.isConnected, isInRotation: worker.status.isInRotation,
+                    reconnects: service.metrics.reconnects(to: endpoint),
+                    openPrompts: open.count, silence: open.map(worker.inbox.silence).max() ?? .zero))
+        }
+        return MetricsReport(
+            version: ComfyBridge.version, jobs: jobs, queueDepth: service.queue.count, queueLimit: service.queue.limit, comfyUIs: comfyUIs,
+            usage: ProcessUsage())
     }
 
     func job(_ id: String) async throws -> Job {
@@ -38,21 +59,30 @@ struct API: Sendable {
     ///     is an error, as the Comfy API v2 has it.
     ///   - failsWhenUnreachable: the caller blocks, and must not hang when there is no ComfyUI.
     func submit(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
+        let begin = ContinuousClock.now
+        let job = try await accept(
+            request, acceptsBareGraph: acceptsBareGraph, attachesToSame: attachesToSame, failsWhenUnreachable: failsWhenUnreachable)
+        service.metrics.observe(.accept, .now - begin)
+        return job
+    }
+
+    private func accept(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
         var options = Submission.Options()
         options.timeout = try request.seconds("timeout")
         options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
         options.failsWhenUnreachable = failsWhenUnreachable
         options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
         let submission = try await SubmissionReader(pool: pool, assets: assets).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
-        guard let key = try request.idempotencyKey() else { return try await submit(submission) }
-        switch keys.claim(key, digest: submission.digest) {
+        guard let key = try request.idempotencyKey() else { return try await submit(submission, key: nil) }
+        let digest = submission.digest
+        switch try await keys.claim(key, digest: digest) {
         case .busy: throw attachesToSame ? APIError.idempotencyKeyBusy : APIError.idempotencyKeyReuse
         case .used(let id, let isSame):
             guard attachesToSame, isSame, let id, let job = try await service.job(id) else { throw APIError.idempotencyKeyReuse }
             return job
         case .granted:
             do {
-                let job = try await submit(submission)
+                let job = try await submit(submission, key: UsedKey(operation: keys.operation, key: key, digest: digest))
                 keys.settle(key, job: job.id)
                 return job
             } catch {
@@ -65,13 +95,13 @@ struct API: Sendable {
     /// Runs `body` once for an `Idempotency-Key`; a key whose run failed may be used again.
     func once<Result>(_ request: Request, _ keys: IdempotencyKeys, _ body: () async throws -> Result) async throws -> Result {
         guard let key = try request.idempotencyKey() else { return try await body() }
-        switch keys.claim(key, digest: []) {
+        switch try await keys.claim(key, digest: []) {
         case .busy: throw APIError.idempotencyKeyBusy
         case .used: throw APIError.idempotencyKeyReuse
         case .granted:
             do {
                 let result = try await body()
-                keys.settle(key)
+                try await keys.settle(key, digest: [])
                 return result
             } catch {
                 keys.release(key)
@@ -82,9 +112,13 @@ struct API: Sendable {
 
     private enum Partial: String, CaseIterable { case allow, reject }
 
-    private func submit(_ submission: Submission) async throws -> Job {
+    private func submit(_ submission: Submission, key: UsedKey?) async throws -> Job {
         if let error = pool.unreachable { throw APIError(unreachable: error) }
-        do { return try await service.submit(submission) } catch JobService.SubmitError.queueFull(let limit) { throw APIError.queueFull(limit: limit) }
+        do { return try await service.submit(submission, key: key) } catch JobService.SubmitError.queueFull(let limit) {
+            throw APIError.queueFull(limit: limit)
+        } catch let error as StorageError {
+            throw APIError(error)
+        }
     }
 
     /// A blocked caller of the job went away; when it was the last, the job has nobody left to run for.

@@ -12,7 +12,7 @@ struct AssetEndpoints: Sendable {
         let (asset, isNew) = try await api.once(request, api.uploadKeys) {
             guard let form = request.form else { throw APIError.unsupportedMediaType }
             do {
-                let upload = try await AssetUpload(reading: form, into: api.assets.blobs)
+                let upload = try await AssetUpload(reading: form, into: api.assets.blobs, received: api.service.metrics.received[.upload])
                 return try await api.assets.mint(upload.writer, upload.description)
             } catch let error as StorageError {
                 api.content.logger.error("an upload could not be kept", metadata: ["error": "\(error)"])
@@ -25,9 +25,13 @@ struct AssetEndpoints: Sendable {
     /// Makes an asset over bytes that are here already, so that nobody sends them twice.
     func fromHash(_ request: Request, _: PathParameters) async throws -> Response {
         let members = try AssetMembers(request)
-        guard let known = try await api.assets.mint(fromHash: members.hash, filePath: members.filePath, tags: members.tags, lifetime: members.lifetime)
-        else { throw APIError.blobNotFound }
-        return created(known.asset, isNew: false, status: known.isNew ? 201 : 200, request)
+        do {
+            guard let known = try await api.assets.mint(fromHash: members.hash, filePath: members.filePath, tags: members.tags, lifetime: members.lifetime)
+            else { throw APIError.blobNotFound }
+            return created(known.asset, isNew: false, status: known.isNew ? 201 : 200, request)
+        } catch let error as StorageError {
+            throw APIError(error)
+        }
     }
 
     /// Whether bytes with this hash are here.

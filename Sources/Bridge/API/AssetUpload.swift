@@ -12,7 +12,9 @@ struct AssetUpload {
     private static let textLimit = 8192
 
     /// Reads the form to its end. Parts may come in any order.
-    init(reading form: FormUpload, into blobs: BlobStore) async throws {
+    ///
+    /// - Parameter received: counts the bytes of the file.
+    init(reading form: FormUpload, into blobs: BlobStore, received: Counter) async throws {
         var writer: BlobWriter?
         var texts: [String: [[UInt8]]] = [:]
         var part = ""
@@ -30,6 +32,7 @@ struct AssetUpload {
                     part = name
                     texts[name, default: []].append([])
                 case .bytes(let bytes) where part == "file":
+                    received.add(bytes.count)
                     try await writer?.write(bytes)
                 case .bytes(let bytes):
                     var values = texts[part] ?? [[]]

@@ -16,10 +16,10 @@ struct JobEndpoints: Sendable {
         let prefer = try Prefer(request)
         let job = try await api.job(path["id"])
         if let limit = prefer.wait {
-            let present = job.status
+            let present = job.snapshot.status
             await hold(job, atMost: limit) { $0 != present }
-        } else if request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true {
-            await hold(job, atMost: api.sdkHold, until: \.isTerminal)
+        } else if request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true, request.method == "GET", api.sdkHold > .zero, !job.status.isTerminal {
+            return held(job, request)
         }
         return answer(job, request, headers: prefer.applied.map { ["Preference-Applied": $0] } ?? [:])
     }
@@ -29,9 +29,40 @@ struct JobEndpoints: Sendable {
         await cancelWhenGracefulShutdown { await job.wait(atMost: limit, until: isWanted) }
     }
 
+    /// The answer to a poll of the official SDK: blanks, with which JSON may begin, until the job is over, and then the job. The blanks keep
+    /// clients from giving up whose time limit is shorter than the hold.
+    private func held(_ job: Job, _ request: Request) -> Response {
+        let body = BodyStream()
+        var response = answer(job, request)
+        response.body = .stream(body, length: nil)
+        api.tasks.start { [api] in
+            let end = ContinuousClock.now + api.sdkHold
+            do {
+                while !job.status.isTerminal, .now < end {
+                    try await body.write(Array(" ".utf8))
+                    let pause = ContinuousClock.now + min(.milliseconds(500), end - .now)
+                    await self.hold(job, atMost: pause - .now, until: \.isTerminal)
+                    if .now < pause { break }  // over, or the bridge shuts down
+                }
+                try await body.write(JSON.object(api.representation(for: request).job(job)).encoded())
+                body.finish()
+            } catch {
+                body.fail()  // nobody reads it any more
+            }
+        }
+        return response
+    }
+
+    /// What the job is waiting for, or how it ended, in words.
+    func why(_: Request, _ path: PathParameters) async throws -> Response {
+        let job = try await api.job(path["id"])
+        let answer = Why(try await api.situation(of: job))
+        return .json(answer.representation(of: job.id), headers: ["Comfy-Job-Id": job.id.description])
+    }
+
     func workflow(_: Request, _ path: PathParameters) async throws -> Response {
         let job = try await api.job(path["id"])
-        let body = Array(#"{"workflow":"#.utf8) + job.submission.workflow.text + Array(#","format":"api"}"#.utf8)
+        let body = Array(#"{"workflow":"#.utf8) + (try await api.service.store.workflow(of: job)) + Array(#","format":"api"}"#.utf8)
         let headers: HTTPHeaders = ["Content-Type": "application/json", "Cache-Control": "no-store", "Comfy-Job-Id": job.id.description]
         return Response(status: 200, headers: headers, body: .bytes(body))
     }
@@ -81,6 +112,7 @@ struct JobEndpoints: Sendable {
             "Comfy-Job-Id": job.id.description,
         ]
         if request.matches(etag: "\"\(preview.number)\"") { return Response(status: 304, headers: headers, body: .empty) }
+        api.service.metrics.sent[.preview].add(preview.bytes.count)
         return Response(status: 200, headers: headers, body: .bytes(preview.bytes))
     }
 }

@@ -39,9 +39,8 @@ struct Representation: Sendable {
             "other_outputs": .object(snapshot.otherOutputs),
             "error": snapshot.error.map(error) ?? .null,
             "metrics": [
-                // A job that ended without running spent all its time waiting.
-                "queue_ms": milliseconds(from: job.createdAt, to: snapshot.startedAt ?? snapshot.completedAt),
-                "execution_ms": milliseconds(from: snapshot.startedAt, to: snapshot.completedAt),
+                "queue_ms": snapshot.queueTime(since: job.createdAt).map { JSON($0.milliseconds) } ?? .null,
+                "execution_ms": snapshot.executionTime.map { JSON($0.milliseconds) } ?? .null,
             ],
             "metadata": job.metadata.map(JSON.object) ?? .null,
             "urls": ["self": .string(links.job(job.id)), "events": .string(links.events(job.id)), "cancel": .string(links.cancel(job.id))],
@@ -129,12 +128,6 @@ struct Representation: Sendable {
         if let title = node.title { members["title"] = .string(title) }
         if node.displayNode != node.node { members["display_node_id"] = .string(node.displayNode) }
         return .object(members)
-    }
-
-    private func milliseconds(from start: Date?, to end: Date?) -> JSON {
-        guard let start, let end else { return .null }
-        // The clock may have been set back meanwhile.
-        return JSON(max(0, Int((end.timeIntervalSince(start) * 1000).rounded())))
     }
 
     private func date(_ date: Date) -> JSON {

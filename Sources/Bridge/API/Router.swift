@@ -35,7 +35,7 @@ struct Route: Sendable {
     }
 
     /// The methods that it answers: HEAD as GET, by leaving out the body.
-    fileprivate var methods: [String] { method == "GET" ? ["GET", "HEAD"] : [method] }
+    var methods: [String] { method == "GET" ? ["GET", "HEAD"] : [method] }
 
     fileprivate var isLiteral: Bool { !path.contains("{") }
 
@@ -63,6 +63,7 @@ struct Router: Sendable {
     private let drain: Drain
     private let logger: Logger
     private let methods: [String]
+    let requests: RequestCounts
 
     init(routes: [Route], access: AccessGuard, drain: Drain, logger: Logger) {
         self.routes = routes
@@ -70,6 +71,7 @@ struct Router: Sendable {
         self.drain = drain
         self.logger = logger
         methods = Set(routes.flatMap(\.methods)).sorted()
+        requests = RequestCounts(routes: routes.flatMap { route in route.methods.map { ($0, route.path) } })
     }
 
     func takesForm(_ method: String, _ path: String) -> Bool {
@@ -77,32 +79,43 @@ struct Router: Sendable {
     }
 
     func respond(to request: Request) async -> Response {
+        let begin = ContinuousClock.now
         var origin: String?
+        var route: Route?
         var response: Response
         do throws(APIError) {
             origin = try access.admit(request.headers)
             if origin != nil, let preflight = CrossOrigin.preflight(request, methods: methods) {
                 response = preflight
             } else {
-                response = await answer(request)
+                response = await answer(request, &route)
             }
         } catch {
             response = error.response
         }
         access.crossOrigin.decorate(&response.headers, for: origin)
+        requests.count(method: request.method, route: route?.path, status: response.status)
+        // Never the query: it may hold a signature.
+        logger.debug(
+            "answered a request",
+            metadata: [
+                "http.method": "\(request.method)", "http.path": "\(request.path)", "http.status": .stringConvertible(response.status),
+                "duration_ms": .stringConvertible((.now - begin).milliseconds),
+            ])
         return response
     }
 
     /// The answer to what the server refused by itself, also one that a page of an allowed origin may read.
     func response(to failure: HTTPServerFailure, headers: HTTPHeaders?) -> Response {
         var response = APIError(failure).response
+        requests.count(method: "", route: nil, status: response.status)
         access.crossOrigin.decorate(&response.headers, for: headers.flatMap { try? access.admit($0) })
         return response
     }
 
-    private func answer(_ request: Request) async -> Response {
+    private func answer(_ request: Request, _ route: inout Route?) async -> Response {
         do {
-            return try await find(request)
+            return try await find(request, &route)
         } catch let error as APIError {
             return error.response
         } catch {
@@ -112,12 +125,13 @@ struct Router: Sendable {
         }
     }
 
-    private func find(_ request: Request) async throws -> Response {
+    private func find(_ request: Request, _ found: inout Route?) async throws -> Response {
         let path = request.path.split(separator: "/", omittingEmptySubsequences: true)
         var others: [Route] = []
         for route in routes {
             guard let parameters = route.parameters(of: path), route.isLiteral || !others.contains(where: \.isLiteral) else { continue }
             if route.methods.contains(request.method) {
+                found = route
                 try access.authorize(request, for: route.access)
                 if route.isWork, drain.isDraining { throw APIError.shuttingDown }
                 return try await route.endpoint(request, parameters)

@@ -13,6 +13,7 @@ struct RunEndpoint: Sendable {
     private enum OnDisconnect: String, CaseIterable { case cancel, `continue` }
 
     func callAsFunction(_ request: Request, _: PathParameters) async throws -> Response {
+        var timing = ServerTiming()
         let accept = try Accept(request)
         let prefer = try Prefer(request)
         let form = try request.choice("outputs", default: OutputForm.url)
@@ -32,6 +33,21 @@ struct RunEndpoint: Sendable {
             return api.stream(job, from: .after(id: 0), representation, streamOptions, headers: handle)
         }
 
+        do {
+            var response = try await block(job, request, accept, prefer, form, isBound: isBound, representation, handle, &timing)
+            response.headers["Server-Timing"] = timing.value(of: job.timeline.marks)
+            return response
+        } catch var error as APIError {
+            error.headers["Server-Timing"] = timing.value(of: job.timeline.marks)
+            throw error
+        }
+    }
+
+    /// Waits for the job, for as long as the caller wants to, and answers with what came of it.
+    private func block(
+        _ job: Job, _ request: Request, _ accept: Accept, _ prefer: Prefer, _ form: OutputForm, isBound: Bool, _ representation: Representation,
+        _ handle: HTTPHeaders, _ timing: inout ServerTiming
+    ) async throws -> Response {
         if isBound { job.attachCaller() }
         // A bridge that is being stopped sends its callers away; their jobs go on.
         await cancelWhenGracefulShutdown { await job.wait(atMost: prefer.wait, until: \.isTerminal) }
@@ -57,22 +73,31 @@ struct RunEndpoint: Sendable {
         guard snapshot.status == .succeeded else {
             throw APIError(snapshot.error ?? .lost, job: job)
         }
-        switch accept.answer {
-        case .content: return try await content(of: job, snapshot, accept, request, representation, handle)
-        case .json, .events: return try await json(job, form, representation, handle)
+        do {
+            switch accept.answer {
+            case .content: return try await content(of: job, snapshot, accept, request, representation, handle, &timing)
+            case .json, .events: return try await json(job, form, representation, handle, &timing)
+            }
+        } catch var error as APIError {
+            // The job is done, only its bytes could not be had: whoever knows its id can get them later.
+            if error.details == .null { error.details = ["job_id": .string(job.id.description)] }
+            error.headers["Comfy-Job-Id"] = job.id.description
+            error.headers["Location"] = Links.path(of: job.id)
+            throw error
         }
     }
 
     /// The bytes of the first output that the caller can use; one that stays before one that ComfyUI will delete.
     private func content(
-        of job: Job, _ snapshot: Job.Snapshot, _ accept: Accept, _ request: Request, _ representation: Representation, _ headers: HTTPHeaders
+        of job: Job, _ snapshot: Job.Snapshot, _ accept: Accept, _ request: Request, _ representation: Representation, _ headers: HTTPHeaders,
+        _ timing: inout ServerTiming
     ) async throws -> Response {
         let outputs = snapshot.outputs.filter { !$0.isTemporary } + snapshot.outputs.filter(\.isTemporary)
         for range in accept.ranges {
             guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
-            return try await api.content.response(for: output.asset, request: nil, headers: headers)
+            return try await timing.fetching { try await api.content.response(for: output.asset, request: nil, headers: headers) }
         }
-        if accept.allowsJSON { return try await json(job, .url, representation, headers) }
+        if accept.allowsJSON { return try await json(job, .url, representation, headers, &timing) }
         var error = APIError.notAcceptable(
             "The job succeeded, but has no output of the type asked for. It has: "
                 + (snapshot.outputs.isEmpty ? "none" : Set(snapshot.outputs.map(\.contentType)).sorted().joined(separator: ", ")) + ".",
@@ -81,14 +106,14 @@ struct RunEndpoint: Sendable {
         throw error
     }
 
-    private func json(_ job: Job, _ form: OutputForm, _ representation: Representation, _ headers: HTTPHeaders) async throws -> Response {
+    private func json(_ job: Job, _ form: OutputForm, _ representation: Representation, _ headers: HTTPHeaders, _ timing: inout ServerTiming) async throws -> Response {
         var members = representation.job(job)
         if form == .base64 {
             var outputs: [JSON] = []
             var budget = AssetContent.inlineLimit
             for output in job.snapshot.outputs {
                 var entry = representation.output(output)
-                if let data = try await api.content.base64(of: output.asset, budget: &budget) {
+                if let data = try await timing.fetching({ try await api.content.base64(of: output.asset, budget: &budget) }) {
                     entry["data_base64"] = .string(data)
                 } else {
                     entry["data_base64"] = .null

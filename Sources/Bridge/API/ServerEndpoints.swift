@@ -20,7 +20,9 @@ struct ServerEndpoints: Sendable {
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
         let isDraining = api.drain.isDraining
-        let isReady = !isDraining && states.contains { $0.takesJobs && $0.hasCatalog }
+        // A bridge that cannot keep a job must not take one.
+        let storageFailure = api.service.store.failure
+        let isReady = !isDraining && storageFailure == nil && states.contains { $0.takesJobs && $0.hasCatalog }
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
         guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
@@ -35,8 +37,15 @@ struct ServerEndpoints: Sendable {
         var members: JSONObject = [
             "ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version),
         ]
+        if let storageFailure { members["storage"] = ["reason": .string(storageFailure)] }
         if isDraining { members["reason"] = "draining" }
         return .json(.object(members), status: status, headers: headers)
+    }
+
+    /// What operators watch, in the text format of Prometheus. With a token like everything that tells of jobs: Prometheus sends one.
+    func metrics(_: Request, _: PathParameters) async throws -> Response {
+        let text = try await api.metricsReport().text(api.service.metrics)
+        return Response(status: 200, headers: ["Content-Type": PrometheusText.contentType, "Cache-Control": "no-store"], body: .bytes(Array(text.utf8)))
     }
 
     func openAPI(_ request: Request, _: PathParameters) async throws -> Response {

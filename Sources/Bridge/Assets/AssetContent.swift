@@ -12,6 +12,8 @@ struct AssetContent: Sendable {
     static let inlineLimit = 256 << 20
 
     let tasks: BackgroundTasks
+    /// Bytes that were answered; of files and texts when the answer is made, of what passes through as it does.
+    let sent: Counter
     let logger: Logger
 
     /// - Parameter request: for conditions and ranges; nil sends the whole.
@@ -44,6 +46,14 @@ struct AssetContent: Sendable {
         case .stored(let path):
             do { return try Data(contentsOf: URL(fileURLWithPath: path)).base64EncodedString() } catch { throw gone(asset) }
         case .comfyUI(let client, let file):
+            return try await data(of: file, from: client, size: size, asset).base64EncodedString()
+        }
+    }
+
+    /// The whole file; a download that breaks off is begun again, twice at most.
+    private func data(of file: FileReference, from client: ComfyUIClient, size: Int, _ asset: Asset) async throws -> Data {
+        var pauses = [Duration.milliseconds(100), .milliseconds(500)]
+        while true {
             do {
                 let download = try await client.view(file)
                 guard download.status == 200 else { throw gone(asset) }
@@ -56,10 +66,13 @@ struct AssetContent: Sendable {
                 }
                 return try data.withLock { data in
                     guard data.count == size else { throw changed(asset) }
-                    return data.base64EncodedString()
+                    return data
                 }
-            } catch let error as ComfyUIError {
-                throw self.error(error, asset)
+            } catch {
+                let failure = (error as? ComfyUIError).map { self.error($0, asset) } ?? error
+                guard !pauses.isEmpty, (failure as? APIError)?.status != 404 else { throw failure }
+                logger.debug("asking again for a file", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
+                try await Task.sleep(for: pauses.removeFirst())
             }
         }
     }
@@ -67,11 +80,13 @@ struct AssetContent: Sendable {
     private func deliver(_ asset: Asset, _ range: Range<Int>, size: Int, status: Int, _ headers: HTTPHeaders, isHead: Bool) async throws -> Response {
         switch asset.blob.source {
         case .text(let text):
+            if !isHead { sent.add(range.count) }
             return Response(status: status, headers: headers, body: .bytes(Array(Array(text.utf8)[range])))
         case .stored(let path):
             do {
-                return Response(
-                    status: status, headers: headers, body: .file(try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))))
+                let file = try FileBody(path: path, range: Int64(range.lowerBound)..<Int64(range.upperBound))
+                if !isHead { sent.add(range.count) }
+                return Response(status: status, headers: headers, body: .file(file))
             } catch FileBodyError.system(let code, _) {
                 logger.error("a file cannot be read", metadata: ["asset.id": "\(asset.id)", "error": "\(StorageError(code))"])
                 throw APIError(StorageError(code))
@@ -98,7 +113,10 @@ struct AssetContent: Sendable {
         let stream = BodyStream()
         tasks.start {
             do {
-                try await download.body.forEach { try await stream.write(Array($0.readableBytesView)) }
+                try await download.body.forEach { piece in
+                    try await stream.write(Array(piece.readableBytesView))
+                    sent.add(piece.readableBytes)
+                }
                 stream.finish()
             } catch {
                 // Either the caller went away, or ComfyUI did; the caller sees that the content is cut off.

@@ -1,5 +1,5 @@
 /// How the runs of a job went that did not end it.
-struct Attempts: Sendable, Equatable, Codable {
+struct Attempts: Sendable, Equatable {
     /// Runs that had begun and whose result nobody knows.
     var lost = 0
     /// Those of them with which ComfyUI itself went down.
@@ -19,7 +19,7 @@ struct Attempts: Sendable, Equatable, Codable {
         case .lost(.running), .lost(.unreachable), .lost(.results), .lost(.stalled): lost += 1
         case .ended(.failed(let error)) where error.code == .outOfMemory: outOfMemory += 1
         case .ended(.failed(let error)) where error.code == .deviceError: failedDevices.insert(endpoint)
-        case .ended, .refused, .takenBack, .stopped: break
+        case .ended, .refused, .takenBack, .notReached, .stopped: break
         }
     }
 }

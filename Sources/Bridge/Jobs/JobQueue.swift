@@ -30,7 +30,7 @@ final class JobQueue: Sendable {
         var idleWorkers: Set<ObjectIdentifier> = []
     }
 
-    private let limit: Int
+    let limit: Int
     private let state = Mutex(State())
 
     init(limit: Int) {
@@ -46,6 +46,15 @@ final class JobQueue: Sendable {
             return state.takers
         }
         guard let takers else { throw Full(limit: limit) }
+        for taker in takers { taker.notify() }
+    }
+
+    /// Puts in a job that waited before the bridge was restarted, behind those of its priority, whatever the limit.
+    func restore(_ job: Job) {
+        let takers = state.withLock { state in
+            state.insert(job, at: state.waiting.partitioningIndex { $0.priority < job.priority })
+            return state.takers
+        }
         for taker in takers { taker.notify() }
     }
 

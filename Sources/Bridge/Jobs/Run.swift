@@ -92,7 +92,7 @@ struct Run: Sendable {
         if case .over = phase { return [] }
         switch message {
         case .executionStart:
-            return start()
+            return start(isWitnessed: true)
         case .executionCached(_, let nodes, _):
             cached.formUnion(nodes)
             return start() + events(of: tracker.cached(nodes))
@@ -114,14 +114,11 @@ struct Run: Sendable {
         case .executionError(let error) where error.isBlocked:
             return [.publish(.log(LogEntry(.warning, withoutPaths(error.exceptionMessage), node: error.nodeID)))]
         case .executionError(let error):
-            phase = .ending(.failed(JobError(error)))
-            return []
+            return decided(.failed(JobError(error)))
         case .executionInterrupted:
-            phase = .ending(.interrupted)
-            return []
+            return decided(.interrupted)
         case .executionSuccess:
-            phase = .ending(.succeeded)
-            return []
+            return decided(.succeeded)
         case .executionEnded:
             return ended()
         case .unknown(_, let raw):
@@ -154,7 +151,9 @@ struct Run: Sendable {
     /// The socket broke, or was silent for too long: what was missed can only be read from history.
     mutating func lostTouch() {
         hasGap = true
-        if isRunning { (hasMissedPart, isOutOfSight) = (true, true) }
+        isOutOfSight = isRunning
+        // Behind the outcome nothing of the run comes any more.
+        if case .running = phase { hasMissedPart = true }
     }
 
     /// Whether ComfyUI's books know more than its messages told.
@@ -171,7 +170,6 @@ struct Run: Sendable {
         switch verdict {
         case .waiting: return []
         case .running:
-            if case .waiting = phase, hasGap { hasMissedPart = true }
             isOutOfSight = false
             return start()
         case .finished(let outputs, let ending):
@@ -192,10 +190,18 @@ struct Run: Sendable {
 
     // MARK: Transitions
 
-    private mutating func start() -> [Action] {
+    /// - Parameter isWitnessed: by the first message of the run; what else tells that it runs may have come after some that were missed.
+    private mutating func start(isWitnessed: Bool = false) -> [Action] {
         guard case .waiting = phase else { return [] }
         phase = .running
+        if hasGap, !isWitnessed { hasMissedPart = true }
         return [.started]
+    }
+
+    private mutating func decided(_ ending: Ending) -> [Action] {
+        let actions = start()
+        phase = .ending(ending)
+        return actions
     }
 
     private mutating func ended() -> [Action] {

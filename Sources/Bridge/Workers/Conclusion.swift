@@ -7,6 +7,8 @@ enum RunEnd: Sendable, Equatable {
     case takenBack
     /// ComfyUI never had it.
     case notDelivered(reason: String)
+    /// Nobody listens where ComfyUI should be, whatever its socket looks like; it was sent nothing.
+    case notReached
     case lost(Loss)
     /// ComfyUI works no more: on this job, or on what came before it.
     case stuck(reason: String, wasRunning: Bool)
@@ -62,6 +64,8 @@ enum Conclusion: Sendable, Equatable {
         case .ended(.failed(let error)) where error.code == .deviceError && hasOther && attempts.failedDevices.count <= retries:
             self = .again(note: "The device of a ComfyUI failed; the job is run on another one.")
         case .ended(.failed(let error)), .refused(let error): self = .end(.failed, error)
+        // It waits, as it does while the socket is known to be away.
+        case .notReached: self = .again()
         case .notDelivered(let reason): self = mayDeliverAgain ? .again() : .end(.failed, .unreachable(reason: reason))
         case .lost(.killed) where attempts.kills >= Self.killLimit, .stuck(_, wasRunning: true) where attempts.kills >= Self.killLimit:
             self = .end(.failed, .poison(runs: attempts.kills))

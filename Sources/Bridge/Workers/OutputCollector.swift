@@ -40,7 +40,23 @@ struct OutputCollector: Sendable {
         self.assets = assets
         self.previewFiles = previewFiles
         self.logger = logger
+        for output in job.outputs { note(output) }
     }
+
+    /// An adopted job has what the bridge before this one collected; ComfyUI will name it again.
+    private mutating func note(_ output: Output) {
+        publishedCount += 1
+        switch output.asset.blob.source {
+        case .comfyUI(_, let file): seen.insert(Self.key(output.node, file))
+        case .text(let text): seen.insert(Self.key(output.node, text, index: Self.number(ofText: output.name, node: output.node) - 1))
+        case .stored: capturedCount += 1
+        }
+    }
+
+    private static func key(_ node: String, _ file: FileReference) -> String { "\(node)/\(file.type)/\(file.subfolder)/\(file.filename)" }
+    private static func key(_ node: String, _ text: String, index: Int) -> String { "\(node)/text/\(index)/\(text)" }
+    private static func name(ofText number: Int, node: String) -> String { "\(node)-\(number).txt" }
+    private static func number(ofText name: String, node: String) -> Int { Int(name.dropFirst(node.count + 1).dropLast(4)) ?? 0 }
 
     mutating func collect(_ item: Item) async {
         switch item {
@@ -63,16 +79,16 @@ struct OutputCollector: Sendable {
             var rest: [JSON] = []
             for (index, item) in items.enumerated() {
                 if let file = FileReference(item) {
-                    if seen.insert("\(result.node)/\(file.type)/\(file.subfolder)/\(file.filename)").inserted {
+                    if seen.insert(Self.key(result.node, file)).inserted {
                         await publish(file, node: result.node, key: key)
                     }
                     if !missing.contains(file) { hasOutputs = true }
                 } else if key == "text", let text = item.string {
                     hasOutputs = true
-                    guard seen.insert("\(result.node)/text/\(index)/\(text)").inserted else { continue }
+                    guard seen.insert(Self.key(result.node, text, index: index)).inserted else { continue }
                     await publish(
                         Output(
-                            job: job.id, node: result.node, name: "\(result.node)-\(index + 1).txt", kind: .text, contentType: "text/plain; charset=utf-8",
+                            job: job.id, node: result.node, name: Self.name(ofText: index + 1, node: result.node), kind: .text, contentType: "text/plain; charset=utf-8",
                             blob: Blob(text: text)))
                 } else if key != "animated" {  // a flag beside `images`
                     rest.append(item)
@@ -91,7 +107,7 @@ struct OutputCollector: Sendable {
             if info == nil { missing.append(file) }
         } catch {
             logger.warning(
-                "the size of an output could not be read", metadata: ["job.id": "\(job.id)", "file": "\(file.filename)", "error": "\(error)"])
+                "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(error)"]))
         }
         guard missing.last != file else {
             let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."
@@ -106,10 +122,11 @@ struct OutputCollector: Sendable {
                 blob: Blob(source: .comfyUI(client, file), size: info?.size.map { Int($0) })))
     }
 
-    /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy.
-    private func lookUp(_ file: FileReference) async throws(ComfyUIError) -> FileInfo? {
-        for _ in 0..<2 {
+    /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy, or be restarted.
+    private func lookUp(_ file: FileReference) async throws -> FileInfo? {
+        for pause in [Duration.zero, .milliseconds(100), .milliseconds(400), .seconds(1), .seconds(3)] {
             do { return try await client.info(of: file) } catch { logger.debug("asking again for a file", metadata: ["error": "\(error)"]) }
+            try await Task.sleep(for: pause)
         }
         return try await client.info(of: file)
     }
@@ -123,7 +140,7 @@ struct OutputCollector: Sendable {
             let blob = try await assets.blobs.keep(Array(image.readableBytesView))
             await publish(Output(job: job.id, node: node, name: name, kind: .image, contentType: contentType, blob: blob))
         } catch {
-            logger.error("a result could not be written", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.error("a result could not be written", metadata: .of(job.id, ["error": "\(error)"]))
             unwritten = unwritten ?? name
             job.publish(.log(LogEntry(.error, "A picture of node '\(node)' could not be written to the bridge's disk.", node: node)))
         }
@@ -131,7 +148,7 @@ struct OutputCollector: Sendable {
 
     private mutating func publish(_ output: Output) async {
         do { try await assets.record(output) } catch {
-            logger.error("an output could not be stored", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.error("an output could not be stored", metadata: .of(job.id, ["error": "\(error)"]))
         }
         publishedCount += 1
         job.add(output)

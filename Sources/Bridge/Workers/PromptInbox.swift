@@ -11,7 +11,8 @@ final class PromptInbox: Sendable {
     /// What happens to a prompt, in one order.
     enum Input: Sendable {
         case message(ComfyMessage)
-        case binary(ComfyBinaryMessage)
+        /// `marksPreviews`: ComfyUI had said before, over this connection, that it marks previews with their prompt.
+        case binary(ComfyBinaryMessage, marksPreviews: Bool)
         /// The socket broke; messages may be missing from here on.
         case lostTouch
         /// The socket is back.
@@ -32,6 +33,8 @@ final class PromptInbox: Sendable {
         case refused(JobError)
         /// It is certain that ComfyUI does not have the prompt.
         case notDelivered(reason: String)
+        /// It could not even be connected to.
+        case notReached
         /// ComfyUI has it already, from before.
         case found
         /// ComfyUI may or may not have it.
@@ -44,12 +47,14 @@ final class PromptInbox: Sendable {
     }
 
     fileprivate struct Prompt {
+        let opening: Int
         let continuation: AsyncStream<Input>.Continuation
         var lastHeard: ContinuousClock.Instant
     }
 
     fileprivate struct State {
         var prompts: [String: Prompt] = [:]
+        var openings = 0
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         var serverFeatures: Set<String> = []
         var registration = RegistrationProof()
@@ -64,6 +69,7 @@ final class PromptInbox: Sendable {
 
     var connection: Connection { state.withLock { $0.connection } }
     var isConnected: Bool { if case .connected = connection { true } else { false } }
+    var openJobs: [JobID] { state.withLock { $0.prompts.keys.compactMap(JobID.init) } }
     var openCount: Int { state.withLock { $0.prompts.count } }
     /// Whether ComfyUI said that it marks previews with their prompt.
     var marksPreviews: Bool { state.withLock { $0.serverFeatures.contains("supports_preview_metadata") } }
@@ -71,6 +77,7 @@ final class PromptInbox: Sendable {
     /// What is read of one open prompt, and the way for timers and requests to add to it.
     struct Channel: Sendable {
         let inputs: AsyncStream<Input>
+        fileprivate let opening: Int
         fileprivate let continuation: AsyncStream<Input>.Continuation
 
         func send(_ input: Input) { continuation.yield(input) }
@@ -79,13 +86,20 @@ final class PromptInbox: Sendable {
     /// Opens a prompt: from here on its messages are kept. Before the submit, so that none is missed.
     func open(_ job: JobID) -> Channel {
         let (inputs, continuation) = AsyncStream.makeStream(of: Input.self)
-        state.withLock { $0.prompts[job.description] = Prompt(continuation: continuation, lastHeard: .now) }
-        return Channel(inputs: inputs, continuation: continuation)
+        let opening = state.withLock { state in
+            state.openings += 1
+            state.prompts[job.description] = Prompt(opening: state.openings, continuation: continuation, lastHeard: .now)
+            return state.openings
+        }
+        return Channel(inputs: inputs, opening: opening, continuation: continuation)
     }
 
-    func close(_ job: JobID) {
-        let prompt = state.withLock { $0.prompts.removeValue(forKey: job.description) }
-        prompt?.continuation.finish()
+    /// Closes a prompt, unless it was opened again since: a job that was put back may be taken by the same worker before its last run is done with it.
+    func close(_ job: JobID, _ channel: Channel) {
+        state.withLock { state in
+            if state.prompts[job.description]?.opening == channel.opening { state.prompts[job.description] = nil }
+        }
+        channel.continuation.finish()
     }
 
     /// How long nothing was heard of a prompt; zero for one that is not open.
@@ -119,12 +133,14 @@ final class PromptInbox: Sendable {
         case .message(let message, _):
             deliver(.message(message), promptID: message.promptID)
         case .binary(.preview(let frame)):
-            deliver(.binary(.preview(frame)), promptID: frame.metadata?.promptID)
+            deliver(.binary(.preview(frame), marksPreviews: marksPreviews), promptID: frame.metadata?.promptID)
         case .binary(let message):
-            deliver(.binary(message), promptID: nil)
+            deliver(.binary(message, marksPreviews: marksPreviews), promptID: nil)
         case .undecodable:
             break  // logged by the socket
         case .connected:
+            // Until it has our flags ComfyUI does not mark the previews of a new connection, whatever it did before.
+            state.withLock { $0.serverFeatures = [] }
             changeConnection(.connected, input: .reconnected)
         case .disconnected(let reason):
             changeConnection(.disconnected(since: .now, reason: reason), input: .lostTouch)

@@ -15,6 +15,8 @@ struct Rotation: Sendable {
         }
     }
 
+    enum Delivery: Sendable { case made, failed }
+
     private enum Phase {
         case serving
         /// Nil: until ComfyUI's queue tells that it lives.
@@ -29,6 +31,9 @@ struct Rotation: Sendable {
     private var pause: Duration
     private(set) var fault: Fault?
     private(set) var faultySince: ContinuousClock.Instant?
+    /// Of jobs that ComfyUI could not be handed, one after the other: the first may be tried again at once.
+    private var failedDeliveries = 0
+    private var deliversFrom: ContinuousClock.Instant?
 
     /// - Parameter pause: before the first try after an error of the device; it doubles, up to 30 times as long.
     init(pause: Duration) {
@@ -39,7 +44,8 @@ struct Rotation: Sendable {
 
     /// Whether a job may be given, with so many inside.
     func allows(at now: ContinuousClock.Instant, open: Int) -> Bool {
-        switch phase {
+        if let deliversFrom, now < deliversFrom { return false }
+        return switch phase {
         case .serving: true
         case .resting(let until?): open == 0 && now >= until
         case .resting(nil), .probing: false
@@ -65,8 +71,19 @@ struct Rotation: Sendable {
         }
     }
 
+    mutating func note(_ delivery: Delivery, at now: ContinuousClock.Instant) {
+        switch delivery {
+        case .made: (failedDeliveries, deliversFrom) = (0, nil)
+        case .failed:
+            ended(at: now)
+            deliversFrom = failedDeliveries == 0 ? nil : now + min(.milliseconds(100) * (1 << min(failedDeliveries - 1, 10)), firstPause)
+            failedDeliveries += 1
+        }
+    }
+
     /// A new connection: it may be a new process, whose device works.
     mutating func connected(at now: ContinuousClock.Instant) {
+        note(.made, at: now)
         if case .resting(.some) = phase { phase = .resting(until: now) }
     }
 
@@ -91,7 +108,8 @@ struct Rotation: Sendable {
 
     /// When to look again whether a job may be given; nil when that is only a matter of jobs.
     func nextLook(at now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
-        switch phase {
+        if let deliversFrom, now < deliversFrom { return deliversFrom }
+        return switch phase {
         case .serving, .probing: nil
         case .resting(let until?): now < until ? until : nil
         case .resting(nil): now + firstPause

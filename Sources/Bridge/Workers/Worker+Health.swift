@@ -8,6 +8,7 @@ extension Worker {
 
     /// ComfyUI has taken a prompt: a message is due.
     func accepted(_ ticket: RegistrationProof.Ticket) {
+        noteDelivery(.made)
         inbox.withRegistration { $0.accepted(ticket, at: .now) }
         look()
     }
@@ -39,6 +40,8 @@ extension Worker {
 
     /// A job has ended, or did not come to run, without telling whether ComfyUI works.
     func noteEnd() { state.withLock { $0.rotation.ended(at: .now) } }
+
+    func noteDelivery(_ delivery: Rotation.Delivery) { state.withLock { $0.rotation.note(delivery, at: .now) } }
 
     var isStuck: Bool { if case .stuck? = state.withLock({ $0.rotation.fault }) { true } else { false } }
 

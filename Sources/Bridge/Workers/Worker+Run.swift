@@ -11,7 +11,7 @@ extension Worker {
     enum Entry: Sendable { case submit, adopt }
 
     func run(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry) async {
-        defer { inbox.close(job.id) }
+        defer { inbox.close(job.id, channel) }
         let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
         guard isWanted || entry == .adopt else {
             hasSubmitted(job)
@@ -19,6 +19,7 @@ extension Worker {
             await service.end(job, .canceled, error: .canceledByCaller)
             return
         }
+        job.timeline.taken(for: configuration.endpoint)
         await service.assign(job, to: configuration.endpoint.description)
         // Without a bound: what waits here are this run's own results, for the disk or for ComfyUI to tell their size.
         let (items, collected) = AsyncStream.makeStream(of: OutputCollector.Item.self)
@@ -57,20 +58,20 @@ extension Worker {
             var look = Look.none
             var isAskedForSilence = false
 
-            func reconcile() {
+            func reconcile(_ reason: Metrics.ReconciliationReason) {
                 guard delivery != .underWay else { return }
                 guard look == .none else {
                     look = .underWayAndStale
                     return
                 }
                 look = .underWay
-                group.addTask { channel.send(await self.reconcile(job, secondLookAfter: min(.seconds(1), self.configuration.silence))) }
+                group.addTask { channel.send(await self.reconcile(job, reason, secondLookAfter: min(.seconds(1), self.configuration.silence))) }
             }
             /// ComfyUI has been asked; again, if something happened meanwhile that the answer may not know of.
             func looked() {
                 let wasStale = look == .underWayAndStale
                 look = .none
-                if wasStale { reconcile() }
+                if wasStale { reconcile(.again) }
             }
             func takeBack() {
                 isTakenBack = true
@@ -82,7 +83,7 @@ extension Worker {
             func suspect(_ reason: String, isOwn: Bool) {
                 guard doubt == nil else { return }
                 doubt = (reason, isOwn, .now)
-                logger.warning("ComfyUI seems to be stuck", metadata: ["job.id": "\(job.id)", "reason": "\(reason)"])
+                logger.warning("ComfyUI seems to be stuck", metadata: .of(job.id, ["reason": "\(reason)"]))
                 takeBack()
             }
 
@@ -94,8 +95,9 @@ extension Worker {
                     channel.send(.submitted(result))
                 }
             case .adopt:
+                job.timeline.delivered()
                 run.lostTouch()
-                if inbox.isConnected { reconcile() }
+                if inbox.isConnected { reconcile(.adoption) }
             }
             group.addTask { await self.watchSilence(of: job, channel) }
 
@@ -103,20 +105,23 @@ extension Worker {
                 var actions: [Run.Action] = []
                 switch input {
                 case .message(let message): actions = run.received(message)
-                case .binary(let message):
-                    run.marksPreviews = inbox.marksPreviews
+                case .binary(let message, let marksPreviews):
+                    run.marksPreviews = marksPreviews
                     actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
                 case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? .notDelivered(reason: reason)
+                case .submitted(.notReached): return ending.map(RunEnd.ended) ?? .notReached
                 case .submitted(.found):
                     delivery = .done
+                    service.metrics.delivered(job)
                     run.lostTouch()
-                    if isTakenBack { takeBack() } else { reconcile() }
+                    if isTakenBack { takeBack() } else { reconcile(.submit) }
                 case .submitted(.unknown):
                     delivery = .unknown
                     if isTakenBack { takeBack() }
                 case .submitted(.accepted(let faults)):
                     delivery = .done
+                    service.metrics.delivered(job)
                     if !faults.isEmpty, !submission.options.allowsPartial {
                         await service.end(job, .failed, error: .partiallyInvalid(faults))
                         isTakenBack = true
@@ -127,10 +132,10 @@ extension Worker {
                 case .lostTouch:
                     run.lostTouch()
                     pulse.lostTouch()
-                case .reconnected: reconcile()
+                case .reconnected: reconcile(.reconnect)
                 case .silent:
                     isAskedForSilence = true
-                    reconcile()
+                    reconcile(.silence)
                 case .stuck(let reason): suspect(reason, isOwn: false)
                 case .noVerdict:
                     looked()
@@ -148,7 +153,7 @@ extension Worker {
                     // The reconnect trap (protocol section 9): the socket is open, but ComfyUI does not send to it any more. That it says nothing
                     // of a running prompt is normal, but not to be trusted while it may still hold an older connection for alive.
                     if isAskedForSilence, run.hasMissed(verdict) || (verdict.isRunning && isRegistrationDoubtful) {
-                        logger.warning("ComfyUI's socket is silent; connecting again", metadata: ["job.id": "\(job.id)"])
+                        logger.warning("ComfyUI's socket is silent; connecting again", metadata: .of(job.id))
                         socket.reconnectNow()
                     }
                     isAskedForSilence = false
@@ -168,15 +173,20 @@ extension Worker {
                     case .started:
                         job.started()
                         if let timeout = timeout(of: job, entry) { group.addTask { await self.wait(timeout, then: .deadline, channel) } }
-                    case .publish(let event): job.publish(event)
+                    case .publish(let event):
+                        job.publish(event)
+                        job.timeline.note(event)
                     case .preview(let node, let contentType, let image):
+                        service.metrics.received(previewOf: image.readableBytes)
                         let preview = job.publish(preview: Array(image.readableBytesView), node: node, contentType: contentType)
                         if previewFiles != nil, let preview { collected.yield(.preview(preview)) }
                     case .collect(let output): collected.yield(.node(output))
                     case .capture(let node, let contentType, let image):
                         collected.yield(.captured(node: node, contentType: contentType, image: image))
-                    case .reconcile: reconcile()
-                    case .end(let how): ending = how
+                    case .reconcile: reconcile(.gap)
+                    case .end(let how):
+                        ending = how
+                        job.timeline.executed()
                     }
                 }
                 if let ending, delivery != .underWay {
@@ -202,6 +212,7 @@ extension Worker {
 
     /// Draws the conclusions for ComfyUI and for the job.
     private func settle(_ job: Job, _ end: RunEnd, _ collected: OutputCollector) async {
+        job.timeline.collected()
         noteHealth(end, of: job)
         if end == .stopped {
             // What was being taken back nobody else will take back. Not to be cut short by the stop itself.
@@ -214,11 +225,12 @@ extension Worker {
                 of: end, status: job.status, attempts: attempts, retries: configuration.retries, hasOther: hasOther(for: job), failure: collected.failure)
         }
         guard case .again(let note) = conclude() else { return await finish(job, conclude()) }
-        logger.warning("a run did not come to its end", metadata: ["job.id": "\(job.id)", "end": "\(end)"])
+        logger.warning("a run did not come to its end", metadata: .of(job.id, ["end": "\(end)"]))
         await prepareNextRun(of: job, after: end)
         // It may have been canceled meanwhile.
         guard case .again = conclude() else { return await finish(job, conclude()) }
         if let note { job.publish(.log(LogEntry(.warning, note))) }
+        service.metrics.returned(job, after: end, note: note)
         await service.putBack(job)
     }
 
@@ -240,14 +252,15 @@ extension Worker {
         case .lost(.unreachable):
             noteEnd()
             giveUp(job)
-        case .ended, .refused, .takenBack, .notDelivered, .lost: noteEnd()
+        case .notDelivered, .notReached: noteDelivery(.failed)
+        case .ended, .refused, .takenBack, .lost: noteEnd()
         case .stopped: break
         }
     }
 
     private func prepareNextRun(of job: Job, after end: RunEnd) async {
         do { try await service.assets.remove(outputsOf: job) } catch {
-            logger.error("outputs of a lost run could not be removed", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.error("outputs of a lost run could not be removed", metadata: .of(job.id, ["error": "\(error)"]))
         }
         do {
             switch end {
@@ -255,10 +268,10 @@ extension Worker {
                 try await client.free(unloadModels: true, freeMemory: true)
                 try await client.deleteHistory([job.id.description])
             case .ended, .lost(.results), .lost(.stalled): try await client.deleteHistory([job.id.description])
-            case .lost, .stuck, .refused, .takenBack, .notDelivered, .stopped: break
+            case .lost, .stuck, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
             }
         } catch {
-            logger.warning("ComfyUI could not be prepared for another run", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(error)"]))
         }
     }
 }

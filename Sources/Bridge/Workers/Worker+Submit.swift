@@ -8,6 +8,7 @@ extension Worker {
     func submit(_ job: Job) async -> PromptInbox.SubmitResult {
         let submission = job.submission
         if job.attempts != Attempts(), let found = await lookBeforeSubmitting(job) { return found }
+        guard !submission.lacksCredentials else { return .refused(.credentialsLost) }
         var extraData = submission.extraData
         extraData["preview_method"] = .string(configuration.previewMethod)
         // Files may take long to get there: jobs that are ready overtake this one.
@@ -34,7 +35,7 @@ extension Worker {
             case .answerTooLarge:
                 return await whereabouts(of: job, ifAbsent: .refused(.badAnswer(status: 200, start: "\(error)")))
             case .unreachable:
-                return .notDelivered(reason: "\(error)")
+                return .notReached
             case .connectionLost, .timedOut:
                 return await whereabouts(of: job, ifAbsent: .notDelivered(reason: "\(error)"))
             case .cancelled:
@@ -54,6 +55,7 @@ extension Worker {
             }
             return nil
         } catch {
+            if case .unreachable = error { return .notReached }
             return .notDelivered(reason: "\(error)")
         }
     }
@@ -63,7 +65,7 @@ extension Worker {
         // The first look may go over a connection that broke together with the submit.
         for pause in [Duration.zero, .milliseconds(100), .seconds(1)] {
             do { try await Task.sleep(for: pause) } catch { break }
-            switch await reconcile(job, secondLookAfter: min(.milliseconds(200), configuration.silence)) {
+            switch await reconcile(job, .submit, secondLookAfter: min(.milliseconds(200), configuration.silence)) {
             case .verdict(.absent): return ifAbsent
             case .verdict: return .accepted(partialFaults: [])
             default: continue
@@ -75,14 +77,15 @@ extension Worker {
     /// Asks ComfyUI's books.
     ///
     /// - Parameter pause: that they do not have the prompt is believed at the second look: what was sent may still be on its way. Nil: at the first.
-    func reconcile(_ job: Job, secondLookAfter pause: Duration?) async -> PromptInbox.Input {
+    func reconcile(_ job: Job, _ reason: Metrics.ReconciliationReason, secondLookAfter pause: Duration?) async -> PromptInbox.Input {
+        service.metrics.reconciliations[reason].add()
         do {
             let verdict = try await look(for: job)
             guard case .absent = verdict, let pause else { return .verdict(verdict) }
             try await Task.sleep(for: pause)
             return .verdict(try await look(for: job))
         } catch {
-            logger.debug("ComfyUI could not be asked about a job", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(error)"]))
             return .noVerdict
         }
     }
@@ -99,7 +102,7 @@ extension Worker {
     func takeBack(_ job: Job, _ channel: PromptInbox.Channel) async {
         repeat {
             await removeFromComfyUI(job)
-            channel.send(await reconcile(job, secondLookAfter: nil))
+            channel.send(await reconcile(job, .cancel, secondLookAfter: nil))
             await wait(min(.seconds(2), configuration.silence), then: nil, channel)
         } while !Task.isCancelled
     }
@@ -112,7 +115,7 @@ extension Worker {
             try await client.interrupt(promptID: job.id.description)
             return true
         } catch {
-            logger.debug("a job could not be taken back", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.debug("a job could not be taken back", metadata: .of(job.id, ["error": "\(error)"]))
             return false
         }
     }

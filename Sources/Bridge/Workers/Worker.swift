@@ -100,6 +100,7 @@ final class Worker: Service {
             switch connection {
             case .connected:
                 logger.info("connected to ComfyUI")
+                service.metrics.connected(to: configuration.endpoint)
                 signals.send(isConnected: true)
             case .disconnected(_, let reason):
                 logger.info("not connected to ComfyUI", metadata: ["reason": "\(reason)"])

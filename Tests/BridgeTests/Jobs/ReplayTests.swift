@@ -120,6 +120,30 @@ import Testing
         #expect(replay.reusedNodes.elements == expected)
     }
 
+    /// What the worker hears of a run whose socket breaks, is back, and then tells the rest.
+    @Test("Results of the socket are lacking when the gap may have swallowed them", arguments: [
+        // The run began and made everything while the socket was away.
+        ([], [.executionSuccess(promptID: "p", timestamp: nil)], true),
+        ([], [.executing(promptID: "p", node: "2", displayNode: nil), .executionSuccess(promptID: "p", timestamp: nil)], true),
+        ([.executionStart(promptID: "p", timestamp: nil)], [.executionSuccess(promptID: "p", timestamp: nil)], true),
+        // The gap was before the run, or behind it.
+        ([], [.executionStart(promptID: "p", timestamp: nil), .executionSuccess(promptID: "p", timestamp: nil)], false),
+        ([.executionStart(promptID: "p", timestamp: nil), .executionSuccess(promptID: "p", timestamp: nil)], [], false),
+    ] as [([ComfyMessage], [ComfyMessage], Bool)])
+    func lacking(_ before: [ComfyMessage], _ after: [ComfyMessage], _ lacksResults: Bool) throws {
+        let graph: JSON = ["2": ["class_type": "SaveImageWebsocket", "inputs": [:]]]
+        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["2"], marksPreviews: true))
+        for message in before { replay.perform(replay.run.received(message)) }
+        replay.run.lostTouch()
+        for message in after { replay.perform(replay.run.received(message)) }
+        replay.perform(replay.run.received(.executionEnded(promptID: "p")))
+        #expect(replay.wantsHistory)
+        replay.perform(replay.run.reconciled(.finished(outputs: [], .succeeded)))
+        #expect(replay.ending == .succeeded)
+        #expect(replay.starts == 1)
+        #expect(replay.run.lacksResults == lacksResults)
+    }
+
     @Test("After a reconnect only history is believed", arguments: ["reconnect_mid_run", "reconnect_overlap", "v0.25/reconnect_mid_run"])
     func gap(_ name: String) throws {
         let traffic = try RecordedTraffic(name)

@@ -114,6 +114,43 @@ import Testing
         }
     }
 
+    @Test func jobsWaitForAComfyUIThatIsAwayWhileItsSocketLooksAlive() async throws {
+        try await withBridge(Self.quick) { bridge, simulator in
+            try await simulator.perform(.halfOpen)
+            try await simulator.perform(.exit)  // and nobody restarts it for now
+            let callers = (1...3).map { seed in Task { try await bridge.run(graph(seed)).status } }
+            // Each has been tried more often than what is merely refused would be.
+            while try await bridge.get("/readyz").json["comfyui"]?[0]?["connected"] == true { await Task.yield() }
+            try await simulator.perform(.restart(after: .zero, keepsFiles: true))
+            for caller in callers { #expect(try await caller.value == 200) }
+            #expect(simulator.statistics.promptsRun.map(\.value) == [1, 1, 1])
+        }
+    }
+
+    // MARK: The outputs
+
+    @Test func theSizeOfAnOutputIsKnownAlsoIfComfyUIIsRestartedRightAfterTheRun() async throws {
+        try await withBridge(Self.quick, simulator: { $0.restartDelay = .milliseconds(300) }) { bridge, simulator in
+            simulator.faults.arm(.hangUp, only: "HEAD /view", times: 3)
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 200)
+            #expect(try answer.json["outputs"]?[0]?["size_bytes"]?.int ?? 0 > 0)
+            #expect(try answer.json["outputs"]?[0]?["content_type"]?.string == "image/png")
+        }
+    }
+
+    @Test("Bytes that break off are asked for again, and their job is named when they cannot be had", arguments: [(2, 200), (3, 503)])
+    func bytes(_ times: Int, _ status: Int) async throws {
+        try await withBridge(Self.quick) { bridge, simulator in
+            simulator.faults.arm(.breakOff(percent: 50), only: "GET /view", times: times)
+            let answer = try await bridge.run(graph(), query: "?outputs=base64")
+            #expect(answer.status == status)
+            let id = try #require(answer.headers.first(name: "Comfy-Job-Id"))
+            #expect(try await bridge.job(id)["status"] == "succeeded")
+            if status != 200 { #expect(try answer.json["error"]?["details"]?["job_id"]?.string == id) }
+        }
+    }
+
     // MARK: The process
 
     @Test("A job whose run went down with ComfyUI is run again", arguments: [Fault.exit(.submit), .exit(.start), .exit(.node), .exit(.step(2)), .exit(.success), .exit(.end)])

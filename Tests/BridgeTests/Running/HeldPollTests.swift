@@ -1,5 +1,7 @@
+import AsyncHTTPClient
 import Logging
 import MicroHTTP
+import NIOCore
 import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
@@ -77,6 +79,22 @@ import Testing
         }
     }
 
+    @Test func aHeldPollOfTheSDKIsHeardOfAllTheTime() async throws {
+        try await withBridge(["--sdk-hold", "25"]) { bridge, _ in
+            let id = try await bridge.submit(Graph.delay(milliseconds: 60_000))
+            let response = try await bridge.open(.GET, "/api/v2/jobs/\(id)", [Self.sdk], body: nil)
+            #expect(response.headers.first(name: "Content-Type") == "application/json")
+            var body: [UInt8] = []
+            for try await piece in response.body {
+                body += piece.readableBytesView
+                // The second blank shows that the first was no accident.
+                if body == Array("  ".utf8) { _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel") }
+            }
+            let job = try JSON(parsing: body)
+            #expect(job["status"] == "canceled" || job["status"] == "canceling")
+        }
+    }
+
     /// Polls a queued job of a server without a ComfyUI, with all the time in the world; the body runs once the request has come,
     /// which is known from the inside only.
     ///
@@ -86,7 +104,7 @@ import Testing
     ) async throws {
         try await withAPI { api in
             let job = Job(submission: try .sample())
-            try await api.service.store.insert(job)
+            try await api.service.store.insert(job, key: nil)
             let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             let router = Router(routes: Routes.all(api), access: api.access, drain: api.drain, logger: logger)
             let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)

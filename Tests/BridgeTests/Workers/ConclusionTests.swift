@@ -20,6 +20,8 @@ import Testing
         ([.refused(.tooLarge)], 1, true, .failed(.payloadTooLarge)), ([.takenBack], 1, true, .canceled), ([.stopped], 1, true, .leave),
         ([.notDelivered(reason: "r")], 0, false, .again), (Array(repeating: .notDelivered(reason: "r"), count: 4), 0, false, .again),
         (Array(repeating: .notDelivered(reason: "r"), count: 5), 9, true, .failed(.upstreamUnreachable)),
+        // Nobody there: as long as it takes.
+        (Array(repeating: .notReached, count: 100), 0, false, .again),
         // Lost: as often as there are retries.
         ([.lost(.running)], 1, false, .again), ([.lost(.running)], 0, true, .failed(.upstreamLost)),
         ([.lost(.running), .lost(.running)], 1, true, .failed(.upstreamLost)), ([.lost(.running), .lost(.unreachable), .lost(.running)], 3, false, .again),

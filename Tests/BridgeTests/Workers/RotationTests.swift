@@ -69,6 +69,29 @@ import Testing
         #expect(rotation.nextLook(at: now + .seconds(100)) == now + .seconds(110))
     }
 
+    @Test func whatCannotBeHandedOverIsTriedAtOnceAndThenEverMoreRarely() {
+        var rotation = Rotation(pause: .seconds(1))
+        var now = ContinuousClock.now
+        var pauses: [Duration] = []
+        for _ in 0..<7 {
+            rotation.note(.failed, at: now)
+            let next = rotation.nextLook(at: now) ?? now
+            #expect(rotation.allows(at: now, open: 0) == (next == now))
+            #expect(rotation.allows(at: next, open: 1))
+            pauses.append(next - now)
+            now = next
+        }
+        #expect(pauses == [.zero, .milliseconds(100), .milliseconds(200), .milliseconds(400), .milliseconds(800), .seconds(1), .seconds(1)])
+        #expect(rotation.fault == nil)
+        rotation.note(.failed, at: now)
+        rotation.connected(at: now)
+        #expect(rotation.allows(at: now, open: 1))
+        rotation.note(.failed, at: now)
+        rotation.note(.failed, at: now)
+        rotation.note(.made, at: now)
+        #expect(rotation.allows(at: now, open: 1))
+    }
+
     @Test func thePauseHasAnEnd() {
         var rotation = Rotation(pause: .seconds(1))
         var now = ContinuousClock.now

@@ -1,0 +1,32 @@
+import Foundation
+import MicroHTTP
+
+/// Where the time of a blocking request went: `queue`, `execution` and `fetch` of its job as far as they fall into the request,
+/// and `bridge`, the rest. The parts add up to the time from the request's arrival at its endpoint to its answer.
+struct ServerTiming: Sendable {
+    private let begin = ContinuousClock.now
+    /// Reading outputs for the answer, after the job's end.
+    private var fetched = Duration.zero
+
+    init() {}
+
+    /// Counts the body as `fetch`.
+    mutating func fetching<Result>(_ body: () async throws -> Result) async rethrows -> Result {
+        let begin = ContinuousClock.now
+        defer { fetched += .now - begin }
+        return try await body()
+    }
+
+    /// The header's value (W3C Server Timing), in milliseconds.
+    func value(of marks: JobTimeline.Marks, at now: ContinuousClock.Instant = .now) -> String {
+        func within(_ from: ContinuousClock.Instant?, _ to: ContinuousClock.Instant?) -> Duration {
+            guard let from else { return .zero }
+            return max(.zero, min(to ?? now, now) - max(from, begin))
+        }
+        let execution = within(marks.started, marks.executed ?? marks.ended)
+        let queue = within(marks.submitted, marks.started ?? marks.ended)
+        let fetch = within(marks.executed, marks.collected ?? marks.ended) + fetched
+        let parts = [("queue", queue), ("execution", execution), ("fetch", fetch), ("bridge", max(.zero, now - begin - queue - execution - fetch))]
+        return parts.map { "\($0);dur=\(String(format: "%.1f", $1.seconds * 1000))" }.joined(separator: ", ")
+    }
+}

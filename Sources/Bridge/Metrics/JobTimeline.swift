@@ -1,0 +1,80 @@
+import ComfyUI
+import Synchronization
+
+/// When a job came how far, by the clock that nobody sets; beside the job's dates, for what the dates cannot tell: who spent the
+/// time, and since when it stands still. Of this process only: it begins anew with a restored job.
+final class JobTimeline: Sendable {
+    struct Marks: Sendable {
+        var submitted: ContinuousClock.Instant
+        /// A worker has it, newest time.
+        var taken: ContinuousClock.Instant?
+        /// The ComfyUI it was given to last.
+        var endpoint: ComfyEndpoint?
+        /// ComfyUI has it.
+        var delivered: ContinuousClock.Instant?
+        /// ComfyUI began to run it, first time.
+        var started: ContinuousClock.Instant?
+        /// The same, newest time; nil while that one has it waiting.
+        var begun: ContinuousClock.Instant?
+        /// ComfyUI's last word on it, newest time.
+        var executed: ContinuousClock.Instant?
+        /// The outputs of that run are known.
+        var collected: ContinuousClock.Instant?
+        var ended: ContinuousClock.Instant?
+        /// The node that began last.
+        var node: NodeEvent?
+        var nodeBegan: ContinuousClock.Instant?
+        /// How often it went back into the queue, since it could not be handed over or was lost, and why the last time.
+        var returns = 0
+        var returnReason: String?
+
+        init(submitted: ContinuousClock.Instant) { self.submitted = submitted }
+
+        fileprivate mutating func forgetRun() {
+            (delivered, begun, executed, collected) = (nil, nil, nil, nil)
+            (node, nodeBegan) = (nil, nil)
+        }
+    }
+
+    private let state = Mutex(Marks(submitted: .now))
+
+    var marks: Marks { state.withLock { $0 } }
+
+    func taken(for endpoint: ComfyEndpoint) {
+        state.withLock { marks in
+            marks.taken = .now
+            marks.endpoint = endpoint
+            marks.forgetRun()
+        }
+    }
+
+    func delivered() { state.withLock { $0.delivered = .now } }
+    func started() {
+        state.withLock { marks in
+            let now = ContinuousClock.now
+            marks.begun = now
+            marks.started = marks.started ?? now
+        }
+    }
+
+    /// Only the beginning of a node is of interest.
+    func note(_ event: JobEvent) {
+        guard case .node(let node) = event, node.state == .running else { return }
+        state.withLock { marks in
+            (marks.node, marks.nodeBegan) = (node, .now)
+        }
+    }
+
+    func executed() { state.withLock { $0.executed = .now } }
+    func collected() { state.withLock { $0.collected = .now } }
+    func ended() { state.withLock { $0.ended = $0.ended ?? .now } }
+
+    func returned(because reason: String) {
+        state.withLock { marks in
+            marks.returns += 1
+            marks.returnReason = reason
+            marks.taken = nil
+            marks.forgetRun()
+        }
+    }
+}

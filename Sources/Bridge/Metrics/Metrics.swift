@@ -1,0 +1,120 @@
+import ComfyUI
+import Foundation
+import Synchronization
+
+/// What one bridge counts about itself, for `/metrics`.
+///
+/// Plain typed instruments, not swift-metrics: its facade finds an instrument by strings at every use or has it made
+/// globally, once for each process, knows no buckets, and is there so that libraries can report to a system of the application's
+/// choice. None of our libraries reports anything, there is one format, and here the compiler knows every label and its values.
+final class Metrics: Sendable {
+    /// A stretch of time that a job would not need without the bridge. What it waits in the queue is none.
+    enum Overhead: String, CaseIterable, Sendable {
+        /// From the request, body and all, to its place in the queue.
+        case accept
+        /// From the queue to ComfyUI's word that it has the job.
+        case handOver = "hand_over"
+        /// From ComfyUI's last word on the job to its end.
+        case finish
+    }
+
+    /// Why ComfyUI's queue and history were asked about a job.
+    enum ReconciliationReason: String, CaseIterable, Sendable {
+        /// The socket was away.
+        case reconnect
+        case silence
+        /// Messages of the run are missing or contradict themselves.
+        case gap
+        /// ComfyUI gave no clear answer when it was handed the job.
+        case submit
+        /// The job is being taken back.
+        case cancel
+        /// Something happened while ComfyUI was asked.
+        case again
+        /// The job was ComfyUI's before the bridge was started.
+        case adoption
+    }
+
+    enum Received: String, CaseIterable, Sendable { case preview, upload }
+    enum Sent: String, CaseIterable, Sendable { case preview, asset }
+
+    /// How a job ended.
+    struct End: Hashable, Sendable {
+        let status: JobStatus
+        let code: JobError.Code?
+    }
+
+    let submitted = Counter()
+    /// Jobs that went back into the queue.
+    let returned = Counter()
+    let queueTime = Histogram(bounds: Metrics.waits)
+    let executionTime = Histogram(bounds: Metrics.waits)
+    let overhead = Dictionary(uniqueKeysWithValues: Overhead.allCases.map { ($0, Histogram(bounds: Metrics.overheads)) })
+    let reconciliations = CounterSet<ReconciliationReason>()
+    let previews = Counter()
+    let viewers = Viewers()
+    let received = CounterSet<Received>()
+    let sent = CounterSet<Sent>()
+
+    private let ends = Mutex<[End: Int]>([:])
+    private let connects = Mutex<[ComfyEndpoint: Int]>([:])
+    private let attached = Mutex<(requests: RequestCounts?, openConnections: @Sendable () -> Int)>((nil, { 0 }))
+
+    private static let waits = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600]
+    private static let overheads = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+    init() {}
+
+    func observe(_ phase: Overhead, _ duration: Duration) { overhead[phase]?.observe(duration) }
+
+    /// ComfyUI has taken the job.
+    func delivered(_ job: Job) {
+        job.timeline.delivered()
+        let marks = job.timeline.marks
+        if let taken = marks.taken, let delivered = marks.delivered { observe(.handOver, delivered - taken) }
+    }
+
+    func ended(_ job: Job) {
+        let (snapshot, marks) = (job.present, job.timeline.marks)
+        ends.withLock { $0[End(status: snapshot.status, code: snapshot.error?.code), default: 0] += 1 }
+        snapshot.queueTime(since: job.createdAt).map(queueTime.observe)
+        snapshot.executionTime.map(executionTime.observe)
+        if let executed = marks.executed { observe(.finish, .now - executed) }
+    }
+
+    /// - Parameter note: what viewers are told.
+    func returned(_ job: Job, after end: RunEnd, note: String?) {
+        returned.add()
+        var reason = note ?? "A run did not come to its end."
+        if case .notDelivered(let cause) = end { reason = "ComfyUI could not be given the job (\(withoutPaths(cause)))." }
+        job.timeline.returned(because: reason)
+    }
+
+    func connected(to endpoint: ComfyEndpoint) { connects.withLock { $0[endpoint, default: 0] += 1 } }
+
+    func received(previewOf bytes: Int) {
+        previews.add()
+        received[.preview].add(bytes)
+    }
+
+    /// Once, before there are requests.
+    func attach(_ requests: RequestCounts) { attached.withLock { $0.requests = requests } }
+    func attach(openConnections: @escaping @Sendable () -> Int) { attached.withLock { $0.openConnections = openConnections } }
+
+    var endCounts: [End: Int] { ends.withLock { $0 } }
+    func reconnects(to endpoint: ComfyEndpoint) -> Int { connects.withLock { max(0, ($0[endpoint] ?? 0) - 1) } }
+    var requestCounts: [RequestCounts.Reading] { attached.withLock(\.requests)?.readings ?? [] }
+    var openConnections: Int { attached.withLock(\.openConnections)() }
+}
+
+extension Job.Snapshot {
+    /// A job that ended without running spent all its time waiting; nil while it does. The clock may have been set back meanwhile.
+    func queueTime(since createdAt: Date) -> Duration? {
+        (startedAt ?? completedAt).map { .seconds(max(0, $0.timeIntervalSince(createdAt))) }
+    }
+
+    var executionTime: Duration? {
+        guard let startedAt, let completedAt else { return nil }
+        return .seconds(max(0, completedAt.timeIntervalSince(startedAt)))
+    }
+}
