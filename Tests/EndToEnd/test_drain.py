@@ -79,6 +79,27 @@ def test_callers_get_their_job_and_the_process_ends(start, contract):
     assert len(queue["queue_running"]) == len(queue["queue_pending"]) == 1, "ComfyUI keeps what it has"
 
 
+def test_the_job_of_a_caller_who_was_sent_away_is_finished_by_the_next_bridge(start, binary, tmp_path):
+    simulator, bridge = start("--data-dir", tmp_path)
+    blocked = Caller(bridge.url, "POST", "/run", body=workflows.txt2img(steps=60))
+    while len(curl(f"{simulator.url}/queue").json()["queue_running"]) != 1:
+        pass
+    bridge.process.send_signal(signal.SIGTERM)
+    body = blocked.read_all().partition(b"\r\n\r\n")[2]
+    assert end(bridge, within=3)[0] == 0
+    job = json.loads(body)
+    assert job["status"] in ("queued", "running") and "when the bridge is back" in job["message"]
+    again = Process(binary, "serve", "--port", 0, "--comfyui", simulator.url, "--data-dir", tmp_path)
+    try:
+        events = curl("-N", f"{again.url}{job['urls']['events']}").events()
+        assert events[-1].data["status"] == "succeeded"
+        finished = curl(f"{again.url}{job['urls']['self']}").json()
+        assert len(finished["outputs"]) == 1
+        assert len([entry for entry in curl(f"{simulator.url}/history").json() if entry == job["id"]]) == 1
+    finally:
+        again.stop()
+
+
 def test_a_download_may_finish_and_the_door_stays_open_until_then(start):
     _, bridge = start("--drain-timeout", 60)
     caller = paused_download(bridge)

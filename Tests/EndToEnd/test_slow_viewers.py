@@ -35,7 +35,7 @@ def test_500_stopped_readers(binary):
         first = curl(f"{bridge.url}/api/v2/jobs", data={"workflow": workflows.endless()}).json()["id"]
         job = curl(f"{bridge.url}/api/v2/jobs", data={"workflow": workflows.txt2img(steps=STEPS, size=512)}).json()["id"]
         target = f"/api/v2/jobs/{job}/events"
-        stopped = [Caller(bridge.url, "GET", target, receive_buffer=4096) for _ in range(STOPPED)]
+        stopped = [Caller(bridge.url, "GET", target, {"Connection": "close"}, receive_buffer=4096) for _ in range(STOPPED)]
         with Stream(f"{bridge.url}{target}") as reader:
             events = []
             reading = threading.Thread(target=lambda: events.extend(reader))

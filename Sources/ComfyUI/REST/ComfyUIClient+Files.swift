@@ -56,9 +56,16 @@ extension ComfyUIClient {
         name: String, content: Content, length: Int64, type: String = "input", subfolder: String = "", overwrite: Bool = false
     ) async throws(ComfyUIError) -> UploadedFile where Content.Element == ByteBuffer {
         let activity = Activity()
+        let loops = httpClient.eventLoopGroup
         let body = MultipartBody(
             fields: [("type", type), ("subfolder", subfolder), ("overwrite", overwrite ? "true" : "false")], fileField: "image", filename: name,
-            content: content, contentLength: length, onPiece: { activity.note() })
+            content: content, contentLength: length, onPiece: {
+                activity.note()
+                // AsyncHTTPClient hands pieces to the loop of the connection without waiting for it, and hears from it alone that the server takes
+                // no more: on a busy machine hundreds of megabytes would come in between. So each piece waits until the one before has
+                // been to its loop, whichever that is.
+                for loop in loops.makeIterator() { try await loop.submit {}.get() }
+            })
         var request = request(.POST, "/upload/image")
         request.headers.add(name: "Content-Type", value: body.contentType)
         request.body = .stream(body, length: .known(body.length))

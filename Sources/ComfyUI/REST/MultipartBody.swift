@@ -7,15 +7,15 @@ struct MultipartBody<Content: AsyncSequence & Sendable>: AsyncSequence, Sendable
     private let before: ByteBuffer
     private let content: Content
     private let after: ByteBuffer
-    private let onPiece: @Sendable () -> Void
+    private let onPiece: @Sendable () async throws -> Void
     let contentType: String
     /// Bytes of the whole body.
     let length: Int64
 
-    /// - Parameter onPiece: called for each buffer that is taken.
+    /// - Parameter onPiece: called before each buffer that is taken, which waits for it.
     init(
         fields: [(name: String, value: String)], fileField: String, filename: String, content: Content, contentLength: Int64,
-        onPiece: @escaping @Sendable () -> Void
+        onPiece: @escaping @Sendable () async throws -> Void
     ) {
         let boundary = "comfy-bridge-" + (0..<4).map { _ in String(UInt64.random(in: 0...UInt64.max), radix: 36) }.joined()
         var before = ByteBuffer()
@@ -54,10 +54,10 @@ struct MultipartBody<Content: AsyncSequence & Sendable>: AsyncSequence, Sendable
         fileprivate var before: ByteBuffer?
         fileprivate var content: Content.AsyncIterator
         fileprivate var after: ByteBuffer?
-        fileprivate let onPiece: @Sendable () -> Void
+        fileprivate let onPiece: @Sendable () async throws -> Void
 
         mutating func next() async throws -> ByteBuffer? {
-            onPiece()
+            try await onPiece()
             if let first = before.take() { return first }
             if after != nil, let piece = try await content.next(isolation: #isolation) { return piece }
             return after.take()
