@@ -98,6 +98,15 @@ import Testing
         }
     }
 
+    @Test func aRunWhoseHistoryCannotBeReadIsMadeAgain() async throws {
+        try await withFaults([(.dropFinal(.both), 1), (.historyOutputs(.garbage), 1)]) { bridge, simulator in
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 200)
+            #expect(try answer.json["outputs"]?.array?.count == 1)
+            #expect(simulator.statistics.promptsRun.map(\.value) == [2])
+        }
+    }
+
     // MARK: The submit
 
     @Test("A submit without a clear answer is looked for before it is sent again", arguments: [

@@ -18,14 +18,29 @@ import Testing
         let inbox = PromptInbox { _ in }
         let job = JobID()
         let channel = inbox.open(job)
+        let other = inbox.open(JobID())
         inbox.receive(.connected(sid: nil))
-        for event in events { inbox.receive(event) }
+        for event in events {
+            // What runs is the job.
+            if case .binary = event { inbox.receive(.message(.executionStart(promptID: job.description, timestamp: nil), raw: "")) }
+            inbox.receive(event)
+        }
+        // Nothing runs any more, or it is not known what.
+        inbox.receive(.message(.executionEnded(promptID: job.description), raw: ""))
+        inbox.receive(Self.unmarked)
+        inbox.receive(.connected(sid: nil))
+        inbox.receive(Self.unmarked)
         inbox.close(job, channel)
         var seen: [Bool] = []
         for await input in channel.inputs {
             if case .binary(_, let marksPreviews) = input { seen.append(marksPreviews) }
         }
         #expect(seen == expected)
+        other.send(.deadline)
+        for await input in other.inputs {
+            if case .deadline = input { break }
+            if case .binary = input { Issue.record("another prompt got the picture") }
+        }
     }
 
     @Test func whatIsOpenedAgainIsNotClosedByTheLastRun() async {
