@@ -22,6 +22,8 @@ final class PromptInbox: Sendable {
         /// ComfyUI could not be asked.
         case noVerdict
         case silent
+        /// ComfyUI has begun another prompt, and it runs one after the other: what ran before is over.
+        case overtaken
         /// ComfyUI is stuck in another prompt.
         case stuck(reason: String)
         case deadline
@@ -155,7 +157,13 @@ final class PromptInbox: Sendable {
     private func note(_ message: ComfyMessage) {
         guard let promptID = message.promptID else { return }
         let isEnd = if case .executionEnded = message { true } else { false }
-        state.withLock { $0.current = isEnd ? nil : promptID }
+        let overtaken = state.withLock { state -> Prompt? in
+            let last = state.current
+            state.current = isEnd ? nil : promptID
+            guard case .executionStart = message, let last, last != promptID else { return nil }
+            return state.prompts[last]
+        }
+        overtaken?.continuation.yield(.overtaken)
     }
 
     /// A message that names no prompt goes to all open ones: they judge it themselves.

@@ -136,10 +136,13 @@ extension Worker {
                 case .lostTouch:
                     run.lostTouch()
                     pulse.lostTouch()
+                    // The run may be over already: that must not wait for the socket to be back.
+                    reconcile(.reconnect)
                 case .reconnected: reconcile(.reconnect)
                 case .silent:
                     isAskedForSilence = true
                     reconcile(.silence)
+                case .overtaken: reconcile(.silence)
                 case .stuck(let reason): suspect(reason, isOwn: false)
                 case .noVerdict:
                     looked()

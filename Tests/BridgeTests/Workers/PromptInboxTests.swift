@@ -43,6 +43,19 @@ import Testing
         }
     }
 
+    @Test func theBeginningOfOnePromptIsTheEndOfTheLast() async {
+        let inbox = PromptInbox { _ in }
+        let (first, second) = (JobID(), JobID())
+        let channels = (inbox.open(first), inbox.open(second))
+        for job in [first, second, second] { inbox.receive(.message(.executionStart(promptID: job.description, timestamp: nil), raw: "")) }
+        inbox.close(first, channels.0)
+        inbox.close(second, channels.1)
+        var overtaken = 0
+        for await input in channels.0.inputs { if case .overtaken = input { overtaken += 1 } }
+        for await input in channels.1.inputs { if case .overtaken = input { Issue.record("the one that runs was overtaken") } }
+        #expect(overtaken == 1)
+    }
+
     @Test func whatIsOpenedAgainIsNotClosedByTheLastRun() async {
         let inbox = PromptInbox { _ in }
         let job = JobID()
