@@ -4,7 +4,7 @@ ARG RUNTIME_IMAGE=debian:bookworm-slim
 
 FROM ${SWIFT_IMAGE} AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libmicrohttpd-dev libturbojpeg0-dev libpng-dev zlib1g-dev pkg-config \
+ && apt-get install -y --no-install-recommends libmicrohttpd-dev libsqlite3-dev libturbojpeg0-dev libpng-dev zlib1g-dev pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # The dependencies are fetched in a layer of their own, which a change of the sources leaves alone.
@@ -19,7 +19,7 @@ RUN swift build -c release --static-swift-stdlib --product comfy-bridge \
 
 FROM ${RUNTIME_IMAGE}
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libmicrohttpd12 libturbojpeg0 libpng16-16 ca-certificates \
+ && apt-get install -y --no-install-recommends libmicrohttpd12 libsqlite3-0 libturbojpeg0 libpng16-16 ca-certificates \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/apt /var/log/dpkg.log \
  && useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin comfy-bridge \
  && install -d -o comfy-bridge -g comfy-bridge /data

@@ -5,7 +5,7 @@
     .venv/bin/python Benchmarks/first_figures.py [path of comfy-bridge]
 
 Both sides of a comparison run in turn (A B A B ...) in this one process, against the same simulator. Every answer is
-checked; a wrong one ends the run. Prints one JSON object.
+checked; a wrong one ends the run. Prints one JSON object. The bridge keeps everything in memory, unless COMFY_BRIDGE_DATA_DIR names a folder.
 """
 import asyncio
 import json

@@ -43,7 +43,8 @@ class Process(Started):
 
     def __init__(self, *arguments):
         self.started = time.perf_counter()
-        self.process = subprocess.Popen([BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        environment = {"COMFY_BRIDGE_DATA_DIR": "none", **os.environ}
+        self.process = subprocess.Popen([BINARY, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.url = self.process.stdout.readline().split()[-1]
 
     def resident_kb(self):

@@ -4,7 +4,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # What it takes to build comfy-bridge.
-build_packages=(libmicrohttpd-dev libturbojpeg0-dev libpng-dev zlib1g-dev pkg-config)
+build_packages=(libmicrohttpd-dev libsqlite3-dev libturbojpeg0-dev libpng-dev zlib1g-dev pkg-config)
 
 heading() {
   printf '\n== %s\n' "$*"

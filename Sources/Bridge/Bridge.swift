@@ -1,4 +1,5 @@
 package import AsyncHTTPClient
+import ComfyUI
 import Glibc
 package import Logging
 import MicroHTTP
@@ -13,7 +14,8 @@ package struct ComfyBridge: Sendable {
     private let server: HTTPServer
     private let workers: [Worker]
     private let services: [any Service]
-    private let blobs: BlobStore
+    private let storage: Storage
+    private let service: JobService
     private let drainTimeout: Duration
     private let logger: Logger
 
@@ -23,14 +25,19 @@ package struct ComfyBridge: Sendable {
     package init(configuration: BridgeConfiguration, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) throws {
         self.logger = logger
         drainTimeout = configuration.http.drainTimeout
-        blobs = try BlobStore(directory: configuration.dataDirectory, logger: logger)
+        storage = try Storage(
+            directory: configuration.dataDirectory, previewHistory: configuration.jobs.previewHistory, endpoints: configuration.workers.map(\.endpoint),
+            httpClient: httpClient, logger: logger)
         let previewFiles = try configuration.previewDirectory.map { try PreviewFiles(directory: $0, logger: logger) }
-        let jobs = MemoryJobStore()
         let assets = AssetService(
-            store: MemoryAssetStore(), blobs: blobs, retention: configuration.assetRetention, inUse: { jobs.assetsInUse() }, logger: logger)
-        let service = JobService(configuration: configuration.jobs, store: jobs, assets: assets, previewFiles: previewFiles, logger: logger)
-        workers = configuration.workers.map {
-            Worker(configuration: $0, service: service, previewFiles: previewFiles, httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
+            store: storage.assets, blobs: storage.blobs, retention: configuration.assetRetention, inUse: { [jobs = storage.jobs] in try await jobs.assetsInUse() },
+            logger: logger)
+        let service = JobService(configuration: configuration.jobs, store: storage.jobs, assets: assets, previewFiles: previewFiles, logger: logger)
+        self.service = service
+        workers = try configuration.workers.map { [identities = storage.identities] worker in
+            Worker(
+                configuration: worker, clientID: try identities.clientID(for: worker.endpoint.description), service: service, previewFiles: previewFiles,
+                httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
         }
         let pool = WorkerPool(workers: workers, service: service, grace: configuration.upstreamGrace)
         let tasks = BackgroundTasks()
@@ -39,7 +46,8 @@ package struct ComfyBridge: Sendable {
         let access = AccessGuard(configuration.access)
         for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
-            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(), uploadKeys: IdempotencyKeys(),
+            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(.job, store: storage.keys),
+            uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
             content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
             publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain)
         let router = Router(routes: Routes.all(api), access: access, drain: drain, logger: logger)
@@ -49,7 +57,7 @@ package struct ComfyBridge: Sendable {
         service.metrics.attach(router.requests)
         service.metrics.attach(openConnections: { [weak server] in server?.openConnections ?? 0 })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
-        services = [service, assets, pool] + workers + [tasks, heartbeats, server, drain]
+        services = [storage, service, assets, pool] + workers + [tasks, heartbeats, server, drain]
     }
 
     /// What a process does first in which a bridge is all there is.
@@ -61,12 +69,32 @@ package struct ComfyBridge: Sendable {
         signal(SIGXFSZ, SIG_IGN)
     }
 
-    /// Binds and listens; requests are answered once `run()` is called. Returns the port.
-    package func start() throws -> UInt16 { try server.start() }
+    /// Takes up what a former process left, then binds and listens; requests are answered once `run()` is called. Returns the port.
+    package func start() async throws -> UInt16 {
+        try await restore()
+        return try server.start()
+    }
 
     /// Runs until the signals ask for the end, or the task is cancelled.
     package func run(gracefulShutdownSignals: [UnixSignal] = []) async throws {
-        defer { blobs.removeTemporaryDirectory() }
+        do {
+            try await runServices(gracefulShutdownSignals)
+        } catch {
+            await storage.close()
+            throw error
+        }
+        await storage.close()
+    }
+
+    private func restore() async throws {
+        try await service.restore { job, endpoint in
+            guard let worker = workers.first(where: { $0.configuration.endpoint.description == endpoint }) else { return false }
+            worker.adopt(job)
+            return true
+        }
+    }
+
+    private func runServices(_ gracefulShutdownSignals: [UnixSignal]) async throws {
         // The server may use up its time; the others then have moments to say goodbye to ComfyUI and to close files.
         let limit = drainTimeout + .seconds(3)
         var services = services

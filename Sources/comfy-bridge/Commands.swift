@@ -45,7 +45,7 @@ func serve(_ arguments: [String]) async throws {
     let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
-        announce(host: reader.string("host") ?? "127.0.0.1", port: Int(try bridge.start()))
+        announce(host: reader.string("host") ?? "127.0.0.1", port: Int(try await bridge.start()))
         try await bridge.run(gracefulShutdownSignals: [.sigterm, .sigint])
     } catch {
         try await httpClient.shutdown()

@@ -15,7 +15,7 @@ STOP_WITHIN = 20
 class Process:
     """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong.
 
-    `limits`: of the process, by their names for prlimit(1): {"nofile": 100}.
+    A bridge keeps everything in memory unless the arguments name a --data-dir. `limits`: of the process, by their names for prlimit(1): {"nofile": 100}.
     """
 
     def __init__(self, binary, *arguments, limits=None):
@@ -24,7 +24,9 @@ class Process:
         command = self.arguments
         for name, value in (limits or {}).items():
             command = ["prlimit", f"--{name}={value}:{value}", *command]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        environment = {**os.environ, "COMFY_BRIDGE_DATA_DIR": "none"}
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.lines = queue.Queue()
         # Reads to the end, so that a full pipe never stops the process; None marks the end.
         threading.Thread(target=self._read, daemon=True).start()

@@ -105,11 +105,11 @@ def test_while_comfyui_takes_the_job(bridge, slow_simulator, leaving):
 @pytest.mark.parametrize("leaving", LEAVINGS)
 def test_one_of_two_callers_of_a_job(bridge, leaving):
     """The job goes on for the other one."""
-    first, second = (
-        Caller(bridge.url, "POST", "/run", {"Idempotency-Key": "shared", "Accept": "text/event-stream"}, workflows.endless()) for _ in range(2)
-    )
-    for caller in (first, second):
-        caller.read_until(b"event: progress")
+    headers = {"Idempotency-Key": "shared", "Accept": "text/event-stream"}
+    first = Caller(bridge.url, "POST", "/run", headers, workflows.endless())
+    first.read_until(b"event: progress")
+    second = Caller(bridge.url, "POST", "/run", headers, workflows.endless())
+    second.read_until(b"event: progress")
     getattr(first, leaving)()
     job = jobs(bridge, "running")[0]["id"]
     second.read_until(b"event: progress")

@@ -73,15 +73,16 @@ struct API: Sendable {
         options.failsWhenUnreachable = failsWhenUnreachable
         options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
         let submission = try await SubmissionReader(pool: pool, assets: assets).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
-        guard let key = try request.idempotencyKey() else { return try await submit(submission) }
-        switch keys.claim(key, digest: submission.digest) {
+        guard let key = try request.idempotencyKey() else { return try await submit(submission, key: nil) }
+        let digest = submission.digest
+        switch try await keys.claim(key, digest: digest) {
         case .busy: throw attachesToSame ? APIError.idempotencyKeyBusy : APIError.idempotencyKeyReuse
         case .used(let id, let isSame):
             guard attachesToSame, isSame, let id, let job = try await service.job(id) else { throw APIError.idempotencyKeyReuse }
             return job
         case .granted:
             do {
-                let job = try await submit(submission)
+                let job = try await submit(submission, key: UsedKey(operation: keys.operation, key: key, digest: digest))
                 keys.settle(key, job: job.id)
                 return job
             } catch {
@@ -94,13 +95,13 @@ struct API: Sendable {
     /// Runs `body` once for an `Idempotency-Key`; a key whose run failed may be used again.
     func once<Result>(_ request: Request, _ keys: IdempotencyKeys, _ body: () async throws -> Result) async throws -> Result {
         guard let key = try request.idempotencyKey() else { return try await body() }
-        switch keys.claim(key, digest: []) {
+        switch try await keys.claim(key, digest: []) {
         case .busy: throw APIError.idempotencyKeyBusy
         case .used: throw APIError.idempotencyKeyReuse
         case .granted:
             do {
                 let result = try await body()
-                keys.settle(key)
+                try await keys.settle(key, digest: [])
                 return result
             } catch {
                 keys.release(key)
@@ -111,9 +112,13 @@ struct API: Sendable {
 
     private enum Partial: String, CaseIterable { case allow, reject }
 
-    private func submit(_ submission: Submission) async throws -> Job {
+    private func submit(_ submission: Submission, key: UsedKey?) async throws -> Job {
         if let error = pool.unreachable { throw APIError(unreachable: error) }
-        do { return try await service.submit(submission) } catch JobService.SubmitError.queueFull(let limit) { throw APIError.queueFull(limit: limit) }
+        do { return try await service.submit(submission, key: key) } catch JobService.SubmitError.queueFull(let limit) {
+            throw APIError.queueFull(limit: limit)
+        } catch let error as StorageError {
+            throw APIError(error)
+        }
     }
 
     /// A blocked caller of the job went away; when it was the last, the job has nobody left to run for.

@@ -115,7 +115,10 @@ extension APIError {
                 status: 507, code: "insufficient_storage",
                 message: "The bridge's disk is full; nothing was kept. Delete assets, or give --data-dir a larger disk.")
         case .tooManyFiles: self = .overloaded
-        case .failed: self = .internalError
+        case .failed:
+            self.init(
+                status: 500, code: "internal_error",
+                message: "The bridge cannot write to its disk (--data-dir); nothing was kept. Its log says why, and /readyz when it can again.")
         }
     }
 
@@ -194,7 +197,7 @@ extension APIError {
         case .invalidWorkflow: status = 422
         case .missingAsset: status = 422
         case .payloadTooLarge: status = 413
-        case .canceled: status = 409
+        case .canceled, .credentialsLost: status = 409
         case .timedOut: status = 504
         case .upstreamLost, .upstreamStuck, .upstreamError, .deviceError, .invalidOutput: status = 502
         case .insufficientStorage: status = 507

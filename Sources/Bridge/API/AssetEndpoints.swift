@@ -25,9 +25,13 @@ struct AssetEndpoints: Sendable {
     /// Makes an asset over bytes that are here already, so that nobody sends them twice.
     func fromHash(_ request: Request, _: PathParameters) async throws -> Response {
         let members = try AssetMembers(request)
-        guard let known = try await api.assets.mint(fromHash: members.hash, filePath: members.filePath, tags: members.tags, lifetime: members.lifetime)
-        else { throw APIError.blobNotFound }
-        return created(known.asset, isNew: false, status: known.isNew ? 201 : 200, request)
+        do {
+            guard let known = try await api.assets.mint(fromHash: members.hash, filePath: members.filePath, tags: members.tags, lifetime: members.lifetime)
+            else { throw APIError.blobNotFound }
+            return created(known.asset, isNew: false, status: known.isNew ? 201 : 200, request)
+        } catch let error as StorageError {
+            throw APIError(error)
+        }
     }
 
     /// Whether bytes with this hash are here.

@@ -31,6 +31,8 @@ final class EventStream: BodySource {
         var isHeartbeatDue = false
         var isDraining = false
         var hasEnded = false
+        /// Events that are only on disk cannot be read; the viewer comes back with the id of its last one.
+        var hasFailed = false
 
         /// How many previews went out of the log before the viewer came to read them; each is counted once.
         mutating func missedPreviews(upTo number: Int) -> Int {
@@ -83,6 +85,7 @@ final class EventStream: BodySource {
             }
             if state.hasEnded { return .finished }
             if let bytes = nextEvents(&state) { return .bytes(bytes) }
+            if state.hasFailed { return .failed }
             if state.hasEnded { return .finished }
             if state.isDraining {
                 state.hasEnded = true
@@ -115,7 +118,10 @@ final class EventStream: BodySource {
 
     private func nextEvents(_ state: inout State) -> [UInt8]? {
         while true {
-            let events = job.events(after: state.cursor, limit: Self.batch)
+            guard let events = job.events(after: state.cursor, limit: Self.batch) else {
+                state.hasFailed = true
+                return nil
+            }
             guard !events.isEmpty else { return nil }
             var bytes: [UInt8] = []
             for event in events {

@@ -16,7 +16,7 @@ struct JobEndpoints: Sendable {
         let prefer = try Prefer(request)
         let job = try await api.job(path["id"])
         if let limit = prefer.wait {
-            let present = job.status
+            let present = job.snapshot.status
             await hold(job, atMost: limit) { $0 != present }
         } else if request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true, request.method == "GET", api.sdkHold > .zero, !job.status.isTerminal {
             return held(job, request)
@@ -62,7 +62,7 @@ struct JobEndpoints: Sendable {
 
     func workflow(_: Request, _ path: PathParameters) async throws -> Response {
         let job = try await api.job(path["id"])
-        let body = Array(#"{"workflow":"#.utf8) + job.submission.workflow.text + Array(#","format":"api"}"#.utf8)
+        let body = Array(#"{"workflow":"#.utf8) + (try await api.service.store.workflow(of: job)) + Array(#","format":"api"}"#.utf8)
         let headers: HTTPHeaders = ["Content-Type": "application/json", "Cache-Control": "no-store", "Comfy-Job-Id": job.id.description]
         return Response(status: 200, headers: headers, body: .bytes(body))
     }

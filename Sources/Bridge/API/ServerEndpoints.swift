@@ -20,7 +20,9 @@ struct ServerEndpoints: Sendable {
     func readiness(_ request: Request, _: PathParameters) async throws -> Response {
         let states = api.pool.workers.map(\.status)
         let isDraining = api.drain.isDraining
-        let isReady = !isDraining && states.contains { $0.takesJobs && $0.hasCatalog }
+        // A bridge that cannot keep a job must not take one.
+        let storageFailure = api.service.store.failure
+        let isReady = !isDraining && storageFailure == nil && states.contains { $0.takesJobs && $0.hasCatalog }
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
         guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
@@ -35,6 +37,7 @@ struct ServerEndpoints: Sendable {
         var members: JSONObject = [
             "ready": .bool(isReady), "comfyui": .array(comfyUIs), "queued_jobs": JSON(api.service.queue.count), "version": .string(ComfyBridge.version),
         ]
+        if let storageFailure { members["storage"] = ["reason": .string(storageFailure)] }
         if isDraining { members["reason"] = "draining" }
         return .json(.object(members), status: status, headers: headers)
     }

@@ -139,7 +139,11 @@ final class AssetService: Service {
 
     /// Removes the outputs of a job that is forgotten.
     func remove(outputsOf job: Job) async throws {
-        for output in job.snapshot.outputs { try await remove(output.asset.id) }
+        for output in job.outputs {
+            // Its row may have gone with the job's.
+            _ = try await store.remove(output.asset.id)
+            blobs.release(output.asset.blob)
+        }
     }
 
     @discardableResult
@@ -153,7 +157,10 @@ final class AssetService: Service {
     func run() async throws {
         try await withThrowingDiscardingTaskGroup { group in
             group.addTask { for await asset in self.unhashed.cancelOnGracefulShutdown() { await self.hash(asset) } }
-            group.addTask { try await repeating(every: .seconds(30)) { try await self.removeExpired() } }
+            group.addTask {
+                // Tried again the next time: a disk that is full now may not be then.
+                try await repeating(every: .seconds(30)) { do { try await self.removeExpired() } catch is StorageError {} }
+            }
         }
     }
 

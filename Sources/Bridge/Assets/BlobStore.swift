@@ -18,8 +18,10 @@ final class BlobStore: Sendable {
     private let logger: Logger
     private let entries = Mutex<[ContentHash: Entry]>([:])
 
-    /// - Parameter directory: where the folder `blobs` is made; nil makes a temporary one, which `removeTemporaryDirectory` removes.
-    init(directory: String?, logger: Logger) throws {
+    /// - Parameters:
+    ///   - directory: where the folder `blobs` is made; nil makes a temporary one, which `removeTemporaryDirectory` removes.
+    ///   - known: the contents that assets of a former process are over. Other files of the folder go, with `removeOrphans`.
+    init(directory: String?, known: [KnownContent] = [], logger: Logger) throws {
         let parent =
             directory.map { URL(fileURLWithPath: $0, isDirectory: true) }
             ?? FileManager.default.temporaryDirectory.appendingPathComponent("comfy-bridge-\(JobID.makeUUID())", isDirectory: true)
@@ -27,6 +29,48 @@ final class BlobStore: Sendable {
         isTemporary = directory == nil
         self.logger = logger
         try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
+        entries.withLock { entries in
+            for content in known {
+                entries[content.hash] = Entry(
+                    blob: Blob(source: .stored(path: path(of: content.hash)), size: content.size, hash: content.hash), references: content.references)
+            }
+        }
+        // What was arriving when the former process ended never will.
+        for name in try FileManager.default.contentsOfDirectory(atPath: self.directory.path) where name.hasSuffix(".part") {
+            unlink(self.directory.appendingPathComponent(name).path)
+        }
+    }
+
+    /// A content with the number of assets over it.
+    struct KnownContent: Sendable {
+        let hash: ContentHash
+        let size: Int
+        let references: Int
+    }
+
+    private func path(of hash: ContentHash) -> String {
+        directory.appendingPathComponent(String(hash.digits.prefix(2)), isDirectory: true).appendingPathComponent(String(hash.digits)).path
+    }
+
+    /// The content with this hash, as an asset of a former process names it; its file may be gone.
+    func blob(_ hash: ContentHash, size: Int?) -> Blob {
+        entries.withLock { $0[hash]?.blob } ?? Blob(source: .stored(path: path(of: hash)), size: size, hash: hash)
+    }
+
+    /// Removes files that no asset is over: the former process ended between the two.
+    func removeOrphans() async throws(StorageError) {
+        for number in 0..<256 {
+            let name = [UInt8(number)].hexadecimal
+            let folder = directory.appendingPathComponent(name, isDirectory: true)
+            try await onFileThread { () throws(StorageError) in
+                for file in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [] {
+                    guard let hash = ContentHash("blake3:\(file)") else { continue }
+                    self.entries.withLock { entries in
+                        if entries[hash] == nil { unlink(folder.appendingPathComponent(file).path) }
+                    }
+                }
+            }
+        }
     }
 
     /// A place for bytes that are still arriving.
@@ -40,7 +84,7 @@ final class BlobStore: Sendable {
     func keep(_ writer: BlobWriter) async throws(StorageError) -> (blob: Blob, isNew: Bool) {
         let (hash, size) = writer.summary
         let folder = directory.appendingPathComponent(String(hash.digits.prefix(2)), isDirectory: true)
-        let file = folder.appendingPathComponent(String(hash.digits))
+        let file = path(of: hash)
         return try await onFileThread { () throws(StorageError) in
             try self.entries.withLock { entries throws(StorageError) in
                 if let entry = entries[hash] {
@@ -49,8 +93,8 @@ final class BlobStore: Sendable {
                     return (entry.blob, false)
                 }
                 guard mkdir(folder.path, 0o755) == 0 || errno == EEXIST else { throw StorageError(errno) }
-                try writer.move(to: file.path)
-                let blob = Blob(source: .stored(path: file.path), size: size, hash: hash)
+                try writer.move(to: file)
+                let blob = Blob(source: .stored(path: file), size: size, hash: hash)
                 entries[hash] = Entry(blob: blob, references: 1)
                 return (blob, true)
             }

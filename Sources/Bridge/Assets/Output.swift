@@ -10,7 +10,11 @@ struct Output: Sendable {
     let isTemporary: Bool
 
     init(job: JobID, node: String, name: String, kind: Kind, contentType: String, isTemporary: Bool = false, blob: Blob) {
-        asset = Asset(blob: blob, filePath: name, contentType: contentType, job: job)
+        self.init(asset: Asset(blob: blob, filePath: name, contentType: contentType, job: job), node: node, kind: kind, isTemporary: isTemporary)
+    }
+
+    init(asset: Asset, node: String, kind: Kind, isTemporary: Bool) {
+        self.asset = asset
         self.node = node
         self.kind = kind
         self.isTemporary = isTemporary

@@ -1,4 +1,5 @@
 import ComfyUI
+import Foundation
 import MicroHTTP
 
 /// All settings of `comfy-bridge serve`, read once.
@@ -6,7 +7,7 @@ package struct BridgeConfiguration: Sendable {
     var http: HTTPServer.Configuration
     var workers: [Worker.Configuration]
     var jobs: JobService.Configuration
-    /// Where uploads and captured results are kept; nil is a temporary folder.
+    /// Where everything that outlives the process is kept; nil keeps it in memory, and bytes in a temporary folder.
     var dataDirectory: String?
     /// How long uploads are kept; nil is for ever.
     var assetRetention: Duration?
@@ -35,10 +36,11 @@ package struct BridgeConfiguration: Sendable {
         Option("retries", "N", default: "1", "how often a job that ComfyUI lost is run again"),
         Option("retention", "SECONDS", default: "86400", "how long an ended job can be asked for"),
         Option("retained-jobs", "N", default: "10000", "how many ended jobs can be asked for"),
+        Option("retention-size", "MB", default: "10240", "how much of --data-dir jobs may take; the oldest ended ones go first. 0 is no limit"),
         Option("preview-method", "NAME", default: "auto", "previews asked of ComfyUI: auto, latent2rgb, taesd, none, or default for its own setting"),
         Option("preview-history", "N", default: "16", "newest previews that are kept of a job"),
         Option("preview-dir", "FOLDER", "also writes every preview as {job}/{node}-{n}.jpg"),
-        Option("data-dir", "FOLDER", "where uploads, and results that came over the socket, are kept; a temporary folder if not given"),
+        Option("data-dir", "FOLDER", default: "~/.local/state/comfy-bridge", "where jobs, uploads and captured results are kept; none keeps jobs in memory"),
         Option("asset-retention", "SECONDS", default: "604800", "how long an upload is kept that names no time itself; 0 is for ever"),
         Option("max-upload-size", "MB", default: "4096", "largest file upload"),
         Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers get 503"),
@@ -57,6 +59,16 @@ package struct BridgeConfiguration: Sendable {
         LogFormat.option,
     ]
 
+    /// The folder that was named, or the one that the XDG base directory specification has for state.
+    private static func dataDirectory(_ reader: OptionReader) -> String? {
+        if let named = reader.string("data-dir") { return named == "none" ? nil : named }
+        // Relative ones are to be ignored.
+        if let state = reader.environment["XDG_STATE_HOME"], state.hasPrefix("/") { return state + "/comfy-bridge" }
+        // A service may be started without the variable.
+        let home = reader.environment["HOME"] ?? FileManager.default.homeDirectoryForCurrentUser.path
+        return home + "/.local/state/comfy-bridge"
+    }
+
     package init(_ reader: OptionReader) throws {
         let defaults = HTTPServer.Configuration()
         http = HTTPServer.Configuration(
@@ -73,7 +85,9 @@ package struct BridgeConfiguration: Sendable {
         jobs.retention = try reader.seconds("retention", default: 86_400)
         jobs.retainedJobs = try reader.integer("retained-jobs", default: 10_000, in: 0...10_000_000)
         jobs.previewHistory = try reader.integer("preview-history", default: 16, in: 1...10_000)
-        dataDirectory = reader.string("data-dir")
+        let retainedMegabytes = try reader.integer("retention-size", default: 10_240, in: 0...1_000_000_000)
+        jobs.retainedBytes = retainedMegabytes == 0 ? nil : retainedMegabytes << 20
+        dataDirectory = Self.dataDirectory(reader)
         let assetRetention = try reader.seconds("asset-retention", default: 604_800)
         self.assetRetention = assetRetention == .zero ? nil : assetRetention
         uploadLimit = try reader.integer("max-upload-size", default: 4096, in: 1...1_048_576) << 20

@@ -40,10 +40,13 @@ package struct ConfigurationError: Error, CustomStringConvertible {
 package struct OptionReader: Sendable {
     private let options: [Option]
     private let reader: ConfigReader
+    /// All variables, for the few that are not the bridge's own.
+    package let environment: [String: String]
 
     /// - Parameter arguments: without the program's name and the command.
     package init(_ options: [Option], arguments: [String], environment: [String: String]) throws {
         self.options = options
+        self.environment = environment
         var pairs: [String] = []
         var previous: Option?
         var remaining = arguments[...]

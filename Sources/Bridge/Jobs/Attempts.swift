@@ -1,5 +1,5 @@
 /// How the runs of a job went that did not end it.
-struct Attempts: Sendable, Equatable, Codable {
+struct Attempts: Sendable, Equatable {
     /// Runs that had begun and whose result nobody knows.
     var lost = 0
     /// Those of them with which ComfyUI itself went down.

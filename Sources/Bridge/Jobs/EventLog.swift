@@ -1,4 +1,5 @@
 import DequeModule
+import Foundation
 import Synchronization
 
 /// One event of a job with its place in the order of all events, shared by every viewer.
@@ -8,13 +9,18 @@ final class LoggedEvent: Sendable {
     /// Counts from 1 over the replayable events; the SSE `id`. Nil for the others.
     let id: UInt64?
     let event: JobEvent
+    let date: Date
     private let encodings = Mutex<[EncodingKey: [UInt8]]>([:])
 
-    init(sequence: UInt64, id: UInt64?, event: JobEvent) {
+    init(sequence: UInt64, id: UInt64?, event: JobEvent, date: Date = Date()) {
         self.sequence = sequence
         self.id = id
         self.event = event
+        self.date = date
     }
+
+    /// An event that was written down, of a job whose other events are gone: ids are places enough then.
+    convenience init(id: UInt64, event: JobEvent, date: Date) { self.init(sequence: id, id: id, event: event, date: date) }
 
     /// The bytes of the event for viewers of one kind, made by the first of them and shared by all. Kinds beyond a handful
     /// (callers can name any `Host`) are made anew each time.
@@ -48,6 +54,9 @@ enum PreviewMode: String, Sendable, Hashable, CaseIterable {
 /// Bounds: of progress and queue position only the newest is kept, of previews and native messages the newest
 /// `previewLimit` (and `previewBytesLimit`) and `nativeLimit`, of replayable events the newest `replayLimit` (a viewer that asks for older ones is
 /// told so).
+///
+/// Where events are written down, nobody sees one before it is: `reveal` moves the end up to which there is something to be seen. What
+/// is never written, such as a preview, waits only for the events before it.
 struct EventLog: Sendable {
     static let replayLimit = 20_000
     static let nativeLimit = 256
@@ -57,6 +66,9 @@ struct EventLog: Sendable {
     private let previewLimit: Int
     private var sequence: UInt64 = 0
     private(set) var lastID: UInt64 = 0
+    /// The newest id that viewers see.
+    private(set) var visibleID: UInt64 = 0
+    private let isHiddenUntilWritten: Bool
     private var replayable: Deque<LoggedEvent> = []
     private(set) var previews: Deque<LoggedEvent> = []
     private var previewBytes = 0
@@ -64,20 +76,47 @@ struct EventLog: Sendable {
     private var progress: LoggedEvent?
     private var queuePosition: LoggedEvent?
 
-    init(previewLimit: Int) {
+    /// - Parameter isHiddenUntilWritten: events with ids are seen once they are revealed.
+    init(previewLimit: Int, isHiddenUntilWritten: Bool = false) {
         self.previewLimit = previewLimit
+        self.isHiddenUntilWritten = isHiddenUntilWritten
     }
 
-    /// The cursor of a viewer that has seen everything.
-    var end: UInt64 { sequence }
-    /// The id before the oldest event that can be replayed.
+    /// The log of a job that goes on, or of which only the number of its events is known.
+    ///
+    /// - Parameter past: the newest events, all written down.
+    init(previewLimit: Int, past: [LoggedEvent], lastID: UInt64) {
+        self.init(previewLimit: previewLimit, isHiddenUntilWritten: true)
+        (sequence, self.lastID, visibleID) = (lastID, lastID, lastID)
+        replayable = Deque(past.suffix(Self.replayLimit))
+    }
+
+    /// The cursor of a viewer that has seen everything there is to be seen.
+    var end: UInt64 { firstHidden.map { $0.sequence - 1 } ?? sequence }
+    /// The id of the oldest event that can be replayed.
     var firstReplayableID: UInt64 { replayable.first?.id ?? lastID + 1 }
-    var latestProgress: LoggedEvent? { progress }
-    var latestPreview: LoggedEvent? { previews.last }
+    var latestProgress: LoggedEvent? { progress.flatMap { $0.sequence <= end ? $0 : nil } }
+    /// Whether it is to be seen yet or not.
+    var newestProgressEvent: LoggedEvent? { progress }
+    var latestPreview: LoggedEvent? { previews.last { $0.sequence <= end } }
+
+    private var firstHidden: LoggedEvent? {
+        visibleID == lastID ? nil : replayable[max(0, Int(visibleID + 1) - Int(firstReplayableID))]
+    }
+
+    /// The events after an id, seen or not.
+    func replayable(after id: UInt64) -> [LoggedEvent] {
+        Array(replayable.dropFirst(max(0, Int(id + 1) - Int(firstReplayableID))))
+    }
+
+    mutating func reveal(through id: UInt64) { visibleID = max(visibleID, min(id, lastID)) }
 
     mutating func append(_ event: JobEvent) {
         sequence += 1
-        if event.isReplayable { lastID += 1 }
+        if event.isReplayable {
+            lastID += 1
+            if !isHiddenUntilWritten { visibleID = lastID }
+        }
         let logged = LoggedEvent(sequence: sequence, id: event.isReplayable ? lastID : nil, event: event)
         switch event {
         case .status, .node, .output, .log:
@@ -106,12 +145,14 @@ struct EventLog: Sendable {
 
     /// The next events after a cursor, in order, at most `limit`.
     func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
-        guard cursor < sequence else { return [] }
+        let end = end
+        guard cursor < end else { return [] }
         var found: [LoggedEvent] = []
         for kept in [replayable, previews, natives] {
             found += kept[kept.partitioningIndex { $0.sequence > cursor }...].prefix(limit)
         }
         found += [progress, queuePosition].compactMap(\.self).filter { $0.sequence > cursor }
+        found.removeAll { $0.sequence > end }
         found.sort { $0.sequence < $1.sequence }
         return Array(found.prefix(limit))
     }

@@ -1,5 +1,14 @@
 import DequeModule
+import Foundation
 import Synchronization
+
+/// Where used keys are found after a restart.
+protocol UsedKeyStore: Sendable {
+    func insert(_ key: UsedKey) async throws
+    /// What used the key since then.
+    func key(_ key: String, _ operation: UsedKey.Operation, since date: Date) async throws -> (digest: [UInt8], job: JobID?)?
+    func remove(before date: Date) async throws
+}
 
 /// The `Idempotency-Key`s of one operation, and which job each made. A key lives 24 hours, as the Comfy API v2 says.
 final class IdempotencyKeys: Sendable {
@@ -12,60 +21,89 @@ final class IdempotencyKeys: Sendable {
         case busy
     }
 
-    private struct Entry {
+    fileprivate struct Entry {
         enum Outcome {
             case open
             case settled(JobID?)
         }
 
         let number: UInt64
-        let digest: [UInt8]
+        var digest: [UInt8]
         let since: ContinuousClock.Instant
         var outcome = Outcome.open
     }
 
-    private struct State {
+    fileprivate struct State {
         var entries: [String: Entry] = [:]
         /// Oldest first. A claim whose number is not its key's any more was released.
         var claims: Deque<(key: String, number: UInt64)> = []
         var lastNumber: UInt64 = 0
     }
 
-    /// Claims remembered at the most; the oldest go first.
-    private static let limit = 100_000
-    private static let lifetime = Duration.seconds(24 * 60 * 60)
+    static let lifetime = Duration.seconds(24 * 60 * 60)
 
+    let operation: UsedKey.Operation
+    private let store: (any UsedKeyStore)?
+    /// Claims remembered at the most; the oldest go first.
+    private let limit: Int
     private let state = Mutex(State())
 
+    /// - Parameter store: nil where keys are forgotten with the process.
+    init(_ operation: UsedKey.Operation, store: (any UsedKeyStore)?) {
+        self.operation = operation
+        self.store = store
+        limit = store == nil ? 100_000 : 10_000
+    }
+
     /// - Parameter digest: what makes two requests the same.
-    func claim(_ key: String, digest: [UInt8], now: ContinuousClock.Instant = .now) -> Claim {
-        state.withLock { state in
-            while let oldest = state.claims.first {
-                if let entry = state.entries[oldest.key], entry.number == oldest.number {
-                    guard state.claims.count >= Self.limit || now - entry.since >= Self.lifetime else { break }
-                    state.entries[oldest.key] = nil
-                }
-                state.claims.removeFirst()
-            }
-            switch state.entries[key]?.outcome {
-            case .open: return .busy
-            case .settled(let job): return .used(job, isSame: state.entries[key]?.digest == digest)
-            case nil:
-                state.lastNumber += 1
-                state.entries[key] = Entry(number: state.lastNumber, digest: digest, since: now)
-                state.claims.append((key, state.lastNumber))
-                return .granted
-            }
+    func claim(_ key: String, digest: [UInt8], now: ContinuousClock.Instant = .now) async throws -> Claim {
+        let claim = state.withLock { $0.claim(key, digest, limit: limit, now: now) }
+        guard case .granted = claim, let store else { return claim }
+        // Until the answer is there the key is busy.
+        do {
+            guard let used = try await store.key(key, operation, since: Date(timeIntervalSinceNow: -Self.lifetime.seconds)) else { return .granted }
+            release(key)
+            return .used(used.job, isSame: used.digest == digest)
+        } catch {
+            release(key)
+            throw error
         }
     }
 
-    /// The request was carried out: the key is used up.
-    func settle(_ key: String, job: JobID? = nil) {
+    /// The request was carried out: the key is used up. What is written of that for a job was written with the job.
+    func settle(_ key: String, job: JobID) {
         state.withLock { $0.entries[key]?.outcome = .settled(job) }
+    }
+
+    /// The same for an operation that makes no job.
+    func settle(_ key: String, digest: [UInt8]) async throws {
+        try await store?.insert(UsedKey(operation: operation, key: key, digest: digest))
+        state.withLock { $0.entries[key]?.outcome = .settled(nil) }
     }
 
     /// The request was refused: the key may be used again.
     func release(_ key: String) {
         state.withLock { $0.entries[key] = nil }
+    }
+}
+
+extension IdempotencyKeys.State {
+    fileprivate mutating func claim(_ key: String, _ digest: [UInt8], limit: Int, now: ContinuousClock.Instant) -> IdempotencyKeys.Claim {
+        while let oldest = claims.first {
+            if let entry = entries[oldest.key], entry.number == oldest.number {
+                guard claims.count >= limit || now - entry.since >= IdempotencyKeys.lifetime else { break }
+                entries[oldest.key] = nil
+            }
+            claims.removeFirst()
+        }
+        switch entries[key]?.outcome {
+        case .open: return .busy
+        case .settled(let job): return .used(job, isSame: entries[key]?.digest == digest)
+        case nil:
+            lastNumber += 1
+            entries[key] = .init(number: lastNumber, digest: digest, since: now)
+            claims.append((key, lastNumber))
+            return .granted
+        }
     }
 }

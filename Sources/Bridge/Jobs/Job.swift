@@ -14,19 +14,20 @@ final class Job: Sendable {
     let priority: Int
     let timeline = JobTimeline()
 
+    /// Where what happens is written down; nil where nothing outlives the process.
+    private let journal: (any JobJournal)?
+    /// Where the events of a job that was over before it came into memory are.
+    private let archive: (any EventArchive)?
+    private let firstArchivedID: UInt64
     private let state: Mutex<State>
 
     fileprivate struct State {
         var submission: Submission
-        var status = JobStatus.queued
-        var statusChangedAt: Date
-        var startedAt: Date?
-        var completedAt: Date?
+        /// As it is. What callers see is `visible`.
+        var now: Snapshot
+        /// As it was written down last, so that nobody is told what a crash would undo. The same as `now` where nothing is written.
+        var visible: Snapshot
         var queuePosition: Int?
-        var outputs: [Output] = []
-        var hasReusedOutputs = false
-        var otherOutputs: OrderedDictionary<String, JSON> = [:]
-        var error: JobError?
         var previewCount = 0
         var log: EventLog
         var viewers: [UInt64: @Sendable () -> Void] = [:]
@@ -36,9 +37,15 @@ final class Job: Sendable {
         var cancelHandler: (@Sendable () -> Void)?
         /// Callers that block for the job and whose leaving cancels it.
         var callers = 0
-        var attempts = Attempts()
-        /// The address of the ComfyUI that has the job, or is about to be given it.
-        var assignment: String?
+        /// How often the outputs were taken back.
+        var returns = 0
+        /// Counts the changes of what is written besides events.
+        var version: UInt64 = 1
+        /// How far the job is written down, and how far it was taken to be.
+        var written = Extent()
+        var taken = Extent()
+        /// The journal will ask for what is unwritten. True until the job is inserted, which writes it.
+        var isInJournal = true
     }
 
     fileprivate struct Waiter {
@@ -46,40 +53,70 @@ final class Job: Sendable {
         let continuation: CheckedContinuation<Void, Never>
     }
 
-    init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date()) {
+    /// - Parameter journal: of the store that the job will be inserted into.
+    init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date(), journal: (any JobJournal)? = nil) {
         self.id = id
         self.createdAt = createdAt
+        self.journal = journal
+        archive = nil
+        firstArchivedID = 0
         priority = submission.options.priority
-        var log = EventLog(previewLimit: previewLimit)
+        var log = EventLog(previewLimit: previewLimit, isHiddenUntilWritten: journal != nil)
         log.append(.status(.queued, error: nil))
-        state = Mutex(State(submission: submission, statusChangedAt: createdAt, log: log))
+        let snapshot = Snapshot(status: .queued, statusChangedAt: createdAt)
+        state = Mutex(State(submission: submission, now: snapshot, visible: snapshot, log: log))
+    }
+
+    /// A job of a former process, or one that left the memory after its end.
+    init(_ stored: StoredJob, previewLimit: Int, journal: any JobJournal, archive: (any EventArchive)?) {
+        id = stored.id
+        createdAt = stored.createdAt
+        self.journal = journal
+        self.archive = archive
+        firstArchivedID = stored.firstEventID
+        priority = stored.submission.options.priority
+        var state = State(
+            submission: stored.submission, now: stored.snapshot, visible: stored.snapshot,
+            log: EventLog(previewLimit: previewLimit, past: stored.events, lastID: stored.lastEventID))
+        state.written = Extent(
+            eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, version: state.version)
+        state.taken = state.written
+        state.isInJournal = false
+        self.state = Mutex(state)
     }
 
     // MARK: What is known
 
     /// A consistent copy of everything a caller may ask for.
     struct Snapshot: Sendable {
-        let status: JobStatus
-        let statusChangedAt: Date
-        let startedAt: Date?
-        let completedAt: Date?
-        let queuePosition: Int?
-        let progress: JobProgress?
-        let outputs: [Output]
+        var status: JobStatus
+        var statusChangedAt: Date
+        var startedAt: Date?
+        var completedAt: Date?
+        var queuePosition: Int?
+        var progress: JobProgress?
+        var outputs: [Output] = []
         /// At least one of the outputs is an earlier run's, from ComfyUI's cache.
-        let hasReusedOutputs: Bool
+        var hasReusedOutputs = false
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
-        let otherOutputs: OrderedDictionary<String, JSON>
-        let error: JobError?
+        var otherOutputs: OrderedDictionary<String, JSON> = [:]
+        var error: JobError?
+        var attempts = Attempts()
+        /// The address of the ComfyUI that has the job, or is about to be given it; nil while the job waits in the bridge.
+        var assignment: String?
     }
 
     var submission: Submission { state.withLock { $0.submission } }
+    /// As callers see it.
     var snapshot: Snapshot { state.withLock { $0.snapshot } }
-    var status: JobStatus { state.withLock { $0.status } }
+    /// As it is, which callers may not know yet.
+    var present: Snapshot { state.withLock { $0.now } }
+    var status: JobStatus { state.withLock { $0.now.status } }
     var metadata: JSONObject? { state.withLock { $0.submission.metadata } }
-    var error: JobError? { state.withLock { $0.error } }
-    var attempts: Attempts { state.withLock { $0.attempts } }
-    var assignment: String? { state.withLock { $0.assignment } }
+    /// The outputs so far, those included that callers do not see yet.
+    var outputs: [Output] { state.withLock { $0.now.outputs } }
+    var attempts: Attempts { state.withLock { $0.now.attempts } }
+    var assignment: String? { state.withLock { $0.now.assignment } }
 
     var latestPreview: Preview? { state.withLock { $0.log.latestPreview?.preview } }
     /// The preview with this number; nil when there was none or it is no longer kept.
@@ -106,7 +143,7 @@ final class Job: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isReached = state.withLock { state in
-                    guard !state.status.isTerminal, !isWanted(state.status), !Task.isCancelled else { return true }
+                    guard !state.visible.status.isTerminal, !isWanted(state.visible.status), !Task.isCancelled else { return true }
                     state.waiters[token] = Waiter(isWanted: isWanted, continuation: continuation)
                     return false
                 }
@@ -157,16 +194,19 @@ final class Job: Sendable {
     func watch(from start: Start, wake: @escaping @Sendable () -> Void) -> Opening? {
         state.withLock { state -> Opening? in
             let opening: Opening
-            switch start {
-            case .after(let id) where id <= state.log.lastID && state.log.cursor(afterID: id) != nil:
-                if state.status.isTerminal, id == state.log.lastID { return nil }
+            var isReset = false
+            var cursor: UInt64?
+            if case .after(let id) = start {
+                // Ids are the cursors of what is in the archive.
+                if id <= state.log.visibleID { cursor = archive == nil ? state.log.cursor(afterID: id) : id + 1 >= firstArchivedID ? id : nil }
+                if cursor != nil, state.visible.status.isTerminal, id == state.log.visibleID { return nil }
+                isReset = cursor == nil
+            }
+            if let cursor {
+                opening = Opening(reset: false, snapshot: [], coveredID: nil, cursor: cursor, token: state.makeToken())
+            } else {
                 opening = Opening(
-                    reset: false, snapshot: [], coveredID: nil, cursor: state.log.cursor(afterID: id)!, token: state.makeToken())
-            case .after, .snapshot:
-                var isReset = false
-                if case .after = start { isReset = true }
-                opening = Opening(
-                    reset: isReset, snapshot: state.openingEvents, coveredID: state.log.lastID, cursor: state.log.end, token: state.makeToken())
+                    reset: isReset, snapshot: state.openingEvents, coveredID: state.log.visibleID, cursor: state.log.end, token: state.makeToken())
             }
             state.viewers[opening.token] = wake
             return opening
@@ -177,8 +217,11 @@ final class Job: Sendable {
         _ = state.withLock { $0.viewers.removeValue(forKey: token) }
     }
 
-    func events(after cursor: UInt64, limit: Int) -> [LoggedEvent] {
-        state.withLock { $0.log.events(after: cursor, limit: limit) }
+    /// The next events after a cursor, in order, at most `limit`; nil when they cannot be read (any more).
+    func events(after cursor: UInt64, limit: Int) -> [LoggedEvent]? {
+        let (events, lastID) = state.withLock { ($0.log.events(after: cursor, limit: limit), $0.log.visibleID) }
+        guard let archive, events.isEmpty, cursor < lastID else { return events }
+        return archive.events(of: self, after: cursor, limit: limit)
     }
 
     func attachCaller() {
@@ -212,21 +255,25 @@ final class Job: Sendable {
 
     func add(_ output: Output) {
         change { state in
-            state.outputs.append(output)
+            state.now.outputs.append(output)
             state.log.append(.output(output))
         }
     }
 
     /// An output of the job comes from ComfyUI's cache.
     func markReusedOutputs() {
-        change { $0.hasReusedOutputs = true }
+        change { state in
+            state.now.hasReusedOutputs = true
+            state.version += 1
+        }
     }
 
     func addOther(_ value: JSON, node: String) {
         change { state in
-            var members = state.otherOutputs[node]?.object ?? [:]
+            var members = state.now.otherOutputs[node]?.object ?? [:]
             members.merge(value.object ?? [:]) { _, newer in newer }
-            state.otherOutputs[node] = .object(members)
+            state.now.otherOutputs[node] = .object(members)
+            state.version += 1
         }
     }
 
@@ -241,7 +288,7 @@ final class Job: Sendable {
     /// A worker has the job. Returns false when it was canceled meanwhile and must not be run.
     func taken(cancelHandler: @escaping @Sendable () -> Void) -> Bool {
         state.withLock { state in
-            guard state.status == .queued || state.status == .running else { return false }
+            guard state.now.status == .queued || state.now.status == .running else { return false }
             state.cancelHandler = cancelHandler
             return true
         }
@@ -249,34 +296,42 @@ final class Job: Sendable {
 
     /// This ComfyUI has the job, or is about to be given it.
     func assign(to endpoint: String) {
-        state.withLock { $0.assignment = endpoint }
+        change { state in
+            guard state.now.assignment != endpoint else { return }
+            state.now.assignment = endpoint
+            state.version += 1
+        }
     }
 
     /// A run has come to an end, if only to an end of waiting for it. Returns how all of them went.
     func count(_ end: RunEnd, on endpoint: String) -> Attempts {
-        state.withLock { state in
-            state.attempts.count(end, on: endpoint)
+        change { state in
+            let before = state.now.attempts
+            state.now.attempts.count(end, on: endpoint)
+            if state.now.attempts != before { state.version += 1 }
             state.cancelHandler = nil
-            return state.attempts
-        }
+            return state.now.attempts
+        } ?? attempts
     }
 
     /// No ComfyUI has the job any more, and what the run made does not count.
     func returned() {
-        state.withLock { state in
-            state.assignment = nil
-            state.outputs.removeAll()
-            state.hasReusedOutputs = false
-            state.otherOutputs.removeAll()
+        change { state in
+            state.now.assignment = nil
+            state.now.outputs.removeAll()
+            state.now.hasReusedOutputs = false
+            state.now.otherOutputs.removeAll()
+            state.returns += 1
+            state.version += 1
         }
     }
 
     func started() {
         timeline.started()
         change { state in
-            guard state.status == .queued else { return }
+            guard state.now.status == .queued else { return }
             state.enter(.running)
-            state.startedAt = state.statusChangedAt
+            state.now.startedAt = state.now.statusChangedAt
         }
     }
 
@@ -284,7 +339,7 @@ final class Job: Sendable {
     /// `taken`.
     func requestCancel() {
         let handler: (@Sendable () -> Void)?? = change { state in
-            guard state.status == .queued || state.status == .running else { return nil }
+            guard state.now.status == .queued || state.now.status == .running else { return nil }
             state.enter(.canceling)
             return state.cancelHandler
         }
@@ -297,9 +352,9 @@ final class Job: Sendable {
         let isFirst: Void? = change { state in
             state.enter(status, error: error)
             timeline.ended()
-            state.completedAt = state.statusChangedAt
+            state.now.completedAt = state.now.statusChangedAt
             state.cancelHandler = nil
-            state.submission.keepRecordOnly()
+            state.submission.keepRecordOnly(isOnDisk: journal != nil)
         }
         return isFirst != nil
     }
@@ -307,35 +362,123 @@ final class Job: Sendable {
     /// Changes the state of a job that is not over, and wakes whom it concerns afterwards, outside the lock.
     @discardableResult
     private func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result? {
-        let (result, waiters, viewers) = state.withLock { state -> (Result?, [Waiter], [UInt64: @Sendable () -> Void]) in
-            guard !state.status.isTerminal else { return (nil, [], [:]) }
-            let (status, end) = (state.status, state.log.end)
+        let (result, audience, isForJournal) = state.withLock { state -> (Result?, Audience, Bool) in
+            guard !state.now.status.isTerminal else { return (nil, Audience(), false) }
+            let end = state.log.end
             let result = body(&state)
-            return (result, state.status == status ? [] : state.takeSatisfiedWaiters(), state.log.end == end ? [:] : state.viewers)
+            guard journal != nil else {
+                let status = state.visible.status
+                state.visible = state.now
+                return (result, state.audience(since: end, status), false)
+            }
+            let isForJournal = state.isUnwritten && !state.isInJournal
+            if isForJournal { state.isInJournal = true }
+            return (result, state.audience(since: end, state.visible.status), isForJournal)
         }
-        for waiter in waiters { waiter.continuation.resume() }
-        for wake in viewers.values { wake() }
+        audience.tell()
+        if isForJournal { journal?.enqueue(self) }
         return result
+    }
+}
+
+// MARK: Writing down
+
+extension Job {
+    /// How much of the job.
+    struct Extent: Sendable, Equatable {
+        var eventID: UInt64 = 0
+        var outputCount = 0
+        var returns = 0
+        var version: UInt64 = 0
+    }
+
+    /// What is to be written of a job.
+    struct Unwritten: Sendable {
+        /// What was taken before, and what will be written when this is.
+        let from: Extent
+        let to: Extent
+        let snapshot: Snapshot
+        let events: [LoggedEvent]
+
+        /// Whether more than events is to be written.
+        var isChanged: Bool { from.version != to.version }
+        /// Outputs that were written are not the job's any more.
+        var forgetsOutputs: Bool { from.returns != to.returns }
+        /// The first of the snapshot's outputs that was not taken before.
+        var firstNewOutput: Int { forgetsOutputs ? 0 : from.outputCount }
+    }
+
+    /// What is to be written down now. The journal's only, which says for each, in this order, whether it was (`wrote`).
+    func takeUnwritten() -> Unwritten {
+        state.withLock { state in
+            var snapshot = state.now
+            snapshot.progress = state.log.newestProgress
+            let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, returns: state.returns, version: state.version)
+            defer { state.taken = to }
+            state.isInJournal = false
+            return Unwritten(from: state.taken, to: to, snapshot: snapshot, events: state.log.replayable(after: state.taken.eventID))
+        }
+    }
+
+    /// What was taken is on disk, and from now on callers see it.
+    ///
+    /// - Parameter isKept: false when it could not be written. Callers see it all the same, rather than nothing for as long as the disk
+    ///   is full; it is among what is taken the next time.
+    /// - Returns: whether it is written, and everything that was taken before.
+    @discardableResult
+    func wrote(_ unwritten: Unwritten, isKept: Bool = true) -> Bool {
+        let (audience, isWritten) = state.withLock { state -> (Audience, Bool) in
+            let (end, status) = (state.log.end, state.visible.status)
+            // What follows on something that could not be written is taken again together with that.
+            let isWritten = isKept && unwritten.from == state.written
+            if isWritten { state.written = unwritten.to } else { state.taken = state.written }
+            state.log.reveal(through: unwritten.to.eventID)
+            state.visible = unwritten.snapshot
+            return (state.audience(since: end, status), isWritten)
+        }
+        audience.tell()
+        return isWritten
+    }
+
+    /// Whom a change concerns.
+    fileprivate struct Audience: Sendable {
+        var waiters: [Waiter] = []
+        var viewers: [@Sendable () -> Void] = []
+
+        func tell() {
+            for waiter in waiters { waiter.continuation.resume() }
+            for wake in viewers { wake() }
+        }
     }
 }
 
 extension Job.State {
     fileprivate var snapshot: Job.Snapshot {
-        Job.Snapshot(
-            status: status, statusChangedAt: statusChangedAt, startedAt: startedAt, completedAt: completedAt, queuePosition: queuePosition,
-            progress: log.latestProgress?.progress, outputs: outputs, hasReusedOutputs: hasReusedOutputs, otherOutputs: otherOutputs, error: error)
+        var snapshot = visible
+        snapshot.queuePosition = visible.status == .queued ? queuePosition : nil
+        snapshot.progress = log.latestProgress?.progress ?? visible.progress
+        return snapshot
+    }
+
+    fileprivate var isUnwritten: Bool { version != taken.version || log.lastID > taken.eventID }
+
+    /// Whom it concerns that more is visible than before.
+    fileprivate mutating func audience(since end: UInt64, _ status: JobStatus) -> Job.Audience {
+        Job.Audience(waiters: visible.status == status ? [] : takeSatisfiedWaiters(), viewers: log.end == end ? [] : Array(viewers.values))
     }
 
     /// Every change of the status.
     fileprivate mutating func enter(_ status: JobStatus, error: JobError? = nil) {
-        self.status = status
-        self.error = error
-        statusChangedAt = Date()
+        now.status = status
+        now.error = error
+        now.statusChangedAt = Date()
         queuePosition = nil
         log.append(.status(status, error: error))
+        version += 1
     }
 
     fileprivate mutating func takeSatisfiedWaiters() -> [Job.Waiter] {
+        let status = visible.status
         let satisfied = status.isTerminal ? waiters : waiters.filter { $0.value.isWanted(status) }
         for token in satisfied.keys { waiters[token] = nil }
         return Array(satisfied.values)
@@ -343,12 +486,13 @@ extension Job.State {
 
     /// The present as events. The terminal status of a finished job comes last, after its outputs.
     fileprivate var openingEvents: [JobEvent] {
-        let status = JobEvent.status(status, error: error)
-        let outputs = outputs.map(JobEvent.output)
-        if self.status.isTerminal { return [log.latestProgress?.event].compactMap(\.self) + outputs + [status] }
+        let snapshot = snapshot
+        let status = JobEvent.status(snapshot.status, error: snapshot.error)
+        let outputs = snapshot.outputs.map(JobEvent.output)
+        if snapshot.status.isTerminal { return [snapshot.progress.map(JobEvent.progress)].compactMap(\.self) + outputs + [status] }
         let latest = [log.latestProgress?.event, log.latestPreview?.event].compactMap(\.self)
         // A queue position is a `status` event too.
-        return [queuePosition.map(JobEvent.queuePosition) ?? status] + outputs + latest
+        return [snapshot.queuePosition.map(JobEvent.queuePosition) ?? status] + outputs + latest
     }
 
     fileprivate mutating func makeToken() -> UInt64 {
@@ -360,4 +504,9 @@ extension Job.State {
 extension LoggedEvent {
     fileprivate var preview: Preview? { if case .preview(let preview) = event { preview } else { nil } }
     fileprivate var progress: JobProgress? { if case .progress(let progress) = event { progress } else { nil } }
+}
+
+extension EventLog {
+    /// Also while it is not to be seen yet.
+    fileprivate var newestProgress: JobProgress? { newestProgressEvent?.progress }
 }

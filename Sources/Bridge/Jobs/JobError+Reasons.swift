@@ -6,6 +6,11 @@ extension JobError {
     static let canceledByCaller = JobError(code: .canceled, message: "The job was canceled.")
     static let interruptedInComfyUI = JobError(code: .canceled, message: "The run was interrupted in ComfyUI, not through the bridge.")
     static let lost = JobError(code: .upstreamLost, message: "ComfyUI lost the job, most likely by a restart, and running it again failed too. Submit it again.")
+    static let credentialsLost = JobError(
+        code: .credentialsLost,
+        message: "The bridge was restarted before the job had run, and credentials (extra_data) are never stored. Submit the job again.")
+    static let unreadable = JobError(
+        code: .missingAsset, message: "The bridge was restarted, and what the job needs is not there any more. Submit the job again.")
     static let lostResults = JobError(
         code: .upstreamLost,
         message: "The run is over, but results that ComfyUI sends over its socket (SaveImageWebsocket) were missed. Submit it again, or save them with SaveImage.")

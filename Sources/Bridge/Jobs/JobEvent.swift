@@ -31,6 +31,7 @@ struct JobError: Error, Sendable, Equatable {
         case payloadTooLarge = "payload_too_large"
         case invalidOutput = "invalid_output"
         case missingAsset = "missing_asset"
+        case credentialsLost = "credentials_lost"
         case insufficientStorage = "insufficient_storage"
     }
 

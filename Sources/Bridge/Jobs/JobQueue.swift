@@ -49,6 +49,15 @@ final class JobQueue: Sendable {
         for taker in takers { taker.notify() }
     }
 
+    /// Puts in a job that waited before the bridge was restarted, behind those of its priority, whatever the limit.
+    func restore(_ job: Job) {
+        let takers = state.withLock { state in
+            state.insert(job, at: state.waiting.partitioningIndex { $0.priority < job.priority })
+            return state.takers
+        }
+        for taker in takers { taker.notify() }
+    }
+
     /// Puts a job back that a worker could not hand over; it is the next of its priority, whatever the limit.
     func putBack(_ job: Job) {
         let takers = state.withLock { state in

@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import DequeModule
+import OrderedCollections
 import ServiceLifecycle
 import Synchronization
 
@@ -12,6 +13,8 @@ final class JobService: Service {
         var retention = Duration.seconds(24 * 60 * 60)
         /// How many ended jobs can be asked for at most.
         var retainedJobs = 10_000
+        /// Bytes of what is on disk of jobs; nil is unlimited.
+        var retainedBytes: Int? = nil
         /// Previews of ended jobs that are kept, in bytes over all jobs; the oldest go first.
         var retainedPreviewBytes = 64 << 20
         /// Newest previews that a running job keeps.
@@ -48,9 +51,11 @@ final class JobService: Service {
     var retention: Duration { configuration.retention }
 
     /// Stores a job and puts it into the queue.
-    func submit(_ submission: Submission) async throws -> Job {
-        let job = Job(submission: submission, previewLimit: configuration.previewHistory)
-        try await store.insert(job)
+    ///
+    /// - Parameter key: the `Idempotency-Key` that the job uses up.
+    func submit(_ submission: Submission, key: UsedKey? = nil) async throws -> Job {
+        let job = Job(submission: submission, previewLimit: configuration.previewHistory, journal: store.journal)
+        try await store.insert(job, key: key)
         do {
             try queue.add(job)
         } catch {
@@ -72,11 +77,13 @@ final class JobService: Service {
         } else {
             job.requestCancel()
         }
+        await store.record(job)
     }
 
-    /// Notes which ComfyUI is given the job, before it is.
+    /// The job is about to be given to this ComfyUI. Returns when that is on disk: whatever happens to the bridge, it will look there first.
     func assign(_ job: Job, to endpoint: String) async {
         job.assign(to: endpoint)
+        await store.record(job)
     }
 
     /// Puts a job back that a ComfyUI was given in vain; it is the next of its priority. What the run made does not count, since it will be made again.
@@ -88,9 +95,7 @@ final class JobService: Service {
     /// Ends a job. All ends come through here.
     func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
         guard job.finish(status, error: error) else { return }
-        do { try await store.recordEnd(of: job) } catch {
-            logger.error("the end of a job could not be stored", metadata: .of(job.id, ["error": "\(error)"]))
-        }
+        await store.recordEnd(of: job)
         metrics.ended(job)
         logger.info("job ended", metadata: .end(of: job))
         limitPreviews(adding: job)
@@ -104,13 +109,53 @@ final class JobService: Service {
     /// Removes expired jobs until shut down.
     func run() async throws {
         try await repeating(every: .seconds(30)) {
-            let oldest = Date(timeIntervalSinceNow: -self.configuration.retention.seconds)
-            let expired = try await self.store.removeEnded(before: oldest, keeping: self.configuration.retainedJobs)
-            for job in expired {
-                try await self.assets.remove(outputsOf: job)
-                await self.previewFiles?.remove(of: job.id)
+            // Tried again the next time: a disk that is full now may not be then.
+            do { try await self.removeEnded() } catch is StorageError {}
+        }
+    }
+
+    /// Removes the jobs that are not to be kept any longer, with all that is theirs.
+    func removeEnded() async throws {
+        while true {
+            let oldest = Date(timeIntervalSinceNow: -configuration.retention.seconds)
+            let removed = try await store.removeEnded(
+                beyond: RetentionLimit(date: oldest, count: configuration.retainedJobs, bytes: configuration.retainedBytes ?? .max))
+            guard !removed.isEmpty else { return }
+            forgetPreviews(of: Set(removed.map(\.id)))
+            for job in removed {
+                try await assets.remove(outputsOf: job)
+                await previewFiles?.remove(of: job.id)
             }
         }
+    }
+
+    /// Takes up the jobs of a former process: those that wait are queued in their old order, those that a ComfyUI has are given to `adopt`.
+    ///
+    /// - Parameter adopt: returns false for a ComfyUI that is not there any more; such a run is lost.
+    func restore(adopt: (_ job: Job, _ endpoint: String) -> Bool) async throws {
+        let jobs = try await store.restore()
+        var queuedCount = 0
+        for job in jobs {
+            let snapshot = job.snapshot
+            if let endpoint = snapshot.assignment {
+                if adopt(job, endpoint) { continue }
+                try await assets.remove(outputsOf: job)
+                _ = job.count(.lost(.unreachable), on: endpoint)
+                job.returned()
+            }
+            if job.submission.workflow.nodes.isEmpty {
+                await end(job, .failed, error: .unreadable)
+            } else if snapshot.status == .canceling {
+                await end(job, .canceled, error: .canceledByCaller)
+            } else if job.submission.lacksCredentials {
+                await end(job, .failed, error: .credentialsLost)
+            } else {
+                queue.restore(job)
+                queuedCount += 1
+            }
+        }
+        guard !jobs.isEmpty else { return }
+        logger.info("took up the jobs of before", metadata: ["jobs": "\(jobs.count)", "queued": "\(queuedCount)"])
     }
 
     private func limitPreviews(adding job: Job) {
@@ -120,13 +165,22 @@ final class JobService: Service {
             kept.jobs.append((job, bytes))
             kept.total += bytes
             var dropped: [Job] = []
-            while kept.total > configuration.retainedPreviewBytes, let oldest = kept.jobs.popFirst() {
+            while kept.total > configuration.retainedPreviewBytes || kept.jobs.count > 1000, let oldest = kept.jobs.popFirst() {
                 kept.total -= oldest.bytes
                 dropped.append(oldest.job)
             }
             return dropped
         }
         for job in dropped { job.dropPreviews() }
+    }
+}
+
+extension JobService {
+    private func forgetPreviews(of ids: Set<JobID>) {
+        previewsOfEnded.withLock { kept in
+            kept.jobs.removeAll { ids.contains($0.job.id) }
+            kept.total = kept.jobs.reduce(0) { $0 + $1.bytes }
+        }
     }
 }
 

@@ -11,6 +11,8 @@ struct Submission: Sendable {
     private(set) var inputs: [Input]
     /// Forwarded to ComfyUI, for example `api_key_comfy_org`. Never stored, logged or echoed.
     private(set) var extraData: JSONObject
+    /// It had credentials, and they went with the process that it was given to.
+    let lacksCredentials: Bool
     /// The caller's own object, given back with the job.
     let metadata: JSONObject?
     let options: Options
@@ -36,12 +38,14 @@ struct Submission: Sendable {
     }
 
     init(
-        workflow: Workflow, outputNodes: Set<String>, inputs: [Input] = [], extraData: JSONObject = [:], metadata: JSONObject? = nil, options: Options = Options()
+        workflow: Workflow, outputNodes: Set<String>, inputs: [Input] = [], extraData: JSONObject = [:], lacksCredentials: Bool = false,
+        metadata: JSONObject? = nil, options: Options = Options()
     ) {
         self.workflow = workflow
         self.outputNodes = outputNodes
         self.inputs = inputs
         self.extraData = extraData
+        self.lacksCredentials = lacksCredentials
         self.metadata = metadata
         self.options = options
     }
@@ -63,8 +67,10 @@ struct Submission: Sendable {
     }
 
     /// What callers may still ask for when the job has ended.
-    mutating func keepRecordOnly() {
-        workflow.keepTextOnly()
+    ///
+    /// - Parameter isOnDisk: the workflow's text is found there.
+    mutating func keepRecordOnly(isOnDisk: Bool) {
+        if isOnDisk { workflow = .onDisk } else { workflow.keepTextOnly() }
         inputs = []
         extraData = [:]
     }

@@ -11,7 +11,7 @@ extension Logger.Metadata {
 
     /// The one line about a job that is over.
     static func end(of job: Job) -> Logger.Metadata {
-        let snapshot = job.snapshot
+        let snapshot = job.present
         var metadata: Logger.Metadata = [
             "job.status": .string(snapshot.status.rawValue), "error.code": .string(snapshot.error?.code.rawValue ?? "none"),
             "outputs": .stringConvertible(snapshot.outputs.count),

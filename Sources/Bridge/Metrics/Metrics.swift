@@ -75,7 +75,7 @@ final class Metrics: Sendable {
     }
 
     func ended(_ job: Job) {
-        let (snapshot, marks) = (job.snapshot, job.timeline.marks)
+        let (snapshot, marks) = (job.present, job.timeline.marks)
         ends.withLock { $0[End(status: snapshot.status, code: snapshot.error?.code), default: 0] += 1 }
         snapshot.queueTime(since: job.createdAt).map(queueTime.observe)
         snapshot.executionTime.map(executionTime.observe)

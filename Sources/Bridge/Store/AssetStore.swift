@@ -2,7 +2,8 @@ import Foundation
 
 /// Where assets are found again. As with jobs, what is inserted is kept before any caller hears of it.
 protocol AssetStore: Sendable {
-    /// Keeps an asset, or what has changed of one.
+    /// Keeps an asset, or what has changed of one. The asset of an output may be kept together with its job instead, as soon as the job
+    /// has it.
     func insert(_ asset: Asset) async throws
     /// Forgets an asset; nil when there was none.
     func remove(_ id: String) async throws -> Asset?

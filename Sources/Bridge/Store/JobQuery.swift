@@ -12,7 +12,7 @@ struct JobQuery: Sendable {
     var before: UInt64?
 
     func matches(_ job: Job) -> Bool {
-        if let statuses, !statuses.contains(job.status) { return false }
+        if let statuses, !statuses.contains(job.snapshot.status) { return false }
         guard !metadata.isEmpty else { return true }
         guard let own = job.metadata else { return false }
         return metadata.allSatisfy { name, wanted in own[name].map { ($0.string ?? $0.text) == wanted } ?? false }

@@ -26,7 +26,10 @@ final class MemoryJobStore: JobStore {
 
     init() {}
 
-    func insert(_ job: Job) { state.withLock { $0.insert(job) } }
+    var journal: (any JobJournal)? { nil }
+    var failure: String? { nil }
+
+    func insert(_ job: Job, key: UsedKey? = nil) { state.withLock { $0.insert(job) } }
 
     func recordEnd(of job: Job) {
         state.withLock { state in
@@ -34,6 +37,11 @@ final class MemoryJobStore: JobStore {
             state.ended.append((job, Date()))
         }
     }
+
+    func record(_ job: Job) {}
+    func restore() -> [Job] { [] }
+
+    func workflow(of job: Job) -> [UInt8] { job.submission.workflow.text }
 
     func job(_ id: JobID) -> Job? { state.withLock { $0.jobs[id]?.job } }
 
@@ -46,10 +54,10 @@ final class MemoryJobStore: JobStore {
         state.withLock { $0.forget(job) }
     }
 
-    func removeEnded(before date: Date, keeping limit: Int) -> [Job] {
+    func removeEnded(beyond limit: RetentionLimit) -> [Job] {
         state.withLock { state in
             var removed: [Job] = []
-            while let oldest = state.ended.first, oldest.at < date || state.ended.count > limit {
+            while let oldest = state.ended.first, oldest.at < limit.date || state.ended.count > limit.count {
                 state.ended.removeFirst()
                 state.forget(oldest.job)
                 removed.append(oldest.job)

@@ -40,7 +40,23 @@ struct OutputCollector: Sendable {
         self.assets = assets
         self.previewFiles = previewFiles
         self.logger = logger
+        for output in job.outputs { note(output) }
     }
+
+    /// An adopted job has what the bridge before this one collected; ComfyUI will name it again.
+    private mutating func note(_ output: Output) {
+        publishedCount += 1
+        switch output.asset.blob.source {
+        case .comfyUI(_, let file): seen.insert(Self.key(output.node, file))
+        case .text(let text): seen.insert(Self.key(output.node, text, index: Self.number(ofText: output.name, node: output.node) - 1))
+        case .stored: capturedCount += 1
+        }
+    }
+
+    private static func key(_ node: String, _ file: FileReference) -> String { "\(node)/\(file.type)/\(file.subfolder)/\(file.filename)" }
+    private static func key(_ node: String, _ text: String, index: Int) -> String { "\(node)/text/\(index)/\(text)" }
+    private static func name(ofText number: Int, node: String) -> String { "\(node)-\(number).txt" }
+    private static func number(ofText name: String, node: String) -> Int { Int(name.dropFirst(node.count + 1).dropLast(4)) ?? 0 }
 
     mutating func collect(_ item: Item) async {
         switch item {
@@ -63,16 +79,16 @@ struct OutputCollector: Sendable {
             var rest: [JSON] = []
             for (index, item) in items.enumerated() {
                 if let file = FileReference(item) {
-                    if seen.insert("\(result.node)/\(file.type)/\(file.subfolder)/\(file.filename)").inserted {
+                    if seen.insert(Self.key(result.node, file)).inserted {
                         await publish(file, node: result.node, key: key)
                     }
                     if !missing.contains(file) { hasOutputs = true }
                 } else if key == "text", let text = item.string {
                     hasOutputs = true
-                    guard seen.insert("\(result.node)/text/\(index)/\(text)").inserted else { continue }
+                    guard seen.insert(Self.key(result.node, text, index: index)).inserted else { continue }
                     await publish(
                         Output(
-                            job: job.id, node: result.node, name: "\(result.node)-\(index + 1).txt", kind: .text, contentType: "text/plain; charset=utf-8",
+                            job: job.id, node: result.node, name: Self.name(ofText: index + 1, node: result.node), kind: .text, contentType: "text/plain; charset=utf-8",
                             blob: Blob(text: text)))
                 } else if key != "animated" {  // a flag beside `images`
                     rest.append(item)

@@ -8,6 +8,7 @@ extension Worker {
     func submit(_ job: Job) async -> PromptInbox.SubmitResult {
         let submission = job.submission
         if job.attempts != Attempts(), let found = await lookBeforeSubmitting(job) { return found }
+        guard !submission.lacksCredentials else { return .refused(.credentialsLost) }
         var extraData = submission.extraData
         extraData["preview_method"] = .string(configuration.previewMethod)
         // Files may take long to get there: jobs that are ready overtake this one.

@@ -46,6 +46,14 @@ struct Workflow: Sendable {
 
     mutating func keepTextOnly() { nodes = [:] }
 
+    /// Stands for a workflow whose text is in the job's store, and not in memory.
+    static let onDisk = Workflow(text: [], nodes: [:])
+
+    private init(text: [UInt8], nodes: OrderedDictionary<String, Node>) {
+        self.text = text
+        self.nodes = nodes
+    }
+
     /// The nodes that the given ones need, themselves included.
     func reachable(from targets: some Sequence<String>) -> Set<String> {
         var reached: Set<String> = []

@@ -55,8 +55,8 @@ func withAPI(_ body: (API) async throws -> Void) async throws {
     let tasks = BackgroundTasks()
     try await body(
         API(
-            service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(),
-            uploadKeys: IdempotencyKeys(), content: AssetContent(tasks: tasks, sent: Bridge.Counter(), logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
+            service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(.job, store: nil),
+            uploadKeys: IdempotencyKeys(.upload, store: nil), content: AssetContent(tasks: tasks, sent: Bridge.Counter(), logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
             access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero,
             drain: Drain(keepsJobs: false, logger: logger)))
 }

@@ -6,8 +6,8 @@ import Testing
 
 @Suite struct IdempotencyTests {
     /// A short form of what a claim gave.
-    private func claim(_ keys: IdempotencyKeys, _ key: String = "k", _ digest: UInt8 = 1, after time: Duration = .zero) -> String {
-        switch keys.claim(key, digest: [digest], now: start + time) {
+    private func claim(_ keys: IdempotencyKeys, _ key: String = "k", _ digest: UInt8 = 1, after time: Duration = .zero) async throws -> String {
+        switch try await keys.claim(key, digest: [digest], now: start + time) {
         case .granted: "granted"
         case .busy: "busy"
         case .used(let job, let isSame): "\(isSame ? "same" : "other") \(job.map { $0 == self.job ? "job" : "\($0)" } ?? "none")"
@@ -17,41 +17,41 @@ import Testing
     private let start = ContinuousClock.now
     private let job = JobID()
 
-    @Test func aKeyIsGrantedOnce() {
-        let keys = IdempotencyKeys()
-        #expect([claim(keys), claim(keys), claim(keys, "k", 2)] == ["granted", "busy", "busy"])
+    @Test func aKeyIsGrantedOnce() async throws {
+        let keys = IdempotencyKeys(.job, store: nil)
+        #expect(try await [claim(keys), claim(keys), claim(keys, "k", 2)] == ["granted", "busy", "busy"])
         keys.settle("k", job: job)
-        #expect([claim(keys), claim(keys, "k", 2), claim(keys, "l")] == ["same job", "other job", "granted"])
+        #expect(try await [claim(keys), claim(keys, "k", 2), claim(keys, "l")] == ["same job", "other job", "granted"])
     }
 
-    @Test func whatMakesNoJobUsesItsKeyUpAllTheSame() {
-        let keys = IdempotencyKeys()
-        #expect(claim(keys) == "granted")
-        keys.settle("k")
-        #expect([claim(keys), claim(keys, "k", 2)] == ["same none", "other none"])
+    @Test func whatMakesNoJobUsesItsKeyUpAllTheSame() async throws {
+        let keys = IdempotencyKeys(.job, store: nil)
+        #expect(try await claim(keys) == "granted")
+        try await keys.settle("k", digest: [1])
+        #expect(try await [claim(keys), claim(keys, "k", 2)] == ["same none", "other none"])
     }
 
-    @Test func aReleasedKeyIsFreeForAnything() {
-        let keys = IdempotencyKeys()
-        #expect(claim(keys) == "granted")
+    @Test func aReleasedKeyIsFreeForAnything() async throws {
+        let keys = IdempotencyKeys(.job, store: nil)
+        #expect(try await claim(keys) == "granted")
         keys.release("k")
-        #expect([claim(keys, "k", 2), claim(keys, "k", 2)] == ["granted", "busy"])
+        #expect(try await [claim(keys, "k", 2), claim(keys, "k", 2)] == ["granted", "busy"])
     }
 
-    @Test func operationsHaveTheirOwnKeys() {
-        let (jobs, uploads) = (IdempotencyKeys(), IdempotencyKeys())
-        #expect([claim(jobs), claim(uploads)] == ["granted", "granted"])
+    @Test func operationsHaveTheirOwnKeys() async throws {
+        let (jobs, uploads) = (IdempotencyKeys(.job, store: nil), IdempotencyKeys(.upload, store: nil))
+        #expect(try await [claim(jobs), claim(uploads)] == ["granted", "granted"])
     }
 
-    @Test func aKeyLivesForADayFromItsLastClaim() {
-        let keys = IdempotencyKeys()
-        #expect(claim(keys) == "granted")
+    @Test func aKeyLivesForADayFromItsLastClaim() async throws {
+        let keys = IdempotencyKeys(.job, store: nil)
+        #expect(try await claim(keys) == "granted")
         keys.release("k")
-        #expect(claim(keys, after: .seconds(3600)) == "granted")
+        #expect(try await claim(keys, after: .seconds(3600)) == "granted")
         keys.settle("k", job: job)
-        #expect(claim(keys, after: .seconds(24 * 3600)) == "same job")
-        #expect(claim(keys, after: .seconds(25 * 3600 - 1)) == "same job")
-        #expect(claim(keys, after: .seconds(25 * 3600)) == "granted")
+        #expect(try await claim(keys, after: .seconds(24 * 3600)) == "same job")
+        #expect(try await claim(keys, after: .seconds(25 * 3600 - 1)) == "same job")
+        #expect(try await claim(keys, after: .seconds(25 * 3600)) == "granted")
     }
 
     @Test("What counts as the same submission", arguments: [

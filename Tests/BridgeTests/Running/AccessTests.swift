@@ -100,7 +100,8 @@ import Testing
     }
 
     @Test func previewsAreReadThroughTheirURLs() async throws {
-        try await withBridge(Self.flags, simulator: { $0.stepDelay = .milliseconds(50) }) { bridge, _ in
+        // All previews are kept: a slow machine shall not lose the one that is asked for.
+        try await withBridge(Self.flags + ["--preview-history", "400"], simulator: { $0.stepDelay = .milliseconds(50) }) { bridge, _ in
             let job = try await submit(Graph.sampler(steps: 400), to: bridge)
             let url = try #require(job["urls"]?["events"]?.string)
             let events = try await bridge.events(try await bridge.open(.GET, url + "&previews=url", body: nil)) { $0.name == "preview" }

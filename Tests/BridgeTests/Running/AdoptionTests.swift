@@ -63,7 +63,7 @@ import Testing
     }
 
     private func messages(of job: Job) -> [String] {
-        job.events(after: 0, limit: 1000).compactMap { if case .log(let entry) = $0.event { entry.message } else { nil } }
+        (job.events(after: 0, limit: 1000) ?? []).compactMap { if case .log(let entry) = $0.event { entry.message } else { nil } }
     }
 
     /// Once something runs there, nothing can be reached any more, for as long as the fault is armed; ComfyUI itself goes on.

@@ -282,7 +282,7 @@ private struct Multipart {
 }
 
 extension RunningBridge {
-    fileprivate func upload(_ bytes: [UInt8], _ fields: [String: String], _ headers: [(String, String)] = []) async throws -> Answer {
+    func upload(_ bytes: [UInt8], _ fields: [String: String], _ headers: [(String, String)] = []) async throws -> Answer {
         let form = Multipart(file: bytes, fields)
         return try await send(.POST, "/api/v2/assets", headers + [("Content-Type", form.contentType)], body: form.body)
     }

@@ -104,7 +104,7 @@ import Testing
     ) async throws {
         try await withAPI { api in
             let job = Job(submission: try .sample())
-            try await api.service.store.insert(job)
+            try await api.service.store.insert(job, key: nil)
             let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             let router = Router(routes: Routes.all(api), access: api.access, drain: api.drain, logger: logger)
             let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)

@@ -23,10 +23,13 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
 /// ComfyUI away, restarted, or several of them.
 @Suite(.timeLimit(.minutes(2))) struct RecoveryTests {
     /// A port on which nobody listens.
+    /// Below the ports that the system gives to those who ask for any, such as the other tests.
     private func freePort() async throws -> Int {
-        var free = 0
-        try await withSimulator { _, port in free = port }
-        return free
+        while true {
+            let port = Int.random(in: 20_000..<32_000)
+            do { try await withSimulator({ $0.port = port }) { _, _ in } } catch { continue }
+            return port
+        }
     }
 
     @Test func withoutComfyUICallersAreToldSo() async throws {

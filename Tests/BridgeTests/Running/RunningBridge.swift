@@ -123,16 +123,18 @@ extension Logger {
     }
 }
 
-/// Runs the body with a bridge in front of the ComfyUIs at the given ports, ready to take jobs unless told otherwise.
+/// Runs the body with a bridge in front of the ComfyUIs at the given ports, ready to take jobs unless told otherwise. It keeps everything in
+/// memory unless the flags name a `--data-dir`.
 func withBridge(
     _ ports: [Int], _ flags: [String] = [], waitUntilReady: Bool = true, logger: Logger = .errorsOnly, _ body: (RunningBridge) async throws -> Void
 ) async throws {
-    let arguments = ["--port", "0"] + ports.flatMap { ["--comfyui", "http://127.0.0.1:\($0)"] } + flags
+    let storage = flags.contains("--data-dir") ? [] : ["--data-dir", "none"]
+    let arguments = ["--port", "0"] + storage + ports.flatMap { ["--comfyui", "http://127.0.0.1:\($0)"] } + flags
     let configuration = try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: arguments, environment: [:]))
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: client, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
-        let running = RunningBridge(base: "http://127.0.0.1:\(try bridge.start())")
+        let running = RunningBridge(base: "http://127.0.0.1:\(try await bridge.start())")
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 do { try await bridge.run() } catch is CancellationError {}
@@ -151,11 +153,11 @@ func withBridge(
 
 /// Runs the body with one simulated ComfyUI and a bridge in front of it.
 func withBridge(
-    _ flags: [String] = [], simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in },
+    _ flags: [String] = [], simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in }, logger: Logger = .errorsOnly,
     _ body: (RunningBridge, ComfySimulator) async throws -> Void
 ) async throws {
     try await withSimulator(change) { simulator, port in
-        try await withBridge([port], flags) { try await body($0, simulator) }
+        try await withBridge([port], flags, logger: logger) { try await body($0, simulator) }
     }
 }
 

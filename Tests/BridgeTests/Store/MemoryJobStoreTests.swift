@@ -52,7 +52,7 @@ import Testing
             job.finish(.succeeded)
             store.recordEnd(of: job)
         }
-        #expect(store.removeEnded(before: .distantPast, keeping: 1).map(\.id) == [old[0].id, old[1].id])
+        #expect(store.removeEnded(beyond: RetentionLimit(date: .distantPast, count: 1)).map(\.id) == [old[0].id, old[1].id])
         let last = store.jobs(query)
         #expect(ids(last) == [old[2].id])
         #expect(last.next == nil)

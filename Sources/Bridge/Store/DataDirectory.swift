@@ -1,0 +1,63 @@
+import Foundation
+import Glibc
+import Logging
+import Synchronization
+
+/// The folder in which the bridge keeps what outlives it. One process at a time.
+final class DataDirectory: Sendable {
+    let path: String
+    /// The lock file, held until `release`; the system lets go of it with the process, however that ends. -1 when released.
+    private let lock: Atomic<Int32>
+
+    /// Makes the folder if need be, readable by its owner only, and takes it for this process.
+    init(path: String) throws(ConfigurationError) {
+        self.path = path
+        do {
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw Self.unusable(path, "it cannot be made (\(error.localizedDescription))")
+        }
+        let file = path + "/lock"
+        let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw Self.unusable(path, "it cannot be written to (\(String(cString: strerror(errno))))") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let reason = errno
+            defer { close(descriptor) }
+            guard reason == EWOULDBLOCK else { throw Self.unusable(path, "it cannot be locked (\(String(cString: strerror(reason))))") }
+            let owner = (try? String(contentsOfFile: file, encoding: .utf8))?.trimmed ?? ""
+            throw ConfigurationError(
+                "--data-dir '\(path)' is in use by another comfy-bridge\(owner.isEmpty ? "" : " (process \(owner))"). "
+                    + "Stop that one, or give this one a folder of its own with --data-dir.")
+        }
+        let text = Array("\(getpid())\n".utf8)
+        guard ftruncate(descriptor, 0) == 0, write(descriptor, text, text.count) == text.count else {
+            let reason = String(cString: strerror(errno))
+            close(descriptor)
+            throw Self.unusable(path, "it cannot be written to (\(reason))")
+        }
+        lock = Atomic(descriptor)
+    }
+
+    deinit { release() }
+
+    /// Another process may have the folder from here on.
+    func release() {
+        let descriptor = lock.exchange(-1, ordering: .relaxed)
+        if descriptor >= 0 { close(descriptor) }
+    }
+
+    var databasePath: String { path + "/comfy-bridge.sqlite" }
+
+    /// Opens the database, or says what to do about one that cannot be opened.
+    func openDatabase(logger: Logger) throws(ConfigurationError) -> SQLiteDatabase {
+        do { return try SQLiteDatabase(path: databasePath, logger: logger) } catch {
+            throw ConfigurationError(
+                "The database \(databasePath) cannot be opened: \(error). Make room or repair it, move it away to begin anew, or use another --data-dir.")
+        }
+    }
+
+    private static func unusable(_ path: String, _ reason: String) -> ConfigurationError {
+        ConfigurationError(
+            "--data-dir '\(path)' cannot be used: \(reason). Name a folder that this user may write to, or --data-dir none to keep everything in memory.")
+    }
+}

@@ -1,0 +1,144 @@
+import Foundation
+import GRDB
+import OrderedCollections
+import OrderedJSON
+
+/// Jobs as rows.
+struct JobRows: Sendable {
+    let assets: AssetRows
+
+    // MARK: Writing
+
+    func insert(_ job: Job, _ unwritten: Job.Unwritten, place: Int64, key: UsedKey?, _ db: GRDB.Database) throws {
+        let submission = job.submission
+        try db.cachedStatement(sql: """
+            INSERT INTO jobs (place, id, created_at, priority, metadata_json, status, status_changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+            """
+        ).execute(arguments: [
+            place, job.id.description, job.createdAt.timeIntervalSinceReferenceDate, job.priority, submission.metadata.map { JSON.object($0).text },
+            unwritten.snapshot.status.rawValue, unwritten.snapshot.statusChangedAt.timeIntervalSinceReferenceDate,
+        ])
+        let inputs = JSON.array(submission.inputs.map { ["place": $0.place.record, "asset": .string($0.asset.id)] })
+        // Credentials are never written.
+        let extra = submission.extraData.filter { $0.key == "extra_pnginfo" }
+        try db.cachedStatement(sql: """
+            INSERT INTO submissions (job, options_json, output_nodes_json, inputs_json, extra_json, had_credentials, workflow) VALUES (?, ?, ?, ?, ?, ?, ?)
+            """
+        ).execute(arguments: [
+            place, submission.options.record.text, JSON.array(submission.outputNodes.sorted().map(JSON.string)).text, inputs.text,
+            extra.isEmpty ? nil : JSON.object(extra).text, extra.count < submission.extraData.count, String(decoding: submission.workflow.text, as: UTF8.self),
+        ])
+        try insert(unwritten.events, place: place, db)
+        if let key { try insert(key, job: job.id, db) }
+    }
+
+    func insert(_ key: UsedKey, job: JobID?, _ db: GRDB.Database) throws {
+        try db.cachedStatement(sql: "INSERT OR REPLACE INTO idempotency_keys (operation, key, digest, job, date) VALUES (?, ?, ?, ?, ?)").execute(arguments: [
+            key.operation.rawValue, key.key, Data(key.digest), job?.description, key.date.timeIntervalSinceReferenceDate,
+        ])
+    }
+
+    func update(_ unwritten: Job.Unwritten, place: Int64, _ db: GRDB.Database) throws {
+        let snapshot = unwritten.snapshot
+        if unwritten.isChanged {
+            try db.cachedStatement(sql: """
+                UPDATE jobs SET status = ?, status_changed_at = ?, started_at = ?, completed_at = ?, error_json = ?, other_outputs_json = ?, progress_json = ?,
+                    reuses_outputs = ?, attempts_json = ?, assignment = ? WHERE place = ?
+                """
+            ).execute(arguments: [
+                snapshot.status.rawValue, snapshot.statusChangedAt.timeIntervalSinceReferenceDate, snapshot.startedAt?.timeIntervalSinceReferenceDate,
+                snapshot.completedAt?.timeIntervalSinceReferenceDate, snapshot.error?.record.text,
+                snapshot.otherOutputs.isEmpty ? nil : JSON.object(snapshot.otherOutputs).text,
+                // Of a job that goes on it would be old at once.
+                snapshot.status.isTerminal ? snapshot.progress?.record.text : nil, snapshot.hasReusedOutputs, snapshot.attempts.record?.text,
+                snapshot.assignment, place,
+            ])
+        }
+        if unwritten.forgetsOutputs { try db.cachedStatement(sql: "DELETE FROM assets WHERE job = ?").execute(arguments: [place]) }
+        for position in snapshot.outputs.indices.dropFirst(unwritten.firstNewOutput) {
+            try assets.insert(snapshot.outputs[position], job: place, position: position, db)
+        }
+        try insert(unwritten.events, place: place, db)
+    }
+
+    private func insert(_ events: [LoggedEvent], place: Int64, _ db: GRDB.Database) throws {
+        guard !events.isEmpty else { return }
+        let statement = try db.cachedStatement(sql: "INSERT OR IGNORE INTO events (job, id, date, event_json) VALUES (?, ?, ?, ?)")
+        for event in events {
+            guard let id = event.id, let record = event.event.record(output: { $0.record(isComplete: true) }) else { continue }
+            try statement.execute(arguments: [place, Int64(id), event.date.timeIntervalSinceReferenceDate, record.text])
+            // As many as a job in memory keeps, give or take some.
+            if id > EventLog.replayLimit, id.isMultiple(of: 1000) {
+                try db.cachedStatement(sql: "DELETE FROM events WHERE job = ? AND id <= ?").execute(arguments: [place, Int64(id) - Int64(EventLog.replayLimit)])
+            }
+        }
+    }
+
+    // MARK: Reading
+
+    static let columns = """
+        jobs.*, (SELECT min(id) FROM events WHERE job = jobs.place) AS first_event, (SELECT max(id) FROM events WHERE job = jobs.place) AS last_event
+        """
+
+    /// A job as callers see it, without what it takes to run it.
+    func record(_ row: Row, _ db: GRDB.Database) throws -> StoredJob {
+        let metadata = try json(row["metadata_json"])?.object
+        var options = Submission.Options()
+        options.priority = row["priority"]
+        return try stored(row, Submission(workflow: .onDisk, outputNodes: [], metadata: metadata, options: options), db)
+    }
+
+    /// A job that is to go on, with everything.
+    func openJob(_ row: Row, _ db: GRDB.Database) throws -> StoredJob {
+        let place: Int64 = row["place"]
+        guard let more = try Row.fetchOne(db.cachedStatement(sql: "SELECT * FROM submissions WHERE job = ?"), arguments: [place]) else {
+            throw UnreadableRecord(description: "its submission is missing")
+        }
+        let inputs = try (json(more["inputs_json"])?.array ?? []).map { input -> Submission.Input in
+            let id = input["asset"]?.string ?? ""
+            guard let asset = try assets.asset(id, db) else { throw UnreadableRecord(description: "the asset \(id), which it reads, is missing") }
+            return Submission.Input(place: try AssetPlace(record: input["place"] ?? .null), asset: asset)
+        }
+        let submission = Submission(
+            workflow: try Workflow(checking: json(more["workflow"]) ?? .null),
+            outputNodes: Set(try (json(more["output_nodes_json"])?.array ?? []).compactMap(\.string)), inputs: inputs,
+            extraData: try json(more["extra_json"])?.object ?? [:], lacksCredentials: more["had_credentials"], metadata: try json(row["metadata_json"])?.object,
+            options: Submission.Options(record: try json(more["options_json"]) ?? .null, priority: row["priority"]))
+        var job = try stored(row, submission, db)
+        job.events = try events(of: place, id: job.id, outputs: job.snapshot.outputs, after: Int64(max(0, Int(job.lastEventID) - EventLog.replayLimit)), limit: EventLog.replayLimit, db)
+        return job
+    }
+
+    /// The next events after an id.
+    ///
+    /// - Parameter outputs: the job's, which its events are about.
+    func events(of place: Int64, id: JobID, outputs: [Output], after eventID: Int64, limit: Int, _ db: GRDB.Database) throws -> [LoggedEvent] {
+        let rows = try Row.fetchAll(
+            db.cachedStatement(sql: "SELECT id, date, event_json FROM events WHERE job = ? AND id > ? ORDER BY id LIMIT ?"), arguments: [place, eventID, limit])
+        return try rows.map { row in
+            let event = try JobEvent(record: try json(row["event_json"]) ?? .null) { record in
+                try outputs.first { $0.asset.id == record["id"]?.string } ?? assets.output(record: record, job: id)
+            }
+            return LoggedEvent(id: UInt64(row["id"] as Int64), event: event, date: Date(timeIntervalSinceReferenceDate: row["date"]))
+        }
+    }
+
+    private func stored(_ row: Row, _ submission: Submission, _ db: GRDB.Database) throws -> StoredJob {
+        guard let id = JobID(row["id"]), let status = JobStatus(rawValue: row["status"]) else { throw UnreadableRecord(description: "its id or status is not known") }
+        var snapshot = Job.Snapshot(status: status, statusChangedAt: Date(timeIntervalSinceReferenceDate: row["status_changed_at"]))
+        snapshot.startedAt = (row["started_at"] as Double?).map(Date.init(timeIntervalSinceReferenceDate:))
+        snapshot.completedAt = (row["completed_at"] as Double?).map(Date.init(timeIntervalSinceReferenceDate:))
+        snapshot.progress = try json(row["progress_json"]).map { try JobProgress(record: $0) }
+        snapshot.outputs = try assets.outputs(of: row["place"], id: id, db)
+        snapshot.hasReusedOutputs = row["reuses_outputs"]
+        snapshot.otherOutputs = try json(row["other_outputs_json"])?.object ?? [:]
+        snapshot.error = try json(row["error_json"]).map { try JobError(record: $0) }
+        snapshot.attempts = try json(row["attempts_json"]).map { Attempts(record: $0) } ?? Attempts()
+        snapshot.assignment = row["assignment"]
+        return StoredJob(
+            id: id, createdAt: Date(timeIntervalSinceReferenceDate: row["created_at"]), submission: submission, snapshot: snapshot,
+            firstEventID: UInt64(row["first_event"] as Int64? ?? 1), lastEventID: UInt64(row["last_event"] as Int64? ?? 0))
+    }
+
+    private func json(_ text: String?) throws -> JSON? { try text.map { try JSON(parsing: Array($0.utf8)) } }
+}

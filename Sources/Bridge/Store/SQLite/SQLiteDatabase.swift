@@ -1,0 +1,146 @@
+import Dispatch
+import Foundation
+import GRDB
+import Logging
+import Synchronization
+
+/// The file in which the bridge remembers everything that is not bytes: jobs and their events, assets, keys.
+///
+/// In WAL mode: one connection writes, through `GroupCommit`, others read meanwhile. With `synchronous = NORMAL` a commit survives the end of
+/// the process at any moment, and the file stays whole when the machine loses power, though then the last commits may be gone.
+final class SQLiteDatabase: Sendable {
+    let pool: DatabasePool
+    private let commits: GroupCommit
+    private let logger: Logger
+    private let lastFailure = Mutex<String?>(nil)
+    private let isClosed = Atomic(false)
+
+    /// Opens or makes the file, with the tables of this version.
+    init(path: String, logger: Logger) throws {
+        var configuration = Configuration()
+        configuration.label = "comfy-bridge"
+        configuration.busyMode = .timeout(5)
+        configuration.maximumReaderCount = 4
+        configuration.prepareDatabase { db in
+            guard !db.configuration.readonly else { return }
+            // Comes first: it counts only before the first table is made.
+            try db.execute(sql: "PRAGMA auto_vacuum = INCREMENTAL")
+            try db.execute(sql: "PRAGMA synchronous = NORMAL")
+            // A checkpoint waits for the disk: every 16 MB rather than every 4.
+            try db.execute(sql: "PRAGMA wal_autocheckpoint = 4000")
+        }
+        pool = try DatabasePool(path: path, configuration: configuration)
+        do {
+            guard try !pool.read(Schema.migrator.hasBeenSuperseded) else { throw NewerVersion() }
+            try Schema.migrator.migrate(pool)
+        } catch {
+            try pool.close()
+            throw error
+        }
+        commits = GroupCommit(pool)
+        self.logger = logger
+    }
+
+    /// Writing would lose what this version does not know of.
+    private struct NewerVersion: Error, CustomStringConvertible {
+        let description = "a newer version of comfy-bridge has made it"
+    }
+
+    /// Why the last write failed; nil when it did not.
+    var failure: String? { lastFailure.withLock { $0 } }
+
+    /// Returns what `body` returns once it is on disk. Throws `StorageError` when the disk does not take it.
+    ///
+    /// - Parameter body: may be called twice, of which one call counts.
+    func write<Value: Sendable>(_ body: @escaping @Sendable (GRDB.Database) throws -> Value) async throws -> Value {
+        let value = Mutex<Value?>(nil)
+        return try await withCheckedThrowingContinuation { continuation in
+            add(
+                perform: { db in
+                    let result = try body(db)
+                    value.withLock { $0 = result }
+                },
+                finish: { error in
+                    if let error { continuation.resume(throwing: error) } else { continuation.resume(returning: value.withLock { $0! }) }
+                })
+        }
+    }
+
+    /// The same without waiting; the error is a `StorageError` when it is the disk's.
+    func add(perform: @escaping @Sendable (GRDB.Database) throws -> Void, finish: @escaping @Sendable ((any Error)?) -> Void) {
+        commits.add(
+            GroupCommit.Operation(
+                perform: perform,
+                finish: { error in
+                    self.note(error)
+                    finish(error.map { StorageError($0) ?? $0 })
+                }))
+    }
+
+    func read<Value: Sendable>(_ body: @escaping @Sendable (GRDB.Database) throws -> Value) async throws -> Value {
+        do { return try await pool.read(body) } catch { throw StorageError(error) ?? error }
+    }
+
+    /// The same for a thread that may wait.
+    func readNow<Value>(_ body: (GRDB.Database) throws -> Value) throws -> Value {
+        do { return try pool.read(body) } catch { throw StorageError(error) ?? error }
+    }
+
+    /// Whether writing works (again).
+    func probe() async {
+        do { try await write { db in try db.execute(sql: "UPDATE workers SET client_id = client_id") } } catch {}  // noted by `add`
+    }
+
+    /// Bytes that are in use, of the file and of what is on its way into it.
+    func size(_ db: GRDB.Database) throws -> Int {
+        let pages = try (Int.fetchOne(db, sql: "PRAGMA page_count") ?? 0) - (Int.fetchOne(db, sql: "PRAGMA freelist_count") ?? 0)
+        return try pages * (Int.fetchOne(db, sql: "PRAGMA page_size") ?? 0)
+    }
+
+    /// Gives pages that are free back to the file system, some at a time.
+    func shrink() async throws {
+        let steps = 1000
+        var free = Int.max
+        repeat {
+            let before = free
+            free = try await write { db in
+                try db.execute(sql: "PRAGMA incremental_vacuum(\(steps))")
+                return try Int.fetchOne(db, sql: "PRAGMA freelist_count") ?? 0
+            }
+            guard free < before else { return }
+        } while free > 0
+    }
+
+    /// Waits for what is being written, then closes the file. Nothing can be read or written afterwards.
+    func close() {
+        // Operations were added before, and the writer performs them in order.
+        pool.writeWithoutTransaction { _ in }
+        isClosed.store(true, ordering: .relaxed)
+        do { try pool.close() } catch { logger.warning("the database could not be closed", metadata: ["error": "\(error)"]) }
+    }
+
+    private func note(_ error: (any Error)?) {
+        guard !isClosed.load(ordering: .relaxed) else { return }
+        let text = error.map { "\($0)" }
+        let previous = lastFailure.withLock { failure in
+            defer { failure = text }
+            return failure
+        }
+        if let text, previous == nil {
+            logger.error("the database cannot be written; jobs go on, and what they do is written as soon as possible", metadata: ["error": "\(text)"])
+        } else if text == nil, previous != nil {
+            logger.notice("the database can be written again")
+        }
+    }
+}
+
+extension StorageError {
+    /// Nil for an error that is not the disk's.
+    init?(_ error: any Error) {
+        guard let error = error as? DatabaseError else { return nil }
+        switch error.resultCode.primaryResultCode {
+        case .SQLITE_FULL: self = .full
+        default: self = .failed(error.message ?? "SQLite error \(error.resultCode.rawValue)")
+        }
+    }
+}

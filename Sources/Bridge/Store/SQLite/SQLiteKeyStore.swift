@@ -1,0 +1,42 @@
+import Foundation
+import GRDB
+
+/// Used `Idempotency-Key`s on disk. Those of jobs are written together with the job.
+struct SQLiteKeyStore: UsedKeyStore {
+    let database: SQLiteDatabase
+    let rows: JobRows
+
+    func insert(_ key: UsedKey) async throws {
+        try await database.write { [rows] db in try rows.insert(key, job: nil, db) }
+    }
+
+    func key(_ key: String, _ operation: UsedKey.Operation, since date: Date) async throws -> (digest: [UInt8], job: JobID?)? {
+        try await database.read { db in
+            let row = try Row.fetchOne(
+                db.cachedStatement(sql: "SELECT digest, job FROM idempotency_keys WHERE operation = ? AND key = ? AND date > ?"),
+                arguments: [operation.rawValue, key, date.timeIntervalSinceReferenceDate])
+            return row.map { (Array($0["digest"] as Data), ($0["job"] as String?).flatMap(JobID.init)) }
+        }
+    }
+
+    func remove(before date: Date) async throws {
+        try await database.write { db in
+            try db.cachedStatement(sql: "DELETE FROM idempotency_keys WHERE date <= ?").execute(arguments: [date.timeIntervalSinceReferenceDate])
+        }
+    }
+}
+
+/// The ids under which the bridge connects to its ComfyUIs: the same after a restart, so that it hears of the prompts it submitted before.
+struct WorkerIdentities: Sendable {
+    /// Nil gives every worker a new one.
+    let database: SQLiteDatabase?
+
+    func clientID(for endpoint: String) throws -> String {
+        let id = JobID.makeUUID()
+        guard let database else { return id }
+        return try database.pool.write { db in
+            try db.execute(sql: "INSERT OR IGNORE INTO workers (endpoint, client_id) VALUES (?, ?)", arguments: [endpoint, id])
+            return try String.fetchOne(db, sql: "SELECT client_id FROM workers WHERE endpoint = ?", arguments: [endpoint]) ?? id
+        }
+    }
+}

@@ -1,0 +1,79 @@
+import AsyncHTTPClient
+import ComfyUI
+import Foundation
+import Logging
+import ServiceLifecycle
+
+/// Everything that the bridge keeps, and how: on disk, or in memory for as long as it runs.
+final class Storage: Service {
+    let jobs: any JobStore
+    let assets: any AssetStore
+    let blobs: BlobStore
+    /// Nil where keys are forgotten with the process.
+    let keys: (any UsedKeyStore)?
+    let identities: WorkerIdentities
+    let disk: Disk?
+
+    /// What is behind it, where that is not memory.
+    struct Disk {
+        let directory: DataDirectory
+        let database: SQLiteDatabase
+        let jobs: SQLiteJobStore
+        let keys: SQLiteKeyStore
+    }
+
+    /// - Parameters:
+    ///   - directory: where it is kept; nil for memory.
+    ///   - endpoints: the ComfyUIs that are configured, whose addresses may have credentials that are not written down.
+    init(directory: String?, previewHistory: Int, endpoints: [ComfyEndpoint], httpClient: HTTPClient, logger: Logger) throws {
+        guard let directory else {
+            blobs = try BlobStore(directory: nil, logger: logger)
+            jobs = MemoryJobStore()
+            assets = MemoryAssetStore()
+            keys = nil
+            identities = WorkerIdentities(database: nil)
+            disk = nil
+            return
+        }
+        let folder = try DataDirectory(path: directory)
+        let database = try folder.openDatabase(logger: logger)
+        blobs = try BlobStore(directory: directory, known: SQLiteAssetStore.knownContents(database), logger: logger)
+        let rows = AssetRows(blobs: blobs) { address in
+            let endpoint = endpoints.first { $0.description == address }
+            guard let endpoint = try? endpoint ?? ComfyEndpoint(address) else { return nil }
+            return ComfyUIClient(endpoint: endpoint, httpClient: httpClient, logger: logger)
+        }
+        var configuration = SQLiteJobStore.Configuration()
+        configuration.previewHistory = previewHistory
+        let store = try SQLiteJobStore(database: database, assets: rows, configuration: configuration, logger: logger)
+        let keyStore = SQLiteKeyStore(database: database, rows: JobRows(assets: rows))
+        jobs = store
+        assets = SQLiteAssetStore(database: database, rows: rows, jobs: store)
+        keys = keyStore
+        identities = WorkerIdentities(database: database)
+        disk = Disk(directory: folder, database: database, jobs: store, keys: keyStore)
+    }
+
+    /// Tidies up, and tries again what could not be written, until shut down.
+    func run() async throws {
+        guard let disk else { return try await gracefulShutdown() }
+        try await withThrowingDiscardingTaskGroup { group in
+            group.addTask { try await self.blobs.removeOrphans() }
+            group.addTask { try await repeating(every: .seconds(1)) { await disk.jobs.retry() } }
+            group.addTask { try await repeating(every: .seconds(600)) { try await self.removeOldKeys(disk.keys) } }
+        }
+    }
+
+    private func removeOldKeys(_ keys: SQLiteKeyStore) async throws {
+        // A disk that is full now may not be the next time.
+        do { try await keys.remove(before: Date(timeIntervalSinceNow: -IdempotencyKeys.lifetime.seconds)) } catch is StorageError {}
+    }
+
+    /// Writes what is still to be written and lets go of the folder. Nothing may be kept afterwards.
+    func close() async {
+        await disk?.jobs.retry()
+        disk?.database.close()
+        disk?.directory.release()
+        blobs.removeTemporaryDirectory()
+    }
+}
