@@ -74,7 +74,7 @@ class Side:
         last = None
         async with self.session.get(f"{self.server.url}/api/v2/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as answer:
             if answer.status != 200:
-                return last
+                return f"HTTP {answer.status}"
             event = None
             async for line in answer.content:
                 line = line.decode().rstrip("\n")
