@@ -86,10 +86,16 @@ class Side:
 
     async def run(self, number):
         """What went wrong for the caller, if anything; and the job's id."""
-        async with self.session.post(f"{self.server.url}/api/v2/jobs", json={"workflow": graph(number)}) as answer:
-            if answer.status not in (201, 202):
-                return f"submit answered {answer.status}", None
-            job = (await answer.json())["id"]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async with self.session.post(f"{self.server.url}/api/v2/jobs", json={"workflow": graph(number)}) as answer:
+                    if answer.status not in (201, 202):
+                        return f"submit answered {answer.status}", None
+                    job = (await answer.json())["id"]
+        except TimeoutError:
+            return f"no answer to the submit within {PATIENCE} s", None
+        except aiohttp.ClientError:
+            return "connection of the submit broke", None
         try:
             async with asyncio.timeout(PATIENCE):
                 told = await self.follow(job)
