@@ -31,7 +31,11 @@ class Started:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:  # comfy-api-proxy, when streams of it hang
+            self.process.kill()
+            self.process.wait(30)
 
 
 class Process(Started):

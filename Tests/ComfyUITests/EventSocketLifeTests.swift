@@ -69,6 +69,22 @@ import Testing
         }
     }
 
+    /// Doubling pauses would add up to more than a minute.
+    @Test func aConnectionThatWasOfUseIsMadeAgainSoon() async throws {
+        try await FakeSocketServer.with { server in
+            try await withEventSocket("http://127.0.0.1:\(server.port)", { $0.backoff = Backoff(minimum: .milliseconds(1), maximum: .seconds(600)) }) { _, events in
+                for _ in 0..<18 {
+                    let connection = try await server.nextConnection()
+                    _ = try await events.nextConnected()
+                    try await connection.send(#"{"type": "execution_start", "data": {"prompt_id": "p"}}"#)
+                    while true { if case .message(.executionStart, _) = try await events.next() { break } }
+                    try await connection.drop()
+                    _ = try await events.nextDisconnected()
+                }
+            }
+        }
+    }
+
     @Test func reconnectNowCutsABackoffShort() async throws {
         try await FakeSocketServer.with { server in
             try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in

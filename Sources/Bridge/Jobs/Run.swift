@@ -180,6 +180,7 @@ struct Run: Sendable {
             let actions = start() + outputs.map(Action.collect)
             phase = .over
             return actions + completion(ending) + [.end(ending)]
+        case .unreadable: return []
         case .absent:
             // Neither waiting, running nor done: a restart, or somebody deleted it, or its entry. The owner decides, unless it is known how it went.
             guard case .ending(let ending) = phase, !hasGap else { return [] }

@@ -22,6 +22,8 @@ final class PromptInbox: Sendable {
         /// ComfyUI could not be asked.
         case noVerdict
         case silent
+        /// ComfyUI has begun another prompt, and it runs one after the other: what ran before is over.
+        case overtaken
         /// ComfyUI is stuck in another prompt.
         case stuck(reason: String)
         case deadline
@@ -55,6 +57,8 @@ final class PromptInbox: Sendable {
     fileprivate struct State {
         var prompts: [String: Prompt] = [:]
         var openings = 0
+        /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
+        var current: String?
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         var serverFeatures: Set<String> = []
         var registration = RegistrationProof()
@@ -131,20 +135,35 @@ final class PromptInbox: Sendable {
             let supported = flags.object?.filter { $0.value == true }.map(\.key) ?? []
             state.withLock { $0.serverFeatures = Set(supported) }
         case .message(let message, _):
+            note(message)
             deliver(.message(message), promptID: message.promptID)
         case .binary(.preview(let frame)):
-            deliver(.binary(.preview(frame), marksPreviews: marksPreviews), promptID: frame.metadata?.promptID)
+            // One without a mark belongs to what runs now, and to nothing else that is open.
+            guard let promptID = frame.metadata?.promptID ?? state.withLock({ $0.current }) else { break }
+            deliver(.binary(.preview(frame), marksPreviews: marksPreviews), promptID: promptID)
         case .binary(let message):
             deliver(.binary(message, marksPreviews: marksPreviews), promptID: nil)
         case .undecodable:
             break  // logged by the socket
         case .connected:
             // Until it has our flags ComfyUI does not mark the previews of a new connection, whatever it did before.
-            state.withLock { $0.serverFeatures = [] }
+            state.withLock { ($0.serverFeatures, $0.current) = ([], nil) }
             changeConnection(.connected, input: .reconnected)
         case .disconnected(let reason):
             changeConnection(.disconnected(since: .now, reason: reason), input: .lostTouch)
         }
+    }
+
+    private func note(_ message: ComfyMessage) {
+        guard let promptID = message.promptID else { return }
+        let isEnd = if case .executionEnded = message { true } else { false }
+        let overtaken = state.withLock { state -> Prompt? in
+            let last = state.current
+            state.current = isEnd ? nil : promptID
+            guard case .executionStart = message, let last, last != promptID else { return nil }
+            return state.prompts[last]
+        }
+        overtaken?.continuation.yield(.overtaken)
     }
 
     /// A message that names no prompt goes to all open ones: they judge it themselves.

@@ -9,6 +9,8 @@ enum Reconciliation: Sendable {
     case finished(outputs: [Run.NodeOutput], Run.Ending)
     /// In neither: deleted by somebody, or lost with a restart.
     case absent
+    /// Not in the queue, and in the history is something that cannot be read.
+    case unreadable
 
     var isRunning: Bool { if case .running = self { true } else { false } }
 

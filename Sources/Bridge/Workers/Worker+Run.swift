@@ -10,6 +10,9 @@ extension Worker {
     /// How a worker comes by a job.
     enum Entry: Sendable { case submit, adopt }
 
+    /// Looks at a history entry that cannot be read, after which how the run went counts as not to be known.
+    private static let unreadableLimit = 3
+
     func run(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry) async {
         defer { inbox.close(job.id, channel) }
         let isWanted = job.taken(cancelHandler: { channel.send(.cancel) })
@@ -57,6 +60,7 @@ extension Worker {
             var doubt: (reason: String, isOwn: Bool, since: ContinuousClock.Instant)?
             var look = Look.none
             var isAskedForSilence = false
+            var unreadableLooks = 0
 
             func reconcile(_ reason: Metrics.ReconciliationReason) {
                 guard delivery != .underWay else { return }
@@ -132,14 +136,25 @@ extension Worker {
                 case .lostTouch:
                     run.lostTouch()
                     pulse.lostTouch()
+                    // The run may be over already: that must not wait for the socket to be back.
+                    reconcile(.reconnect)
                 case .reconnected: reconcile(.reconnect)
                 case .silent:
                     isAskedForSilence = true
                     reconcile(.silence)
+                case .overtaken: reconcile(.silence)
                 case .stuck(let reason): suspect(reason, isOwn: false)
                 case .noVerdict:
                     looked()
                     if case .disconnected(let since, _) = inbox.connection, .now - since > configuration.patience { return .lost(.unreachable) }
+                case .verdict(.unreadable):
+                    looked()
+                    delivery = .done
+                    if isTakenBack { return doubt == nil ? .takenBack : .lost(.stalled) }
+                    unreadableLooks += 1
+                    guard unreadableLooks >= Self.unreadableLimit else { break }
+                    actions = run.reconciled(.absent)
+                    if actions.isEmpty { return .lost(.running) }
                 case .verdict(.absent):
                     if let doubt { return doubt.isOwn && run.isRunning ? .lost(.stalled) : .stuck(reason: doubt.reason, wasRunning: false) }
                     if isTakenBack { return .takenBack }

@@ -50,7 +50,7 @@ extension Worker {
         do {
             switch try await look(for: job) {
             case .waiting, .running, .finished(_, .succeeded): return .found
-            case .finished: try await client.deleteHistory([job.id.description])
+            case .finished, .unreadable: try await client.deleteHistory([job.id.description])
             case .absent: break
             }
             return nil
@@ -93,8 +93,13 @@ extension Worker {
     /// The queue first: the other way round a prompt that ends in between looks lost.
     private func look(for job: Job) async throws(ComfyUIError) -> Reconciliation {
         let queue = try await client.queue()
-        let history = try await client.history(job.id.description)
-        return Reconciliation(of: job.id.description, queue: queue, history: history)
+        do {
+            return Reconciliation(of: job.id.description, queue: queue, history: try await client.history(job.id.description))
+        } catch {
+            // It may also be a proxy's page: to be believed when it stays so.
+            guard case .badAnswer(200, _) = error, case .absent = Reconciliation(of: job.id.description, queue: queue, history: nil) else { throw error }
+            return .unreadable
+        }
     }
 
     /// Takes the prompt out of ComfyUI: out of its queue, out of execution, then looks; again until it is gone, since an

@@ -10,6 +10,8 @@ import Synchronization
 struct AttemptEnding: Sendable {
     /// A `connected` event was delivered.
     let wasConnected: Bool
+    /// A prompt's message came over it.
+    var hasServed = false
     /// The server has closed it, or has let go of it. Otherwise it may take it for alive for minutes (protocol section 9).
     var isKnownToServer = true
     let reason: String

@@ -33,7 +33,7 @@ package final class EventSocket: Sendable {
         /// Bytes of one message, fragmented or not; at most 2³²-1.
         package var maximumFrameSize = 256 << 20
         package var backoff = Backoff()
-        /// A connection that lived this long starts the back-off anew.
+        /// A connection that lived this long, or carried a prompt's messages, starts the back-off anew.
         package var stableAfter: Duration = .seconds(5)
         /// For https endpoints.
         package var tls: TLSConfiguration = .makeClientConfiguration()
@@ -100,7 +100,7 @@ package final class EventSocket: Sendable {
             } catch {
                 return logger.debug("the event loop has gone", metadata: ["error": "\(error)"])
             }
-            if ending.wasConnected, start.duration(to: .now) >= configuration.stableAfter { backoff.reset() }
+            if ending.wasConnected, ending.hasServed || start.duration(to: .now) >= configuration.stableAfter { backoff.reset() }
             if await pause(backoff.next()) == .hurried { backoff.reset() }
         }
     }

@@ -40,6 +40,7 @@ final class FrameHandler: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     private var stage = Stage.greeting
     private var wasConnected = false
+    private var hasServed = false
     /// The server's end of the connection is closed.
     private var isClosedByServer = false
     /// The first reason wins: what comes after it are its consequences.
@@ -120,6 +121,7 @@ final class FrameHandler: ChannelInboundHandler {
         case .featureFlags(let flags): progressTextHasPromptID = flags["supports_progress_text_metadata"]?.bool ?? false
         default: break
         }
+        if message.promptID != nil { hasServed = true }
         onEvent(.message(message, raw: text))
     }
 
@@ -200,7 +202,7 @@ final class FrameHandler: ChannelInboundHandler {
         stage = .closed
         for timer in [stageTimer, pingTimer, pongTimer] { timer?.cancel() }
         readWatch.onNextRead = nil
-        ended.succeed(AttemptEnding(wasConnected: wasConnected, isKnownToServer: isClosedByServer, reason: reason ?? "the connection broke without a close frame"))
+        ended.succeed(AttemptEnding(wasConnected: wasConnected, hasServed: hasServed, isKnownToServer: isClosedByServer, reason: reason ?? "the connection broke without a close frame"))
     }
 
     // MARK: Ping

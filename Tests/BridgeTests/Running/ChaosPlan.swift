@@ -25,9 +25,9 @@ struct ChaosPlan: Sendable {
         let simulators: [Int]
 
         var isCanceled: Bool { if case .submit(.some) = caller { true } else { false } }
-        /// Runs that end in a failure after which the job is to run again.
+        /// Runs that end in a failure, or in something that cannot be read, after which the job is to run again.
         var repeatedFailures: Int {
-            guard let order, [.outOfMemory, .deviceError].contains(order.fault.kind) else { return 0 }
+            guard let order, [.outOfMemory, .deviceError].contains(order.fault.kind) || order.fault == .historyOutputs(.garbage) else { return 0 }
             return simulators.count * (order.times ?? 1)
         }
         /// ComfyUI says of it that it has no outputs.

@@ -98,6 +98,27 @@ import Testing
         }
     }
 
+    @Test func whatTheNextRunOvertakesIsOverAtOnce() async throws {
+        try await withFaults([(.dropFinal(.both), 1)], ["--upstream-silence", "600"]) { bridge, simulator in
+            let first = Task { try await bridge.run(Graph.delay(milliseconds: 200)).status }
+            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            let second = try await bridge.run(graph(2))
+            #expect(second.status == 200)
+            // Nothing but the second run's beginning tells that the first is over.
+            #expect(try await first.value == 200)
+            #expect(simulator.statistics.promptsRun.map(\.value) == [1, 1])
+        }
+    }
+
+    @Test func aRunWhoseHistoryCannotBeReadIsMadeAgain() async throws {
+        try await withFaults([(.dropFinal(.both), 1), (.historyOutputs(.garbage), 1)]) { bridge, simulator in
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 200)
+            #expect(try answer.json["outputs"]?.array?.count == 1)
+            #expect(simulator.statistics.promptsRun.map(\.value) == [2])
+        }
+    }
+
     // MARK: The submit
 
     @Test("A submit without a clear answer is looked for before it is sent again", arguments: [

@@ -14,6 +14,13 @@ import Simulator
 struct RunningBridge: Sendable {
     let base: String
 
+    /// As many connections as there are streams to be watched; `HTTPClient.shared` has 8.
+    private static let client: HTTPClient = {
+        var configuration = HTTPClient.Configuration.singletonConfiguration
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 1024
+        return HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+    }()
+
     struct Answer: Sendable {
         let status: Int
         let headers: HTTPHeaders
@@ -98,7 +105,7 @@ struct RunningBridge: Sendable {
         request.method = method
         for (name, value) in headers { request.headers.add(name: name, value: value) }
         if let body { request.body = .bytes(body) }
-        return try await HTTPClient.shared.execute(request, timeout: .minutes(1))
+        return try await Self.client.execute(request, timeout: .minutes(1))
     }
 }
 

@@ -18,14 +18,42 @@ import Testing
         let inbox = PromptInbox { _ in }
         let job = JobID()
         let channel = inbox.open(job)
+        let other = inbox.open(JobID())
         inbox.receive(.connected(sid: nil))
-        for event in events { inbox.receive(event) }
+        for event in events {
+            // What runs is the job.
+            if case .binary = event { inbox.receive(.message(.executionStart(promptID: job.description, timestamp: nil), raw: "")) }
+            inbox.receive(event)
+        }
+        // Nothing runs any more, or it is not known what.
+        inbox.receive(.message(.executionEnded(promptID: job.description), raw: ""))
+        inbox.receive(Self.unmarked)
+        inbox.receive(.connected(sid: nil))
+        inbox.receive(Self.unmarked)
         inbox.close(job, channel)
         var seen: [Bool] = []
         for await input in channel.inputs {
             if case .binary(_, let marksPreviews) = input { seen.append(marksPreviews) }
         }
         #expect(seen == expected)
+        other.send(.deadline)
+        for await input in other.inputs {
+            if case .deadline = input { break }
+            if case .binary = input { Issue.record("another prompt got the picture") }
+        }
+    }
+
+    @Test func theBeginningOfOnePromptIsTheEndOfTheLast() async {
+        let inbox = PromptInbox { _ in }
+        let (first, second) = (JobID(), JobID())
+        let channels = (inbox.open(first), inbox.open(second))
+        for job in [first, second, second] { inbox.receive(.message(.executionStart(promptID: job.description, timestamp: nil), raw: "")) }
+        inbox.close(first, channels.0)
+        inbox.close(second, channels.1)
+        var overtaken = 0
+        for await input in channels.0.inputs { if case .overtaken = input { overtaken += 1 } }
+        for await input in channels.1.inputs { if case .overtaken = input { Issue.record("the one that runs was overtaken") } }
+        #expect(overtaken == 1)
     }
 
     @Test func whatIsOpenedAgainIsNotClosedByTheLastRun() async {
