@@ -60,9 +60,9 @@ final class Viewer: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
+        if case .ended = phase { return }
         do {
             try response.close { try take($0) }
-            if case .ended = phase { return }
             fail("the connection ended")
         } catch {
             fail("\(error)")
@@ -81,8 +81,8 @@ final class Viewer: ChannelInboundHandler {
         if case .ended = phase { return }
         open()
         phase = .ended
-        if !stopsReading { audience.ended.count() }
         context?.close(promise: nil)
+        if !stopsReading { audience.ended.count() }
     }
 
     /// Counts it as opened, once.

@@ -113,11 +113,9 @@ actor WatchSession {
 }
 
 extension Viewer {
-    /// How many connections are made at once: less than servers let wait.
-    private static let batch = 100
-
     /// - Parameter slow: so many more, which are opened and then not read.
     static func open(_ count: Int, slow: Int, _ audience: Audience, _ target: Target, _ path: String, on loop: any EventLoop) async throws -> [Viewer] {
+        try Descriptors.allow(count + slow)
         let request = target.request("GET", path, [("Accept", "text/event-stream")])
         var viewers: [Viewer] = []
         for number in 0..<count + slow {

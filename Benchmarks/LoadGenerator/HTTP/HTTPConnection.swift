@@ -89,8 +89,9 @@ final class HTTPConnection: ChannelInboundHandler {
     }
 
     private func leave() {
-        context?.close(promise: nil)
-        context = nil
+        let left = context
+        context = nil  // before the end is told
+        left?.close(promise: nil)
     }
 }
 

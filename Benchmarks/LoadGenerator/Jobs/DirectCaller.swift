@@ -33,6 +33,13 @@ final class DirectCaller: JobCaller {
         socket.close()
     }
 
+    /// - Throws: `ProtocolViolation` when not so many stamped previews have come, one after the other and all of that size.
+    func checkPreviews(_ count: Int, size: Int) throws {
+        if let flaw = socket.previewFlaw { throw ProtocolViolation(flaw) }
+        guard socket.previews == count else { throw ProtocolViolation("\(socket.previews) previews instead of \(count)") }
+        guard socket.previewBytes == count * size else { throw ProtocolViolation("\(socket.previewBytes) bytes of previews instead of \(count * size)") }
+    }
+
     func run(_ graph: [UInt8]) async throws -> JobOutcome {
         let id = UUID().uuidString.lowercased()
         socket.expect(id)
@@ -61,7 +68,11 @@ final class DirectSocket: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     private var state = State.idle
     private(set) var previews = 0
+    /// Of the JPEGs.
     private(set) var previewBytes = 0
+    /// The first thing that was wrong with a stamped preview.
+    private(set) var previewFlaw: String?
+    private var nextStamp = 0
 
     func connect(_ target: Target, clientID: String, on loop: any EventLoop) async throws {
         var head = HTTPRequestHead(version: .http1_1, method: .GET, uri: "\(target.path)/ws?clientId=\(clientID)")
@@ -127,15 +138,29 @@ final class DirectSocket: ChannelInboundHandler {
         let frame = unwrapInboundIn(data)
         switch frame.opcode {
         case .text: take(text: frame.unmaskedData)
-        case .binary:
-            previews += 1
-            previewBytes += frame.data.readableBytes
+        case .binary: take(preview: frame.unmaskedData)
         case .ping:
             let pong = WebSocketFrame(fin: true, opcode: .pong, maskKey: .random(), data: frame.unmaskedData)
             context.writeAndFlush(wrapOutboundOut(pong), promise: nil)
         case .connectionClose: context.close(promise: nil)
         default: break
         }
+    }
+
+    /// Binary type 4: code, length of the metadata, metadata, JPEG.
+    private func take(preview: ByteBuffer) {
+        previews += 1
+        guard let code = preview.getInteger(at: preview.readerIndex, as: UInt32.self), code == 4,
+            let length = preview.getInteger(at: preview.readerIndex + 4, as: UInt32.self),
+            let file = preview.viewBytes(at: preview.readerIndex + 8 + Int(length), length: preview.readableBytes - 8 - Int(length))
+        else {
+            previewFlaw = previewFlaw ?? "preview \(previews) has no metadata"
+            return
+        }
+        previewBytes += file.count
+        guard let stamp = PreviewStamp(file) else { return }  // a sampler's
+        if stamp.number != nextStamp { previewFlaw = previewFlaw ?? "preview \(stamp.number) instead of \(nextStamp)" }
+        nextStamp = stamp.number + 1
     }
 
     private static let interesting = [#"{"type": "executing""#, #"{"type": "executed""#, #"{"type": "execution_error""#].map { Array($0.utf8) }

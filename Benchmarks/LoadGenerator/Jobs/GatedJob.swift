@@ -18,7 +18,7 @@ final class GatedJob {
 
     /// - Parameter connection: kept until the job has started.
     static func submit(_ graph: JSON, over connection: HTTPConnection) async throws -> GatedJob {
-        let waiting = try await submit(JSON(parsing: JobTemplate(.delay(milliseconds: 86_400_000)).graph(seed: 0)), connection)
+        let waiting = try await submit(JobTemplate(.delay(milliseconds: 86_400_000)).json(seed: 0), connection)
         let job = try await submit(graph, connection)
         return GatedJob(events: try link("events", job), cancelPath: try link("cancel", job), waitingJob: try link("cancel", waiting), connection)
     }

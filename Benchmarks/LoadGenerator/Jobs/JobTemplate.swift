@@ -58,6 +58,8 @@ struct JobTemplate: Sendable {
     /// The graph. A seed below 2²⁴ is also a colour.
     func graph(seed: Int) -> [UInt8] { Array(pieces.joined(separator: Array(String(seed).utf8))) }
 
+    func json(seed: Int) throws -> JSON { try JSON(parsing: graph(seed: seed)) }
+
     private static let emptyImage: JSON = [
         "class_type": "EmptyImage", "inputs": ["width": 64, "height": 64, "batch_size": 1, "color": .string(mark)],
     ]
