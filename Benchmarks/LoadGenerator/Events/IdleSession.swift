@@ -1,4 +1,3 @@
-import Dispatch
 import Foundation
 import NIOCore
 import PreviewStamp
@@ -32,9 +31,7 @@ actor IdleSession {
 
     func run() async throws -> (Report, Complaints) {
         if let path = options.path { return try await hold(target.path + Target.path(of: path)) }
-        let control = HTTPConnection(target, on: loop)
-        defer { control.close() }
-        let job = try await GatedJob.submit(JobTemplate(.picture).json(seed: 1), over: control)
+        let job = try await GatedJob.submit(JobTemplate(.picture).json(seed: 1), to: target, on: loop)
         do {
             let result = try await hold(job.events)
             try await job.cancel()
@@ -63,10 +60,10 @@ actor IdleSession {
     private func waitForEnd() async {
         let over = Countdown(1)
         let bound = NIOLoopBound(over, eventLoop: loop), loop = loop
-        let input = DispatchSource.makeReadSource(fileDescriptor: FileHandle.standardInput.fileDescriptor)
-        input.setEventHandler { if FileHandle.standardInput.availableData.isEmpty { loop.execute { bound.value.count() } } }
-        input.resume()
-        defer { input.cancel() }
+        Thread.detachNewThread {  // ends with the process; whatever standard input is, reading it works
+            while !FileHandle.standardInput.availableData.isEmpty {}
+            loop.execute { bound.value.count() }
+        }
         _ = await over.wait(.milliseconds(Int64(options.hold * 1000)), on: loop)
     }
 }

@@ -1,7 +1,5 @@
 import Foundation
 import NIOCore
-import OrderedCollections
-import OrderedJSON
 import PreviewStamp
 
 /// One `watch`, on the load loop.
@@ -52,14 +50,14 @@ actor WatchSession {
             try await open(Target.path(of: path))
             return try await measure {}
         }
-        let control = HTTPConnection(target, on: loop)
-        defer { control.close() }
-        let gate = try await GatedJob.submit(PreviewJob.graph(frames: options.frames, rate: options.rate, size: options.size), over: control)
+        let job = try await GatedJob.submit(PreviewJob.graph(frames: options.frames, rate: options.rate, size: options.size), to: target, on: loop)
         do {
-            try await open(gate.events)
-            return try await measure { try await gate.start() }
+            try await open(job.events)
+            let result = try await measure { job.start() }
+            try await job.cancel()
+            return result
         } catch {
-            try await gate.cancel()
+            try await job.cancel()
             throw error
         }
     }

@@ -20,6 +20,7 @@ final class HTTPConnection: ChannelInboundHandler {
     private var parser = HTTPResponseParser()
     private var answer: Answer?
     private var waiting: CheckedContinuation<Answer, any Error>?
+    private var endsAtHead = false
 
     init(_ target: Target, on loop: any EventLoop) {
         self.target = target
@@ -31,7 +32,13 @@ final class HTTPConnection: ChannelInboundHandler {
         try await send(target.request(method, path, fields, body: body))
     }
 
-    func send(_ request: ByteBuffer) async throws -> Answer {
+    /// Only the head; what comes behind it is read and dropped until `close`.
+    func open(_ method: String, _ path: String, _ fields: [(String, String)] = [], body: [UInt8]? = nil) async throws -> Answer {
+        endsAtHead = true
+        return try await send(method, path, fields, body: body)
+    }
+
+    private func send(_ request: ByteBuffer) async throws -> Answer {
         precondition(waiting == nil, "one request at a time")
         if context == nil { try await Connecting.connect(self, to: target.address, on: loop) }
         return try await withCheckedThrowingContinuation { continuation in
@@ -70,6 +77,9 @@ final class HTTPConnection: ChannelInboundHandler {
 
     private func take(_ piece: HTTPResponseParser.Piece) {
         switch piece {
+        case .head(let head) where endsAtHead:
+            waiting?.resume(returning: Answer(head: head))
+            waiting = nil
         case .head(let head): answer = Answer(head: head)
         case .body(let bytes): answer?.body.append(contentsOf: bytes)
         case .end:
