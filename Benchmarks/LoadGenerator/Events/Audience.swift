@@ -26,6 +26,8 @@ final class Audience {
     private(set) var complaints = Complaints()
     /// Called when every reader has had a preview.
     var onComplete: (Frame) -> Void = { _ in }
+    /// Called when a viewer has met something wrong, and is gone.
+    var onLoss: () -> Void = {}
 
     init(_ dialect: Dialect, library: FrameLibrary?, readers: Int, slow: Int = 0) {
         self.dialect = dialect
@@ -41,7 +43,11 @@ final class Audience {
     func receivedEvent() { events += 1 }
     func receivedHeartbeat() { heartbeats += 1 }
     func wasTold(dropped: Int) { droppedTold += dropped }
-    func complain(_ text: String) { complaints.add(text) }
+
+    func complain(_ text: String) {
+        complaints.add(text)
+        onLoss()
+    }
 
     /// - Parameter counts: whether the viewer was there when it was sent.
     func received(_ frame: Frame, counts: Bool) {

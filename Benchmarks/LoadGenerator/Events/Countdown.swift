@@ -3,7 +3,9 @@ import NIOCore
 /// Waits until something has happened so many times.
 final class Countdown {
     private var left: Int
+    private var isHopeless = false
     private var waiting: CheckedContinuation<Bool, Never>?
+    private var timer: Scheduled<Void>?
 
     init(_ count: Int) { left = count }
 
@@ -12,22 +14,28 @@ final class Countdown {
     func count() {
         left -= 1
         guard isOver else { return }
-        waiting?.resume(returning: true)
-        waiting = nil
+        end()
     }
 
-    /// False when it took longer. Call once at a time.
+    /// False when it took longer, or when it was given up. Call once at a time.
     func wait(_ time: TimeAmount, on loop: any EventLoop) async -> Bool {
-        guard !isOver else { return true }
+        guard !isOver, !isHopeless else { return isOver }
         return await withCheckedContinuation { continuation in
             waiting = continuation
             let bound = NIOLoopBound(self, eventLoop: loop)
-            loop.scheduleTask(in: time) { bound.value.giveUp() }
+            timer = loop.scheduleTask(in: time) { bound.value.giveUp() }
         }
     }
 
-    private func giveUp() {
-        waiting?.resume(returning: false)
+    /// It will not happen any more.
+    func giveUp() {
+        isHopeless = true
+        end()
+    }
+
+    private func end() {
+        timer?.cancel()
+        waiting?.resume(returning: isOver)
         waiting = nil
     }
 }

@@ -70,7 +70,11 @@ actor WatchSession {
 
     private func measure(_ start: () async throws -> Void) async throws -> (Report, Complaints) {
         let cost = OwnCost.Meter(), begin = MonotonicClock.now, bytes = audience.bytes
-        try await start()
+        do {
+            try await start()
+        } catch {
+            audience.complain("\(error)")
+        }
         if publish == nil, !(await audience.ended.wait(.milliseconds(Int64(options.timeout * 1000)), on: loop)) {
             audience.complain("not all streams have ended in time")
         }
@@ -97,7 +101,11 @@ actor WatchSession {
             everything.count()
             if current !== everything { current.count() }
         }
-        for number in 0..<options.frames {
+        audience.onLoss = {
+            everything.giveUp()
+            current.giveUp()
+        }
+        for number in 0..<options.frames where audience.complaints.count == 0 {
             if options.rate > 0 { try await loop.sleep(until: begin + UInt64(Double(number) / options.rate * 1e9)) }
             current = Countdown(1)
             PreviewStamp(sentAt: MonotonicClock.now, number: number).write(into: &picture)
@@ -106,7 +114,7 @@ actor WatchSession {
             guard 200..<300 ~= answer.status else { throw ProtocolViolation("publishing: status \(answer.status): \(answer.text)") }
             if options.rate == 0, !(await current.wait(patience, on: loop)) { break }
         }
-        if !(await everything.wait(patience, on: loop)) { audience.complain("not all viewers have got everything in time") }
+        if audience.complaints.count == 0, !(await everything.wait(patience, on: loop)) { audience.complain("not all viewers have got everything in time") }
     }
 }
 
