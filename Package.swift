@@ -158,6 +158,7 @@ let package = Package(
             resources: [.copy("Recordings")],
             swiftSettings: strict
         ),
+        .testTarget(name: "LoadGeneratorTests", dependencies: ["comfy-bridge-load", "PreviewStamp"], swiftSettings: strict),
         .testTarget(
             name: "SimulatorTests",
             dependencies: [

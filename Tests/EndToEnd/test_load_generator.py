@@ -8,6 +8,8 @@ import threading
 
 import pytest
 
+import workflows
+from http_client import curl
 from processes import Process
 
 
@@ -68,6 +70,19 @@ def test_viewers(load, quick_bridge):
     check_latency(report["first_viewer"], 10)
     check_latency(report["last_viewer"], 10)
     assert report["bytes"] > 5 * 10 * 20_000 * 4 / 3
+
+
+def test_previews_of_samplers_are_stamped(binary):
+    simulator = Process(binary, "simulate", "--port", 0, "--step-delay", 0, "--preview-bytes", 5000)
+    bridge = Process(binary, "serve", "--port", 0, "--comfyui", simulator.url)
+    stream = curl("-H", "Accept: text/event-stream", f"{bridge.url}/run", data=workflows.plain(prefix="stamped")).body.decode()
+    bridge.stop()
+    simulator.stop()
+    previews = [line for line in stream.splitlines() if line.startswith("data:") and "data_base64" in line]
+    assert previews
+    for line in previews:
+        picture = base64.b64decode(json.loads(line[5:])["data_base64"])
+        assert len(picture) == 5000 and picture[6:24] == b"comfy-bridge-load "
 
 
 def test_idle_streams(load, quick_bridge):

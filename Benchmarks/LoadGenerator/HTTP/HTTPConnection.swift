@@ -112,17 +112,24 @@ enum Connecting {
         _ = try await ClientBootstrap(group: loop)
             .connectTimeout(.seconds(30))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.maxMessagesPerRead, value: 1)  // also how many buffers are kept
             .channelOption(.recvAllocator, value: TransientBuffers())
             .channelInitializer { channel in channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(bound.value) } }
             .connect(to: address).get()
     }
 }
 
-/// A buffer for each read, given back right after it: thousands of connections share the few that the allocator hands out, where
-/// NIO's usual way keeps one for each of them.
+/// A buffer for each read, given back right after it: thousands of connections share the few that malloc hands out. NIO keeps the first buffer
+/// of each connection, so that one is small.
 private struct TransientBuffers: RecvByteBufferAllocator {
-    private static let size = 64 << 10
+    /// glibc tidies up its whole heap whenever 64 KiB are freed.
+    private static let usual = 60 << 10
+    private var size = 512
 
-    func buffer(allocator: ByteBufferAllocator) -> ByteBuffer { allocator.buffer(capacity: Self.size) }
-    mutating func record(actualReadBytes: Int) -> Bool { false }
+    func buffer(allocator: ByteBufferAllocator) -> ByteBuffer { allocator.buffer(capacity: size) }
+
+    mutating func record(actualReadBytes: Int) -> Bool {
+        size = Self.usual
+        return true  // "it grows": or else the small one is used again
+    }
 }
