@@ -104,7 +104,7 @@ async def measure(context):
     rows = [["fault", "comfy-bridge", "comfy-api-proxy"]]
     raw = {"jobs_of_each": jobs, "troubles": {}, "seconds": {}, "cut_before_the_last_message_ms": {}}
     with context.simulator() as first, context.simulator() as second, ComfyAPIProxy(second.url) as proxy:
-        async with context.ready_bridge(first, data="none") as bridge, session() as http:
+        async with context.ready_bridge(first) as bridge, session() as http:
             await proxy.ready(http)
             sides = [Side("comfy-bridge", bridge, first, http), Side("comfy-api-proxy", proxy, second, http)]
             for index, (name, faults) in enumerate(FAULTS.items()):

@@ -75,7 +75,7 @@ def test_viewers(load, quick_bridge):
 def test_previews_of_samplers_are_stamped(binary):
     simulator = Process(binary, "simulate", "--port", 0, "--step-delay", 0, "--preview-bytes", 5000)
     bridge = Process(binary, "serve", "--port", 0, "--comfyui", simulator.url)
-    stream = curl("-H", "Accept: text/event-stream", f"{bridge.url}/run", data=workflows.plain(prefix="stamped")).body.decode()
+    stream = curl("-H", "Accept: text/event-stream", f"{bridge.url}/run", data=workflows.txt2img(steps=2)).body.decode()
     bridge.stop()
     simulator.stop()
     previews = [line for line in stream.splitlines() if line.startswith("data:") and "data_base64" in line]
