@@ -36,6 +36,17 @@ def large(size):
             "negative": ["6", 0], "latent_image": ["5", 0]}},
         "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd15.safetensors"}},
         "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["4", 1]}},
+        "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "b", "images": ["8", 0]}},
+    }
+    number, length = 10, 0
+    while length < size:
+        node = {"class_type": "CLIPTextEncode", "inputs": {"text": "a bridge over a river, " * 8, "clip": ["4", 1]}, "_meta": {"title": f"Text {number}"}}
+        graph[str(number)] = node
+        length += 290
+        number += 1
+    return graph
 
 
 def sampler(seed, steps=4, size=256):
@@ -50,12 +61,3 @@ def sampler(seed, steps=4, size=256):
         "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
         "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "b", "images": ["8", 0]}},
     }
-    number, length = 10, 0
-    while length < size:
-        node = {"class_type": "CLIPTextEncode", "inputs": {"text": "a bridge over a river, " * 8, "clip": ["4", 1]}, "_meta": {"title": f"Text {number}"}}
-        graph[str(number)] = node
-        length += 290
-        number += 1
-    return graph
-
-
