@@ -28,27 +28,6 @@ def chain(nodes, colour):
     return graph
 
 
-def large(size):
-    """A sampler's job, in so many bytes of a graph of which the rest is not run."""
-    graph = {
-        "3": {"class_type": "KSampler", "inputs": {
-            "seed": 1, "steps": 1, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0, "model": ["4", 0], "positive": ["6", 0],
-            "negative": ["6", 0], "latent_image": ["5", 0]}},
-        "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd15.safetensors"}},
-        "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["4", 1]}},
-        "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
-        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "b", "images": ["8", 0]}},
-    }
-    number, length = 10, 0
-    while length < size:
-        node = {"class_type": "CLIPTextEncode", "inputs": {"text": "a bridge over a river, " * 8, "clip": ["4", 1]}, "_meta": {"title": f"Text {number}"}}
-        graph[str(number)] = node
-        length += 290
-        number += 1
-    return graph
-
-
 def sampler(seed, steps=4, size=256):
     """A job with a preview at every step."""
     return {
@@ -61,3 +40,15 @@ def sampler(seed, steps=4, size=256):
         "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
         "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "b", "images": ["8", 0]}},
     }
+
+
+def large(size):
+    """A sampler's job, in so many bytes of a graph of which the rest is not run."""
+    graph = sampler(1, steps=1, size=64)
+    number, length = 10, 0
+    while length < size:
+        node = {"class_type": "CLIPTextEncode", "inputs": {"text": "a bridge over a river, " * 8, "clip": ["4", 1]}, "_meta": {"title": f"Text {number}"}}
+        graph[str(number)] = node
+        length += 290
+        number += 1
+    return graph
