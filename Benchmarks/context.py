@@ -32,10 +32,9 @@ class Context:
 
     # MARK: Servers, to be used in a `with`
 
-    def simulator(self, *options, step_delay=0):
-        folder = self.new_folder("comfyui")
+    def simulator(self, *options, step_delay=0, directory=None):
         return peers.Process(
-            self.comfy_bridge, "simulate", "--port", 0, "--directory", folder, "--step-delay", step_delay, "--preview-size", 64, "--log-level", "error",
+            self.comfy_bridge, "simulate", "--port", 0, "--directory", directory or self.new_folder("comfyui"), "--step-delay", step_delay, "--preview-size", 64, "--log-level", "error",
             *options)
 
     def bridge(self, simulator, *options, data=None):

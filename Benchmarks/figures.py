@@ -54,3 +54,14 @@ def rounded(value):
     if isinstance(value, (list, tuple)):
         return [rounded(member) for member in value]
     return value
+
+
+def line(found, values):
+    """A series of a plot: the keys of `found` over the medians of `values(found[key])`, with their spread."""
+    ys = [list(values(one)) for one in found.values()]
+    return {"x": list(found), "y": [statistics.median(y) for y in ys], "low": [min(y) for y in ys], "high": [max(y) for y in ys]}
+
+
+def columns(results):
+    """[{name: value}] of rounds as {name: [value]}."""
+    return {name: [result[name] for result in results] for name in results[0]}

@@ -33,7 +33,7 @@ import report
 from context import Context, note
 
 WORKLOADS = ["latency", "previews", "throughput", "fanout", "idle", "large_files", "growth", "cold_start"]
-ON_DEMAND = ["faults"]
+ON_DEMAND = ["memory", "faults"]
 """Run only when named: it takes long, and says what happens rather than how fast."""
 
 
