@@ -2,6 +2,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -133,3 +134,70 @@ async def load(*command):
             await process.wait()
 
 
+
+
+class Nchan(Started):
+    """Debian's nginx with nchan: GET /events is an event stream, POST /publish makes one event to all of them. A worker per core, as it comes."""
+
+    def __init__(self, folder):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        configuration = folder / "nginx.conf"
+        configuration.write_text(_nchan_configuration(folder, port), encoding="utf-8")
+        self.start("/usr/sbin/nginx", "-p", folder, "-c", configuration, "-e", folder / "error.log", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise RuntimeError(f"nginx does not start: {(folder / 'error.log').read_text(encoding='utf-8')}") from None
+                time.sleep(0.01)
+
+    def cpu_seconds(self):
+        return sum(time.clock_gettime(~pid << 3 | 2) for pid in self._processes())
+
+    def _processes(self):
+        """The master and its workers."""
+        pid = self.process.pid
+        return [pid, *map(int, pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())]
+
+
+def _nchan_configuration(folder, port):
+    # Bodies of 1 MB stay in memory, and messages with them; a new viewer begins with the next one. One worker may get all connections.
+    return f"""
+load_module /usr/lib/nginx/modules/ngx_nchan_module.so;
+daemon off;
+{"user root;" if os.geteuid() == 0 else ""}
+pid {folder}/nginx.pid;
+worker_processes auto;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 10240; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  client_max_body_size 1m;
+  client_body_buffer_size 1m;
+  nchan_shared_memory_size 256m;
+  server {{
+    listen 127.0.0.1:{port} backlog=1024;
+    location = /events {{
+      nchan_subscriber eventsource;
+      nchan_channel_id previews;
+      nchan_subscriber_first_message newest;
+    }}
+    location = /publish {{
+      nchan_publisher;
+      nchan_channel_id previews;
+      nchan_message_buffer_length 4;
+    }}
+  }}
+}}
+"""

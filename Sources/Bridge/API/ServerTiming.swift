@@ -1,4 +1,3 @@
-import Foundation
 import MicroHTTP
 
 /// Where the time of a blocking request went: `queue`, `execution` and `fetch` of its job as far as they fall into the request,

@@ -1,5 +1,5 @@
 import DequeModule
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// One event of a job with its place in the order of all events, shared by every viewer.

@@ -1,5 +1,5 @@
 import DequeModule
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// Where used keys are found after a restart.
