@@ -3,8 +3,8 @@ import statistics
 
 
 def number(value):
-    """Three digits, or all before the point."""
-    if abs(value) >= 99.95:
+    """Three digits, or all before the point; a count as it is."""
+    if isinstance(value, int) or abs(value) >= 99.95:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
 

@@ -24,6 +24,7 @@ TEMPLATES = 10
 TEXT = """
 Finished jobs: a store is filled by running 10 jobs and copying their rows, under new ids, until there are so many; some of the copies are asked for
 before anything is measured. Events: a job of so many, made by a chain of nodes; `replay` is a viewer who comes after the end and gets all of them.
+(While such a job runs ComfyUI names all of its nodes in every message of progress, so that the bridge has the more to read the more nodes there are.)
 Workflows: a job of one step, in a graph that has so much more in it that is not run.
 """
 

@@ -19,18 +19,24 @@ TIMES_PROXY = 10
 """The bar."""
 
 TEXT = """
-Each job makes a picture of 64 × 64 and saves it, which takes the simulated ComfyUI as long as it takes its one worker thread; its own ceiling is the
-row `direct`: clients on ComfyUI's own API with a WebSocket each. The processor time is the bridge's alone.
+Each job makes a picture of 64 × 64 and saves it, in the simulated ComfyUI's one worker thread. Its own ceiling is the column `direct`: clients on
+ComfyUI's own API with a WebSocket each (of which each is told the length of the queue whenever that changes, as ComfyUI does; the bridge is one
+client). The processor time is the bridge's alone.
 """
 
 
 async def measure(context):
     with context.simulator() as simulator:
+        ceiling = await context.load("ceiling", "--url", simulator.url, "--jobs", context.pick(4000, 1000), "--frames", context.pick(5000, 1000))
         callers = await _by_callers(context, simulator)
         proxy = await _beside_proxy(context, simulator)
+    jobs, previews = ceiling["jobs"]["jobs_per_second"], ceiling["previews"]
+    text = TEXT + (
+        f"\nThe simulator's ceiling by itself: {figures.number(jobs)} jobs/s with 32 direct clients, and {figures.number(previews['previews_per_second'])} previews/s "
+        f"of 50 KB ({figures.number(previews['megabytes_per_second'])} MB/s) to one.")
     return {
-        "title": "Throughput", "text": TEXT, "tables": callers["tables"] + proxy["tables"], "bars": proxy["bars"], "plots": callers["plots"],
-        "raw": callers["raw"] | proxy["raw"],
+        "title": "Throughput", "text": text, "tables": callers["tables"] + proxy["tables"], "bars": proxy["bars"], "plots": callers["plots"],
+        "raw": callers["raw"] | proxy["raw"] | {"ceiling": ceiling},
     }
 
 

@@ -56,6 +56,8 @@ final class JobService: Service {
     ///
     /// - Parameter key: the `Idempotency-Key` that the job uses up.
     func submit(_ submission: Submission, key: UsedKey? = nil) async throws -> Job {
+        // So that callers who are refused cost no writing; those who come at the same moment are told by `add`.
+        guard queue.count < queue.limit else { throw SubmitError.queueFull(limit: queue.limit) }
         let job = Job(submission: submission, previewLimit: configuration.previewHistory, journal: store.journal)
         try await store.insert(job, key: key)
         do {
