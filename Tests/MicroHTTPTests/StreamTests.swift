@@ -122,18 +122,19 @@ import Testing
             Response(body: .stream(sources[Int(request.path.dropFirst())!], length: nil))
         }
         try await withServer(.init(threads: 1, idleTimeout: .seconds(1)), respond: respond) { server in
-            let clients = try await offPool {
-                try sources.indices.map { index in
-                    let client = try Client(port: server.port, receiveBuffer: 4096)
-                    try client.send("GET /\(index) HTTP/1.1\r\nHost: a\r\n\r\n")
-                    _ = try client.head()
-                    return client
-                }
+            async let pieces = server.withClient { client in
+                try client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
+                _ = try client.head()
+                return try [client.chunk(), client.chunk()]
             }
-            #expect(try await sources[0].closedSignal.next() == .disconnected)
+            let stopped = try Client(port: server.port, receiveBuffer: 4096)
+            defer { stopped.close() }
+            try stopped.send("GET /0 HTTP/1.1\r\nHost: a\r\n\r\n")
+            let end = try await sources[0].closedSignal.next()
+            #expect(end == .disconnected)
             sources[1].push(.bytes([2]))
-            let pieces = try await offPool { try [clients[1].chunk(), clients[1].chunk()] }
-            #expect(pieces == [[1], [2]])
+            let received = try await pieces
+            #expect(received == [[1], [2]])
         }
     }
 
