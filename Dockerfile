@@ -12,8 +12,9 @@ COPY Package.swift ./
 RUN swift package resolve
 COPY openapi.yaml ./
 COPY Sources Sources
-# Not built here, but SwiftPM refuses a package whose test targets have no folder.
+# Not built here, but SwiftPM refuses a package whose targets have no folder.
 COPY Tests Tests
+COPY Benchmarks/LoadGenerator Benchmarks/LoadGenerator
 RUN swift build -c release --static-swift-stdlib --product comfy-bridge \
  && install -s "$(swift build -c release --static-swift-stdlib --show-bin-path)/comfy-bridge" /usr/local/bin/comfy-bridge
 

@@ -1,32 +1,27 @@
 """The same faults for comfy-bridge and for comfy-api-proxy: very short jobs while sockets break and answers are wrong.
 
-    python3 -m venv .venv && .venv/bin/pip install -r Benchmarks/requirements.txt
-    swift build -c release --product comfy-bridge
-    .venv/bin/python Benchmarks/faults.py [path of comfy-bridge] [jobs]
-
 Each has a simulated ComfyUI of its own with the same faults, which are of the kind that no job is lost by: whatever was accepted comes to its
 end there, and the simulator's own count is the truth. A caller submits, follows the events, and asks for the job when they have ended.
-Prints two tables and one JSON object.
 """
 import asyncio
 import collections
 import contextlib
-import json
 import statistics
-import sys
 import time
 
 import aiohttp
 
-from peers import ComfyAPIProxy, Process, ready, setting
+import figures
+import graphs
+from callers import TERMINAL, EventReader
+from context import note, session
+from peers import ComfyAPIProxy
 
-JOBS = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+JOBS = 1000
 CALLERS = 8
 LATENCY_JOBS = 20
 STABLE = 5.5
 """Seconds between two cuts: what breaks sooner is not connected to again at once."""
-PATIENCE = 40
-"""Seconds after which a caller gives up."""
 
 FAULTS = {
     "none": [],
@@ -40,19 +35,12 @@ FAULTS = {
     "no answer though queued": ["no-answer~POST /prompt@0.1"],
     "500 from /queue and /history": ["error=500~/queue@0.2", "error=500~/history@0.2"],
 }
-TERMINAL = {"succeeded", "failed", "canceled", "expired"}
-
-
-def graph(number):
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 32, "batch_size": 1, "color": number}},
-        "2": {"class_type": "SaveImage", "inputs": {"filename_prefix": "f", "images": ["1", 0]}},
-    }
 
 
 class Side:
     def __init__(self, name, server, simulator, session):
-        self.name, self.server, self.simulator, self.session = name, server, simulator, session
+        self.name, self.simulator, self.session = name, simulator, session
+        self.reader = EventReader(session, server.url)
 
     async def arm(self, faults):
         async with self.session.delete(f"{self.simulator.url}/simulator/faults") as answer:
@@ -65,51 +53,6 @@ class Side:
         async with self.session.get(f"{self.simulator.url}/simulator/statistics") as answer:
             return {prompt: counts["finished"] for prompt, counts in (await answer.json())["prompts"].items()}
 
-    async def status(self, job):
-        async with self.session.get(f"{self.server.url}/api/v2/jobs/{job}") as answer:
-            return (await answer.json()).get("status", f"HTTP {answer.status}") if answer.content_type == "application/json" else f"HTTP {answer.status}"
-
-    async def follow(self, job):
-        """The status that the stream told last, as a client that reads events has it."""
-        last = None
-        async with self.session.get(f"{self.server.url}/api/v2/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as answer:
-            if answer.status != 200:
-                return f"HTTP {answer.status}"
-            event = None
-            async for line in answer.content:
-                line = line.decode().rstrip("\n")
-                if line.startswith("event: "):
-                    event = line[7:]
-                elif line.startswith("data: ") and event == "status":
-                    last = json.loads(line[6:])["status"]
-        return last
-
-    async def run(self, number):
-        """What went wrong for the caller, if anything; and the job's id."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                async with self.session.post(f"{self.server.url}/api/v2/jobs", json={"workflow": graph(number)}) as answer:
-                    if answer.status not in (201, 202):
-                        return f"submit answered {answer.status}", None
-                    job = (await answer.json())["id"]
-        except TimeoutError:
-            return f"no answer to the submit within {PATIENCE} s", None
-        except aiohttp.ClientError:
-            return "connection of the submit broke", None
-        try:
-            async with asyncio.timeout(PATIENCE):
-                told = await self.follow(job)
-                status = await self.status(job)
-        except TimeoutError:
-            return f"no end within {PATIENCE} s", job
-        except aiohttp.ClientError:
-            return "stream broke off", job
-        if status != "succeeded":
-            return f"said to be {status}", job
-        if told not in TERMINAL:
-            return f"stream ended with {told}", job
-        return None if told == "succeeded" else f"stream ended with {told}", job
-
     async def block(self, faults, jobs, offset):
         await self.arm(faults)
         numbers = iter(range(offset, offset + jobs))
@@ -117,7 +60,7 @@ class Side:
 
         async def caller():
             for number in numbers:
-                results.append(await self.run(number))
+                results.append(await self.reader.run(graphs.picture(number)))
 
         began = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(CALLERS)))
@@ -125,31 +68,29 @@ class Side:
         await self.arm([])
         finished = await self.finished()
         troubles = collections.Counter()
-        for trouble, job in results:
-            if trouble is None:
+        for run in results:
+            if run.trouble is None:
                 continue
-            done = job is None or finished.get(job, 0) > 0
-            troubles[trouble + ("" if done else ", and not finished in ComfyUI")] += 1
-        twice = sum(1 for _, job in results if finished.get(job, 0) > 1)
+            done = run.job is None or finished.get(run.job, 0) > 0
+            troubles[run.trouble + ("" if done else ", and not finished in ComfyUI")] += 1
+        twice = sum(1 for run in results if finished.get(run.job, 0) > 1)
         if twice:
             troubles["run twice"] += twice
         return dict(troubles), seconds
 
-    async def latency(self, offset):
+    async def latency(self, offset, jobs):
         """Milliseconds from ComfyUI's last word on a job, by its own clock, to the caller's knowledge, with the socket cut just before `executing null`."""
         await self.arm(["cut=end"])
         took = []
-        for number in range(offset, offset + LATENCY_JOBS):
+        for number in range(offset, offset + jobs):
             await asyncio.sleep(STABLE)
-            async with self.session.post(f"{self.server.url}/api/v2/jobs", json={"workflow": graph(number)}) as answer:
-                assert answer.status in (201, 202), await answer.text()
-                job = (await answer.json())["id"]
+            job = await self.reader.submit(graphs.picture(number))
             told = None
             with contextlib.suppress(aiohttp.ClientError):
-                told = await self.follow(job)
+                told = await self.reader.follow(job)
             while told not in TERMINAL:  # the stream ended without it
                 await asyncio.sleep(0.05)
-                told = await self.status(job)
+                told = await self.reader.status(job)
             known = time.time()
             async with self.session.get(f"{self.simulator.url}/history/{job}") as answer:
                 messages = (await answer.json())[job]["status"]["messages"]
@@ -158,35 +99,30 @@ class Side:
         return took
 
 
-async def main():
-    with contextlib.ExitStack() as stack:
-        def simulator():
-            return stack.enter_context(Process("simulate", "--port", "0", "--step-delay", "0", "--log-level", "error"))
-
-        first, second = simulator(), simulator()
-        bridge = stack.enter_context(Process("serve", "--port", "0", "--comfyui", first.url, "--log-level", "critical"))
-        proxy = stack.enter_context(ComfyAPIProxy(second.url))
-        timeout = aiohttp.ClientTimeout(total=PATIENCE + 20)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-            await ready(session, bridge.url)
-            await proxy.ready(session)
-            sides = [Side("comfy-bridge", bridge, first, session), Side("comfy-api-proxy", proxy, second, session)]
-            result = {"jobs_of_each": JOBS, "troubles": {}, "seconds": {}, "cut_before_the_last_message_ms": {}, "setting": setting("comfy-api-proxy", "aiohttp")}
-            print("| fault | " + " | ".join(side.name for side in sides) + " |\n|---|---|---|")
+async def measure(context):
+    jobs = context.pick(JOBS, JOBS // 10)
+    rows = [["fault", "comfy-bridge", "comfy-api-proxy"]]
+    raw = {"jobs_of_each": jobs, "troubles": {}, "seconds": {}, "cut_before_the_last_message_ms": {}}
+    with context.simulator() as first, context.simulator() as second, ComfyAPIProxy(second.url) as proxy:
+        async with context.ready_bridge(first) as bridge, session() as http:
+            await proxy.ready(http)
+            sides = [Side("comfy-bridge", bridge, first, http), Side("comfy-api-proxy", proxy, second, http)]
             for index, (name, faults) in enumerate(FAULTS.items()):
                 cells = []
                 for side in sides:
-                    troubles, seconds = await side.block(faults, JOBS // len(FAULTS), 1 + index * JOBS)
-                    result["troubles"].setdefault(side.name, {})[name] = troubles
-                    result["seconds"].setdefault(side.name, {})[name] = round(seconds, 2)
+                    troubles, seconds = await side.block(faults, jobs // len(FAULTS), 1 + index * jobs)
+                    raw["troubles"].setdefault(side.name, {})[name] = troubles
+                    raw["seconds"].setdefault(side.name, {})[name] = seconds
                     cells.append((", ".join(f"{count} {trouble}" for trouble, count in troubles.items()) or "all right") + f" ({seconds:.1f} s)")
-                print(f"| {name} ({JOBS // len(FAULTS)} jobs) | " + " | ".join(cells) + " |", flush=True)
-            print("\n| socket cut before the last message: from ComfyUI's end to the caller's answer | p50 | max |\n|---|---:|---:|")
-            figures = await asyncio.gather(*(side.latency(1 + len(FAULTS) * JOBS) for side in sides))
-            for side, took in zip(sides, figures):
-                result["cut_before_the_last_message_ms"][side.name] = [round(value, 1) for value in took]
-                print(f"| {side.name} | {statistics.median(took):.0f} ms | {max(took):.0f} ms |", flush=True)
-    print(json.dumps(result))
-
-
-asyncio.run(main())
+                rows.append([f"{name} ({jobs // len(FAULTS)} jobs)", *cells])
+                note(" | ".join(rows[-1]))
+            found = await asyncio.gather(*(side.latency(1 + len(FAULTS) * jobs, context.pick(LATENCY_JOBS, 3)) for side in sides))
+    ends = [["socket cut before the last message: from ComfyUI's end to the caller's answer", "p50", "max"]]
+    for side, took in zip(sides, found):
+        raw["cut_before_the_last_message_ms"][side.name] = took
+        ends.append([side.name, f"{figures.number(statistics.median(took))} ms", f"{figures.number(max(took))} ms"])
+    wrong = sum(count for troubles in raw["troubles"]["comfy-bridge"].values() for count in troubles.values())
+    return {
+        "title": "Faults", "tables": [{"rows": rows}, {"rows": ends}], "raw": raw,
+        "bars": [figures.at_most(f"jobs of {jobs} that went wrong for the caller, with faults that lose none", 0, wrong)],
+    }

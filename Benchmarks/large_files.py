@@ -1,22 +1,15 @@
-"""Files of 1 GB through the bridge, beside the direct way to ComfyUI; and the bridge's resident memory, which must stay below 80 MB.
-
-    python3 -m venv .venv && .venv/bin/pip install -r Benchmarks/requirements.txt
-    swift build -c release --product comfy-bridge
-    .venv/bin/python Benchmarks/large_files.py [path of comfy-bridge] [megabytes of the file]
+"""Files of 1 GB through the bridge, beside the direct way to ComfyUI; and the bridge's resident memory meanwhile.
 
 Both sides of a comparison run in turn against the same simulator, the other one first every second time, each with nothing left to be written
 to the disk. Every file that went anywhere is compared, by its BLAKE3, with what was sent; each upload has contents of its own, so that none is
 recognised. Needs about 6 times the file's size on the disk of the temporary folder.
-Prints a table and one JSON object; the exit status is 1 if the bridge held too much.
 """
+import asyncio
 import contextlib
 import json
 import os
-import pathlib
 import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -24,21 +17,27 @@ import uuid
 import comfy_sdk
 from blake3 import blake3
 
-from peers import Process, setting
+import figures
+import graphs
+from context import note
 
-SIZE = (int(sys.argv[2]) if len(sys.argv) > 2 else 1024) << 20
-TURNS = 3
 LIMIT_MB = 80
 SAMPLE_EVERY = 0.01
 """Seconds between two looks at the resident memory."""
 
+TEXT = """
+Transfers by curl, timed by its own clock; `SDK`: by the official SDK. An output is fetched from ComfyUI while it is sent on; an upload is hashed and
+written to the disk while it comes. The resident memory is the highest during a transfer, as the kernel has it, and the median of looks at it.
+"""
+
 
 class Figures:
-    """What was measured, by name: MB/s (of what is no transfer: seconds), and the bridge's memory meanwhile."""
+    """What was measured, by name: seconds, the bridge's CPU seconds, and its memory meanwhile."""
 
     def __init__(self, bridge):
         self.bridge = bridge
         self.seconds = {}
+        self.cpu = {}
         self.peaks = {}
         self.samples = {}
 
@@ -47,9 +46,11 @@ class Figures:
         samples = []
         os.sync()
         self.bridge.forget_peak()
+        cpu = self.bridge.cpu_seconds()
         with self._sampling(samples):
             result, seconds = action()
         self.seconds.setdefault(name, []).append(seconds)
+        self.cpu.setdefault(name, []).append(self.bridge.cpu_seconds() - cpu)
         self.peaks.setdefault(name, []).append(self.bridge.peak_kb() / 1024)
         self.samples.setdefault(name, []).extend(samples)
         return result
@@ -70,21 +71,19 @@ class Figures:
             done.set()
             thread.join()
 
-    def speeds(self, name):
-        return [SIZE / 1e6 / seconds for seconds in self.seconds[name]]
-
 
 class LargeFile:
     """A picture with a long tail of noise, which readers do not look at, so that a job can read it. `renew` makes it another file."""
 
-    def __init__(self, path, picture):
+    def __init__(self, path, picture, size):
         self.path = path
+        self.size = size
         self.tail = len(picture)
         with open(path, "wb") as file:
             file.write(picture)
-            for _ in range(SIZE >> 20):
+            for _ in range(size >> 20):
                 file.write(os.urandom(1 << 20))
-            file.truncate(SIZE)
+            file.truncate(size)
 
     def renew(self):
         with open(self.path, "r+b") as file:
@@ -119,17 +118,10 @@ def run(client, graph):
     return job, time.perf_counter() - began
 
 
-def output(name):
+def output(name, size):
     """A job of the simulator that puts out a file of that size."""
     files = {"images": [{"filename": name, "subfolder": "", "type": "output"}]}
-    return {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(files), "bytes": SIZE}}}
-
-
-def picture():
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "large"}},
-    }
+    return {"1": {"class_type": "SimOutput", "inputs": {"output": json.dumps(files), "bytes": size}}}
 
 
 def reading(asset):
@@ -165,8 +157,8 @@ class Turn:
         self.client.assets.delete(self.asset["id"])
 
         name = f"{uuid.uuid4()}.bin"
-        job = self.figures.measure("job that puts a file out", lambda: run(self.client, output(name)))
-        assert job.outputs[0].size_bytes == SIZE
+        job = self.figures.measure("job that puts a file out", lambda: run(self.client, output(name, self.file.size)))
+        assert job.outputs[0].size_bytes == self.file.size
         made = hash_of(self.comfyui_input.with_name("output") / name)
         downloads = [
             ("download of an output, direct", f"{self.simulator.url}/view?filename={name}", made),
@@ -183,7 +175,7 @@ class Turn:
     def upload_curl(self):
         answer = self.figures.measure("upload, curl", lambda: curl("-F", f"file=@{self.file.path}", f"{self.bridge.url}/api/v2/assets"))
         self.asset = json.loads(answer)
-        assert (self.asset["size_bytes"], self.asset["created_new"], self.asset["hash"]) == (SIZE, True, self.file.hash), answer
+        assert (self.asset["size_bytes"], self.asset["created_new"], self.asset["hash"]) == (self.file.size, True, self.file.hash), answer
 
     def upload_sdk(self):
         asset = self.client.assets.from_file(self.file.path)
@@ -201,52 +193,62 @@ class Turn:
         assert hash_of(self.copy) == expected, name
 
 
-def table(figures):
-    yield "| 1 file of %d MB | direct, MB/s | bridge, MB/s | ratio | bridge's resident memory: peak (sampled median), MB |" % (SIZE >> 20)
-    yield "| --- | ---: | ---: | ---: | ---: |"
+COMPARED = [
+    ("upload, `curl -F`", "upload, direct", "upload, curl"), ("upload, SDK", "upload, direct", "upload, SDK"),
+    ("download of an upload", "download of an upload, direct", "download of an upload, bridge"),
+    ("download of an output", "download of an output, direct", "download of an output, bridge"),
+]
 
-    def cell(values):
-        return f"{statistics.median(values):.0f} ({min(values):.0f}…{max(values):.0f})"
+
+def table(found, size):
+    rows = [["", "direct, MB/s", "bridge, MB/s", "ratio", "CPU of the bridge, s", "its resident memory: highest (median), MB"]]
+
+    def speed(name):
+        return [size / 1e6 / seconds for seconds in found.seconds[name]]
 
     def memory(name):
-        return f"{max(figures.peaks[name]):.0f} ({statistics.median(figures.samples[name]):.0f})"
+        return f"{max(found.peaks[name]):.0f} ({statistics.median(found.samples[name]):.0f})"
 
-    for label, direct, bridge in (
-        ("upload, `curl -F`", "upload, direct", "upload, curl"), ("upload, SDK", "upload, direct", "upload, SDK"),
-        ("download of an upload", "download of an upload, direct", "download of an upload, bridge"),
-        ("download of an output", "download of an output, direct", "download of an output, bridge"),
-    ):
-        ours, theirs = figures.speeds(bridge), figures.speeds(direct)
-        ratio = statistics.median(ours) / statistics.median(theirs)
-        yield f"| {label} | {cell(theirs)} | {cell(ours)} | {ratio:.2f} | {memory(bridge)} |"
-    yield f"| job that reads an upload (brought to ComfyUI) | | {cell(figures.speeds('job that reads an upload'))} | | {memory('job that reads an upload')} |"
+    for label, direct, bridge in COMPARED:
+        rows.append([
+            label, figures.cell(speed(direct)), figures.cell(speed(bridge)), figures.cell(figures.ratios(speed(bridge), speed(direct))),
+            figures.cell(found.cpu[bridge]), memory(bridge)])
+    name = "job that reads an upload"
+    rows.append([f"{name} (brought to ComfyUI)", "", figures.cell(speed(name)), "", figures.cell(found.cpu[name]), memory(name)])
+    return rows
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        limit = str((SIZE >> 20) + 1)  # the form around the file
-        simulator = stack.enter_context(
-            Process("simulate", "--port", "0", "--max-upload-size", limit, "--directory", f"{folder}/comfyui", "--log-level", "error"))
-        bridge = stack.enter_context(
-            Process("serve", "--port", "0", "--comfyui", simulator.url, "--max-upload-size", limit, "--data-dir", f"{folder}/bridge", "--log-level", "error"))
+async def measure(context):
+    # curl and the SDK are waited for; a thread lets Ctrl-C come through.
+    return await asyncio.to_thread(_measure, context)
+
+
+def _measure(context):
+    size = context.pick(1024, 64) << 20
+    limit = str((size >> 20) + 1)  # the form around the file
+    folder = context.folder
+    with contextlib.ExitStack() as stack:
+        simulator = stack.enter_context(context.simulator("--max-upload-size", limit, directory=folder / "comfyui"))
+        bridge = stack.enter_context(context.bridge(simulator, "--max-upload-size", limit))
         os.environ["COMFY_BASE_URL"] = bridge.url
         client = stack.enter_context(comfy_sdk.Comfy())
-        first, _ = run(client, picture())
-        file = LargeFile(f"{folder}/large.png", first.outputs[0].to_bytes())
-        figures, idle = Figures(bridge), bridge.resident_kb() / 1024
-        for number in range(TURNS):
-            Turn(figures, client, file, simulator, bridge, pathlib.Path(folder)).run(order=-1 if number % 2 else 1)
-    print("\n".join(table(figures)))
-    peak = max(max(values) for values in figures.peaks.values())
-    print(json.dumps({
-        "bytes": SIZE, "seconds": figures.seconds, "setting": setting("comfy-sdk"),
-        "resident_MB": {
-            "idle": idle, "peak": peak, "peaks": figures.peaks,
-            "sampled_maximum": {name: max(samples, default=None) for name, samples in figures.samples.items()},
-        },
-    }))
-    if peak >= LIMIT_MB:
-        sys.exit(f"the bridge held {peak:.0f} MB")
-
-
-main()
+        first, _ = run(client, graphs.picture(1))
+        file = LargeFile(folder / "large.png", first.outputs[0].to_bytes(), size)
+        found, idle = Figures(bridge), bridge.resident_kb() / 1024
+        turns = context.pick(3, 2)
+        for number in range(turns):
+            Turn(found, client, file, simulator, bridge, folder).run(order=-1 if number % 2 else 1)
+            note(f"{number + 1}/{turns}")
+    peak = max(max(values) for values in found.peaks.values())
+    bars = [
+        figures.at_least(
+            f"{label} of {size >> 20} MB beside the direct way", 0.8,
+            statistics.median(theirs / ours for ours, theirs in zip(found.seconds[bridge], found.seconds[direct])), "×")
+        for label, direct, bridge in COMPARED if label == "download of an output"
+    ]
+    return {
+        "title": "Large files", "text": TEXT + f"\nOne file of {size >> 20} MB. Before the first of them the bridge had {idle:.0f} MB resident.",
+        "tables": [{"rows": table(found, size)}],
+        "bars": bars + [figures.at_most("resident memory of the bridge with large files", LIMIT_MB, peak, "MB")],
+        "raw": {"bytes": size, "seconds": found.seconds, "cpu_seconds": found.cpu, "idle_mb": idle, "peaks_mb": found.peaks},
+    }

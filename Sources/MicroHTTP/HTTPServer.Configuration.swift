@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 extension HTTPServer {
     package struct Configuration: Sendable {

@@ -31,7 +31,7 @@ extension JSON {
     }
 
     package init(parsing text: String, lenient: Bool = false) throws(JSONSyntaxError) {
-        self = try JSON(parsing: Array(text.utf8), lenient: lenient)
+        self = try JSON(parsing: text.utf8, lenient: lenient)
     }
 
     private static func parse(_ buffer: UnsafeBufferPointer<UInt8>, lenient: Bool) throws(JSONSyntaxError) -> JSON {
@@ -141,12 +141,17 @@ private struct Parser {
     private mutating func parseString() throws(JSONSyntaxError) -> String {
         position += 1
         let start = position
+        var seen: UInt8 = 0
         while position < bytes.count {
+            seen |= bytes[position]
             switch bytes[position] {
             case UInt8(ascii: "\""):
-                let text = try validated(bytes[start..<position], from: start)
+                let text = UnsafeBufferPointer(rebasing: bytes[start..<position])
+                // Validation is a generic function that the compiler does not specialize: many times the cost of the rest.
+                let isASCII = seen < 0x80
+                let string = isASCII ? String(decoding: text, as: UTF8.self) : try validated(text, from: start)
                 position += 1
-                return text
+                return string
             case UInt8(ascii: "\\"): return try parseEscapedString(from: start)
             case 0..<0x20: throw error("a control character in a string must be escaped")
             default: position += 1

@@ -27,6 +27,8 @@ extension ComfySimulator {
         package var directory: String?
         /// The longer side of sampler previews, in pixels. At least 8.
         package var previewSize = 512
+        /// Every preview has exactly so many bytes, with a stamp of the moment at which it is sent (`PreviewStamp`). At least 4096. Nil: as they come.
+        package var previewBytes: Int?
         /// Like `--preview-method`: whether samplers send previews to prompts that do not say.
         package var previewsByDefault = true
         /// The names that CheckpointLoaderSimple offers.

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 package import Logging
 import NIOCore
 import NIOPosix
@@ -80,7 +80,7 @@ package final class ComfySimulator: Service {
         }
         precondition(isNew, "a simulator starts once")
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let directory = Folders.normalized(configuration.directory ?? NSTemporaryDirectory() + "comfy-simulator-" + UUID().uuidString)
+        let directory = Folders.normalized(configuration.directory ?? FileManager.default.temporaryDirectory.path + "/comfy-simulator-" + UUID().uuidString)
         let catalog = NodeCatalog(compatibility: configuration.compatibility, checkpoints: configuration.checkpoints)
         do {
             let instance = try makeInstance(directory: directory, catalog: catalog, loop: group.next())

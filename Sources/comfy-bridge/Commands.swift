@@ -16,6 +16,7 @@ let simulatorOptions: [Option] = [
     Option("step-delay", "MS", default: "100", "how long a sampling step takes"),
     Option("preview-size", "PIXELS", default: "512", "longer side of a preview"),
     Option("max-upload-size", "MB", default: "100", "largest request body, as ComfyUI's option of that name"),
+    Option("preview-bytes", "N", "every preview has exactly so many bytes and says when it was sent (for comfy-bridge-load)"),
     Option("directory", "FOLDER", "where input, output and temp are; a temporary folder if not given"),
     Option("fault-seed", "N", default: "0", "seed of the choices that a probability makes"),
     Option("restart-after", "MS", "how long it is away after the fault 'exit'; if not given, the command ends with status 1"),
@@ -62,6 +63,9 @@ func simulate(_ arguments: [String]) async throws {
     configuration.compatibility = try reader.choice("compat", default: "0.25.0", ["0.25.0", "0.3.64"]) == "0.25.0" ? .v0_25_0 : .v0_3_64
     configuration.stepDelay = .milliseconds(try reader.integer("step-delay", default: 100, in: 0...3_600_000))
     configuration.previewSize = try reader.integer("preview-size", default: 512, in: 16...4096)
+    if reader.string("preview-bytes") != nil {
+        configuration.previewBytes = try reader.integer("preview-bytes", default: 0, in: 4096...64 << 20)
+    }
     configuration.maximumUploadSize = try reader.integer("max-upload-size", default: 100, in: 1...1_048_576) << 20
     configuration.directory = reader.string("directory")
     do {

@@ -94,8 +94,11 @@ def test_wait_blocks_no_longer_than_asked(bridge, contract, seconds):
 
 def test_idempotency_key(bridge, contract):
     key = str(uuid.uuid4())
-    jobs = [post(contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.plain()).json() for _ in range(2)]
-    assert jobs[0] == jobs[1], "the same key and body are the same job"
+    with ThreadPoolExecutor() as pool:
+        callers = [pool.submit(post, contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.plain()) for _ in range(4)]
+        jobs = [caller.result().json() for caller in callers]
+    jobs.append(post(contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.plain()).json())
+    assert all(job == jobs[0] and job["status"] == "succeeded" for job in jobs), "the same key and body are the same job, also at once"
     other = post(contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.plain(size=65))
     contract.check_error(other, 422, "idempotency_key_reuse")
 

@@ -112,7 +112,7 @@ struct HTTPTests {
                 "ImageScale",
                 "ImageInvert", "SaveImage", "PreviewImage", "SaveImageWebsocket", "SimDelay", "SimRaise", "SimOutput", "SimBlock",
                 "SimExpand",
-                "SimProgressText", "SimSampler",
+                "SimProgressText", "SimSampler", "SimPreviews",
             ] {
                 let entry = try #require(info[name], "\(name)")
                 #expect(entry["name"]?.string == name)

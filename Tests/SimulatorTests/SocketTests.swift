@@ -19,6 +19,20 @@ struct SocketTests {
         }
     }
 
+    /// As a client does that keeps its connections, and aiohttp's server allows.
+    @Test func opensAtALaterRequestOfAConnection() async throws {
+        try await withSimulator { server in
+            let upgrade = """
+                GET /ws?clientId=me HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n
+                """
+            let get = "GET /queue HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            let answers = try await RawConnection.exchange(get + get + upgrade, port: server.port, until: "\"sid\": \"me\"")
+            let statuses = answers.components(separatedBy: "HTTP/1.1 ").dropFirst().map { $0.prefix(3) }
+            #expect(statuses == ["200", "200", "101"])
+        }
+    }
+
     @Test func answersPings() async throws {
         try await withSimulator { server in
             let socket = try await server.socket(flags: false)

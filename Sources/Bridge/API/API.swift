@@ -75,8 +75,13 @@ struct API: Sendable {
         let submission = try await SubmissionReader(pool: pool, assets: assets).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
         guard let key = try request.idempotencyKey() else { return try await submit(submission, key: nil) }
         let digest = submission.digest
-        switch try await keys.claim(key, digest: digest) {
-        case .busy: throw attachesToSame ? APIError.idempotencyKeyBusy : APIError.idempotencyKeyReuse
+        var claim = try await keys.claim(key, digest: digest)
+        while attachesToSame, case .busy = claim {
+            await keys.waitForOutcome(of: key)
+            claim = try await keys.claim(key, digest: digest)
+        }
+        switch claim {
+        case .busy: throw APIError.idempotencyKeyReuse
         case .used(let id, let isSame):
             guard attachesToSame, isSame, let id, let job = try await service.job(id) else { throw APIError.idempotencyKeyReuse }
             return job

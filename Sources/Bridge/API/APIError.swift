@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import MicroHTTP
 import OrderedCollections
 import OrderedJSON
@@ -127,7 +127,7 @@ extension APIError {
         message: "This Idempotency-Key was already used. Use a new key for a new job; the existing job is found under its own id.")
 
     static let idempotencyKeyBusy = APIError(
-        status: 409, code: "idempotency_key_busy", message: "Another request with this Idempotency-Key is being accepted right now. Try again.",
+        status: 409, code: "idempotency_key_busy", message: "Another upload with this Idempotency-Key is under way. Try again when it has ended.",
         headers: ["Retry-After": "1"])
 
     static func queueFull(limit: Int) -> APIError {

@@ -1,5 +1,5 @@
 import Crypto
-import Foundation
+import FoundationEssentials
 import MicroHTTP
 import OrderedCollections
 import OrderedJSON

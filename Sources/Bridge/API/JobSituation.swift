@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 
 /// Everything that decides how a job stands, at one moment and as a value. Times are how long it has been so.
 struct JobSituation: Sendable {

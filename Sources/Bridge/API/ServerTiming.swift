@@ -1,4 +1,3 @@
-import Foundation
 import MicroHTTP
 
 /// Where the time of a blocking request went: `queue`, `execution` and `fetch` of its job as far as they fall into the request,
@@ -27,6 +26,9 @@ struct ServerTiming: Sendable {
         let queue = within(marks.submitted, marks.started ?? marks.ended)
         let fetch = within(marks.executed, marks.collected ?? marks.ended) + fetched
         let parts = [("queue", queue), ("execution", execution), ("fetch", fetch), ("bridge", max(.zero, now - begin - queue - execution - fetch))]
-        return parts.map { "\($0);dur=\(String(format: "%.1f", $1.seconds * 1000))" }.joined(separator: ", ")
+        return parts.map { name, duration in
+            let tenths = Int((duration.seconds * 10_000).rounded())
+            return "\(name);dur=\(tenths / 10).\(tenths % 10)"
+        }.joined(separator: ", ")
     }
 }

@@ -1,5 +1,5 @@
 import Crypto
-import Foundation
+import FoundationEssentials
 
 /// Makes and checks the signatures of URLs that can be read without a token: for `EventSource`, `<img>` and download links, which send no
 /// headers.

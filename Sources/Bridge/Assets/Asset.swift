@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// Bytes with an id: something a caller uploaded, or something a job made.

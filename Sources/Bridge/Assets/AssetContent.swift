@@ -1,9 +1,9 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import Logging
 import MicroHTTP
 import NIOCore
-import NIOFoundationCompat
+import NIOFoundationEssentialsCompat
 import Synchronization
 
 /// Delivers the bytes of assets, wherever they are. Files inside ComfyUI are passed through piece by piece, never held.

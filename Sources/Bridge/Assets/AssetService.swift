@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import Logging
 import NIOCore
 import ServiceLifecycle

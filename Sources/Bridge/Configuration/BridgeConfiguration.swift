@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import MicroHTTP
 
 /// All settings of `comfy-bridge serve`, read once.

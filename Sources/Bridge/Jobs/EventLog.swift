@@ -1,5 +1,5 @@
 import DequeModule
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// One event of a job with its place in the order of all events, shared by every viewer.
@@ -10,7 +10,8 @@ final class LoggedEvent: Sendable {
     let id: UInt64?
     let event: JobEvent
     let date: Date
-    private let encodings = Mutex<[EncodingKey: [UInt8]]>([:])
+    /// Nil when they are not to be kept any more.
+    private let encodings = Mutex<[EncodingKey: [UInt8]]?>([:])
 
     init(sequence: UInt64, id: UInt64?, event: JobEvent, date: Date = Date()) {
         self.sequence = sequence
@@ -26,12 +27,15 @@ final class LoggedEvent: Sendable {
     /// (callers can name any `Host`) are made anew each time.
     func encoding(for key: EncodingKey, make: (LoggedEvent) -> [UInt8]) -> [UInt8] {
         encodings.withLock { encodings in
-            if let known = encodings[key] { return known }
+            if let known = encodings?[key] { return known }
             let made = make(self)
-            if encodings.count < 6 { encodings[key] = made }
+            if encodings?.count ?? 0 < 6 { encodings?[key] = made }
             return made
         }
     }
+
+    /// From now on each viewer has its bytes made anew.
+    func forgetEncodings() { encodings.withLock { $0 = nil } }
 }
 
 /// What the bytes of an event depend on, besides the event.
@@ -158,6 +162,12 @@ struct EventLog: Sendable {
     }
 
     /// Forgets the bytes that weigh most, once the job is over.
+    func forgetEncodings() {
+        for event in replayable { event.forgetEncodings() }
+        for event in previews { event.forgetEncodings() }
+        for event in natives { event.forgetEncodings() }
+    }
+
     mutating func dropPreviews() {
         previews.removeAll()
         previewBytes = 0

@@ -1,5 +1,5 @@
 import DequeModule
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// Where used keys are found after a restart.
@@ -38,6 +38,8 @@ final class IdempotencyKeys: Sendable {
         /// Oldest first. A claim whose number is not its key's any more was released.
         var claims: Deque<(key: String, number: UInt64)> = []
         var lastNumber: UInt64 = 0
+        /// Who waits for the outcome of an open claim.
+        var waiters: [String: [CheckedContinuation<Void, Never>]] = [:]
     }
 
     static let lifetime = Duration.seconds(24 * 60 * 60)
@@ -70,20 +72,40 @@ final class IdempotencyKeys: Sendable {
         }
     }
 
+    /// Returns when the key is not busy (any more), which is soon: requests are accepted, or refused, without waiting for anybody.
+    func waitForOutcome(of key: String) async {
+        await withCheckedContinuation { continuation in
+            let isBusy = state.withLock { state in
+                guard case .open = state.entries[key]?.outcome else { return false }
+                state.waiters[key, default: []].append(continuation)
+                return true
+            }
+            if !isBusy { continuation.resume() }
+        }
+    }
+
     /// The request was carried out: the key is used up. What is written of that for a job was written with the job.
     func settle(_ key: String, job: JobID) {
-        state.withLock { $0.entries[key]?.outcome = .settled(job) }
+        change(key) { $0?.outcome = .settled(job) }
     }
 
     /// The same for an operation that makes no job.
     func settle(_ key: String, digest: [UInt8]) async throws {
         try await store?.insert(UsedKey(operation: operation, key: key, digest: digest))
-        state.withLock { $0.entries[key]?.outcome = .settled(nil) }
+        change(key) { $0?.outcome = .settled(nil) }
     }
 
     /// The request was refused: the key may be used again.
     func release(_ key: String) {
-        state.withLock { $0.entries[key] = nil }
+        change(key) { $0 = nil }
+    }
+
+    private func change(_ key: String, _ body: (inout Entry?) -> Void) {
+        let waiters = state.withLock { state in
+            body(&state.entries[key])
+            return state.waiters.removeValue(forKey: key) ?? []
+        }
+        for waiter in waiters { waiter.resume() }
     }
 }
 

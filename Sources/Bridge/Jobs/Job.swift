@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import OrderedCollections
 import OrderedJSON
 import Synchronization
@@ -132,6 +132,8 @@ final class Job: Sendable {
         }
     }
     func dropPreviews() { state.withLock { $0.log.dropPreviews() } }
+    /// Nobody is likely to read along any more.
+    func forgetEncodings() { state.withLock { $0.log.forgetEncodings() } }
 
     // MARK: Waiting and watching
 

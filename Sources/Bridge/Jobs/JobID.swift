@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// The id of a job, which is also ComfyUI's prompt id: a UUIDv4 in canonical lower case, the only form that both
 /// ComfyUI versions accept (protocol section 2.1).

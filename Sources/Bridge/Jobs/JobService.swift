@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Logging
 import DequeModule
 import OrderedCollections
@@ -35,6 +35,8 @@ final class JobService: Service {
     let metrics: Metrics
     private let previewFiles: PreviewFiles?
     private let logger: Logger
+    /// The newest ended jobs, whose viewers may still be reading: what is made for them is larger than the previews themselves.
+    private static let livelyJobs = 8
     private let previewsOfEnded = Mutex<(jobs: Deque<(job: Job, bytes: Int)>, total: Int)>(([], 0))
 
     init(configuration: Configuration, store: any JobStore, assets: AssetService, previewFiles: PreviewFiles?, metrics: Metrics = Metrics(), logger: Logger) {
@@ -54,6 +56,8 @@ final class JobService: Service {
     ///
     /// - Parameter key: the `Idempotency-Key` that the job uses up.
     func submit(_ submission: Submission, key: UsedKey? = nil) async throws -> Job {
+        // So that callers who are refused cost no writing; those who come at the same moment are told by `add`.
+        guard queue.count < queue.limit else { throw SubmitError.queueFull(limit: queue.limit) }
         let job = Job(submission: submission, previewLimit: configuration.previewHistory, journal: store.journal)
         try await store.insert(job, key: key)
         do {
@@ -161,17 +165,19 @@ final class JobService: Service {
     private func limitPreviews(adding job: Job) {
         let bytes = job.previewBytes
         guard bytes > 0 else { return }
-        let dropped = previewsOfEnded.withLock { kept -> [Job] in
+        let (dropped, quiet) = previewsOfEnded.withLock { kept -> ([Job], Job?) in
             kept.jobs.append((job, bytes))
+            let quiet = kept.jobs.dropLast(Self.livelyJobs).last?.job
             kept.total += bytes
             var dropped: [Job] = []
             while kept.total > configuration.retainedPreviewBytes || kept.jobs.count > 1000, let oldest = kept.jobs.popFirst() {
                 kept.total -= oldest.bytes
                 dropped.append(oldest.job)
             }
-            return dropped
+            return (dropped, quiet)
         }
         for job in dropped { job.dropPreviews() }
+        quiet?.forgetEncodings()
     }
 }
 

@@ -4,7 +4,7 @@ import OrderedCollections
 /// Turns ComfyUI's three overlapping reports (`executing`, `progress`, `progress_state`) into node events, once each, and
 /// one progress value that never falls.
 struct ProgressTracker: Sendable {
-    private struct Node {
+    private struct Node: Equatable {
         var fraction = 0.0
         var isDone = false
     }
@@ -14,6 +14,9 @@ struct ProgressTracker: Sendable {
     private let totalWeight: Double
     /// Nodes of the submitted graph that began.
     private var nodes: [String: Node] = [:]
+    /// What the needed ones of them count for by now, and how many are done.
+    private var weight = 0.0
+    private var doneCount = 0
     /// Last event of every node, generated ones too.
     private var states: OrderedDictionary<String, NodeEvent.State> = [:]
     private var displayNodes: [String: String] = [:]
@@ -32,7 +35,7 @@ struct ProgressTracker: Sendable {
     mutating func cached(_ ids: [String]) -> [NodeEvent] {
         let changes = ids.compactMap { id -> NodeEvent? in
             guard workflow.nodes[id] != nil else { return nil }
-            nodes[id] = Node(fraction: 1, isDone: true)
+            set(id, Node(fraction: 1, isDone: true))
             return transition(id, displayNode: id, to: .cached)
         }
         update()
@@ -63,7 +66,7 @@ struct ProgressTracker: Sendable {
             switch report.state {
             case .finished:
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .finished)].compactMap(\.self)
-                if report.nodeID == displayNode { nodes[displayNode] = Node(fraction: 1, isDone: true) }
+                if report.nodeID == displayNode { set(displayNode, Node(fraction: 1, isDone: true)) }
             case .running:
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .running)].compactMap(\.self)
                 advance(report.nodeID, displayNode: displayNode, value: report.value, maximum: report.maximum)
@@ -103,27 +106,29 @@ struct ProgressTracker: Sendable {
         guard maximum > 0, value.isFinite, nodes[displayNode]?.isDone != true else { return }
         // Children of an expanded node share their parent's place, and none of them completes it.
         let fraction = min(1, max(0, value / maximum)) * (id == displayNode ? 1 : 0.99)
-        nodes[displayNode, default: Node()].fraction = max(nodes[displayNode]?.fraction ?? 0, fraction)
+        set(displayNode, Node(fraction: max(nodes[displayNode]?.fraction ?? 0, fraction)))
         if maximum > 1 {
             currentNode = displayNode
             current = (value, maximum)
         }
     }
 
+    /// Keeps the sums: a graph may have thousands of nodes, each of which reports several times.
+    private mutating func set(_ id: String, _ node: Node) {
+        let before = nodes.updateValue(node, forKey: id) ?? Node()
+        guard needed.contains(id), before != node else { return }
+        weight += (node.fraction - before.fraction) * (workflow.nodes[id]?.weight ?? 0)
+        doneCount += (node.isDone ? 1 : 0) - (before.isDone ? 1 : 0)
+    }
+
     private mutating func update() {
-        var weight = 0.0
-        var done = 0
-        for (id, node) in nodes where needed.contains(id) {
-            weight += node.fraction * (workflow.nodes[id]?.weight ?? 0)
-            if node.isDone { done += 1 }
-        }
         let node = currentNode.flatMap { workflow.nodes[$0] }
         let step = current.map { Int($0.value) }
         let steps = current.map { Int($0.maximum) }
         var message = node.map { $0.title ?? $0.classType }
         if let step, let steps, let name = message { message = "\(name) \(step)/\(steps)" }
         progress = JobProgress(
-            value: max(progress.value, min(1, weight / totalWeight)), nodesDone: max(progress.nodesDone, done), nodesTotal: needed.count,
+            value: max(progress.value, min(1, weight / totalWeight)), nodesDone: max(progress.nodesDone, doneCount), nodesTotal: needed.count,
             currentNode: currentNode, currentClass: node?.classType, step: step, steps: steps, message: message)
     }
 }

@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import Synchronization
 
 /// What one bridge counts about itself, for `/metrics`.

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Glibc
 
 /// What the process takes of its machine, from `/proc`. What cannot be read now, for example for lack of a descriptor, is nil.

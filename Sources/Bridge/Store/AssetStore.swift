@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// Where assets are found again. As with jobs, what is inserted is kept before any caller hears of it.
 protocol AssetStore: Sendable {

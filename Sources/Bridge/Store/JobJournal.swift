@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// Writes down what happens to jobs, in the order in which it happens to each.
 protocol JobJournal: AnyObject, Sendable {

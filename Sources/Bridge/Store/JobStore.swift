@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// Where jobs are found again.
 ///

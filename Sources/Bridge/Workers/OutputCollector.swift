@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import Logging
 import NIOCore
 import OrderedCollections
@@ -109,6 +109,7 @@ struct OutputCollector: Sendable {
             logger.warning(
                 "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(error)"]))
         }
+        guard !Task.isCancelled else { return }
         guard missing.last != file else {
             let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."
             job.publish(.log(LogEntry(.warning, message, node: node)))

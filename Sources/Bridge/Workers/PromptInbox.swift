@@ -22,7 +22,7 @@ final class PromptInbox: Sendable {
         /// ComfyUI could not be asked.
         case noVerdict
         case silent
-        /// ComfyUI has begun another prompt, and it runs one after the other: what ran before is over.
+        /// ComfyUI has begun another prompt, and it runs one after the other: if this one ran, it is over.
         case overtaken
         /// ComfyUI is stuck in another prompt.
         case stuck(reason: String)
@@ -157,13 +157,12 @@ final class PromptInbox: Sendable {
     private func note(_ message: ComfyMessage) {
         guard let promptID = message.promptID else { return }
         let isEnd = if case .executionEnded = message { true } else { false }
-        let overtaken = state.withLock { state -> Prompt? in
-            let last = state.current
+        let overtaken = state.withLock { state -> [Prompt] in
             state.current = isEnd ? nil : promptID
-            guard case .executionStart = message, let last, last != promptID else { return nil }
-            return state.prompts[last]
+            guard case .executionStart = message else { return [] }
+            return state.prompts.filter { $0.key != promptID }.map(\.value)
         }
-        overtaken?.continuation.yield(.overtaken)
+        for prompt in overtaken { prompt.continuation.yield(.overtaken) }
     }
 
     /// A message that names no prompt goes to all open ones: they judge it themselves.

@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import NIOCore
 import Logging
 import OrderedCollections
@@ -30,7 +30,9 @@ extension Worker {
         if !isWanted { channel.send(.cancel) }
         let end = await follow(job, channel, entry, collecting: collected)
         collected.finish()
-        await settle(job, end, await collection)
+        let found = await collection
+        // At a stop results may be left where they are; the job is then not over, and the bridge after this one fetches them.
+        await settle(job, Task.isCancelled ? .stopped : end, found)
     }
 
     private func collect(_ items: AsyncStream<OutputCollector.Item>, of job: Job) async -> OutputCollector {
@@ -62,9 +64,9 @@ extension Worker {
             var isAskedForSilence = false
             var unreadableLooks = 0
 
+            /// Asks ComfyUI, as soon as it has the prompt and does not answer already.
             func reconcile(_ reason: Metrics.ReconciliationReason) {
-                guard delivery != .underWay else { return }
-                guard look == .none else {
+                guard delivery != .underWay, look == .none else {
                     look = .underWayAndStale
                     return
                 }
@@ -117,15 +119,18 @@ extension Worker {
                 case .submitted(.notReached): return ending.map(RunEnd.ended) ?? .notReached
                 case .submitted(.found):
                     delivery = .done
+                    look = .none
                     service.metrics.delivered(job)
                     run.lostTouch()
                     if isTakenBack { takeBack() } else { reconcile(.submit) }
                 case .submitted(.unknown):
                     delivery = .unknown
+                    looked()
                     if isTakenBack { takeBack() }
                 case .submitted(.accepted(let faults)):
                     delivery = .done
                     service.metrics.delivered(job)
+                    looked()
                     if !faults.isEmpty, !submission.options.allowsPartial {
                         await service.end(job, .failed, error: .partiallyInvalid(faults))
                         isTakenBack = true
@@ -142,7 +147,7 @@ extension Worker {
                 case .silent:
                     isAskedForSilence = true
                     reconcile(.silence)
-                case .overtaken: reconcile(.silence)
+                case .overtaken: if run.isRunning { reconcile(.silence) }
                 case .stuck(let reason): suspect(reason, isOwn: false)
                 case .noVerdict:
                     looked()

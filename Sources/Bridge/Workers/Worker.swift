@@ -1,6 +1,6 @@
 import AsyncHTTPClient
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import Logging
 import NIOCore
 import OrderedCollections

@@ -2,7 +2,7 @@ package import AsyncHTTPClient
 package import Logging
 package import NIOSSL
 import NIOCore
-import NIOFoundationCompat
+import NIOFoundationEssentialsCompat
 import NIOHTTP1
 import OrderedJSON
 

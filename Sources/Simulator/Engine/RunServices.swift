@@ -5,6 +5,8 @@ struct RunServices: Sendable {
     let stepDelay: Duration
     /// The longer side of sampler previews, in pixels.
     let previewSize: Int
+    /// Previews are stamped and have so many bytes.
+    let previewBytes: Int?
     let catalog: NodeCatalog
     let folders: Folders
     let names: FileNames

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Synchronization
 
 /// Names for saved pictures: prefix, counter, subfolder (protocol section 4.4).

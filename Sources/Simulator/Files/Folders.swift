@@ -1,5 +1,5 @@
 import Crypto
-import Foundation
+import FoundationEssentials
 
 /// The server's folders, and ComfyUI's rules for names that lead into them (protocol section 4).
 ///
@@ -70,8 +70,8 @@ struct Folders: Sendable {
     func files(_ kind: Kind) -> [String] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: path(kind))) ?? []
         return names.filter { name in
-            var isDirectory: ObjCBool = false
-            return FileManager.default.fileExists(atPath: path(kind) + "/" + name, isDirectory: &isDirectory) && !isDirectory.boolValue
+            var isDirectory = false
+            return FileManager.default.fileExists(atPath: path(kind) + "/" + name, isDirectory: &isDirectory) && !isDirectory
         }.sorted()
     }
 

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import OrderedCollections
 import OrderedJSON
 
@@ -22,9 +22,24 @@ enum RehearsalNodes {
             call.sendProgressText(try call.text("text"), toAll: call.json("broadcast")?.bool ?? true)
             return .values(try call.value("image"))
         },
+        "SimPreviews": NodeBehavior { call in try previews(call) },
         "SimOutput": NodeBehavior { call in try output(call) },
         "SimExpand": NodeBehavior { call in try expand(call) },
     ]
+
+    /// Stamped previews by the clock: one that is late does not make the next ones late.
+    private static func previews(_ call: NodeCall) throws -> NodeResult {
+        let frames = try call.int("frames"), rate = try call.float("per_second"), bytes = try call.int("bytes")
+        let begin = ContinuousClock.now
+        for number in 0..<frames {
+            let wait = rate > 0 ? begin + .seconds(Double(number) / rate) - .now : .zero
+            if wait > .zero { try call.pause(wait) }
+            try call.progress(
+                number + 1, of: frames,
+                preview: Preview(format: .jpeg) { try StampedPreviews.file(bytes: bytes, number: number, services: call.services) })
+        }
+        return .values(try call.value("image"))
+    }
 
     /// A graph of samplers in a row, a scaler, and maybe a preview or a failure.
     private static func expand(_ call: NodeCall) throws -> NodeResult {

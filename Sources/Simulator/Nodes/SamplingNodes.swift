@@ -45,7 +45,8 @@ enum SamplingNodes {
             let preview: Preview? =
                 call.run.prompt.previews
                 ? Preview(format: .jpeg) {
-                    try previewFrame(scene, width: width, height: height, step: step, of: count, services: call.services)
+                    if let bytes = call.services.previewBytes { return try StampedPreviews.file(bytes: bytes, number: step, services: call.services) }
+                    return try previewFrame(scene, width: width, height: height, step: step, of: count, services: call.services)
                 } : nil
             try call.progress(step, of: count, preview: preview)
         }

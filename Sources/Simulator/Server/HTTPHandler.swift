@@ -46,11 +46,16 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     private var state = State.idle
     /// The answer to an upgrade request that a fault turned down.
     var refusal: Reply?
+    /// Called before each request of the connection.
+    var expectsRequest: ((ChannelHandlerContext, HTTPHandler) -> Void)?
 
     init(maximumBodySize: Int, respond: @escaping (Request) -> Reply) {
         self.maximumBodySize = maximumBodySize
         self.respond = respond
     }
+
+    func handlerAdded(context: ChannelHandlerContext) { expectsRequest?(context, self) }
+    func handlerRemoved(context: ChannelHandlerContext) { expectsRequest = nil }  // it may hold this handler
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch (unwrapInboundIn(data), state) {
@@ -182,7 +187,10 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func finish(keepAlive: Bool, context: ChannelHandlerContext) {
-        guard !keepAlive else { return context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil) }
+        if keepAlive {
+            expectsRequest?(context, self)  // before the end of the answer, behind which a pipelined request may come at once
+            return context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        }
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
         let written = context.eventLoop.makePromise(of: Void.self)
         written.futureResult.whenComplete { _ in bound.value.close(promise: nil) }

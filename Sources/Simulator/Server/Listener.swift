@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -70,11 +70,19 @@ struct Listener {
                     faults.connected(socket)
                 }
             })
-        let upgrade: NIOHTTPServerUpgradeSendableConfiguration = (
-            upgraders: [upgrader],
-            completionHandler: { context in context.pipeline.syncOperations.removeHandler(bound.value, promise: nil) }
-        )
-        try channel.pipeline.syncOperations.configureHTTPServerPipeline(withPipeliningAssistance: true, withServerUpgrade: upgrade)
+        let encoder = HTTPResponseEncoder()
+        let others: [any RemovableChannelHandler] = [
+            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes)), HTTPServerPipelineHandler(), NIOHTTPResponseHeadersValidator(),
+            HTTPServerProtocolErrorHandler(),
+        ]
+        // NIO's handler looks at one request and goes. ComfyUI, like aiohttp which it is made with, upgrades at any request of a connection.
+        http.expectsRequest = { context, http in
+            let upgrade = HTTPServerUpgradeHandler(
+                upgraders: [upgrader], httpEncoder: encoder, extraHTTPHandlers: others,
+                upgradeCompletionHandler: { context in context.pipeline.syncOperations.removeHandler(bound.value, promise: nil) })
+            try? context.pipeline.syncOperations.addHandler(upgrade, position: .before(http))  // fails where the connection is closed already
+        }
+        try channel.pipeline.syncOperations.addHandlers([encoder] + others)
         try channel.pipeline.syncOperations.addHandler(http)
     }
 }

@@ -1,5 +1,5 @@
 import Crypto
-import Foundation
+import FoundationEssentials
 import NIOHTTP1
 import OrderedCollections
 import OrderedJSON

@@ -111,4 +111,24 @@ import Testing
         }
         #expect(made == 2)
     }
+
+    @Test func bytesThatAreNotKeptAreMadeForEachViewer() {
+        let log = log([Self.entry("x"), .preview(Preview(number: 1, node: "1", contentType: "image/png", bytes: [1]))])
+        var made = 0
+        func readAll() {
+            for logged in log.events(after: 0, limit: 9) {
+                _ = logged.encoding(for: EncodingKey(previews: .base64, base: "a")) { _ in
+                    made += 1
+                    return [1]
+                }
+            }
+        }
+        readAll()
+        readAll()
+        #expect(made == 2)
+        log.forgetEncodings()
+        readAll()
+        readAll()
+        #expect(made == 6)
+    }
 }

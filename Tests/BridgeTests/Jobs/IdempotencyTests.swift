@@ -24,6 +24,29 @@ import Testing
         #expect(try await [claim(keys), claim(keys, "k", 2), claim(keys, "l")] == ["same job", "other job", "granted"])
     }
 
+    @Test("Whoever finds a key busy can wait for what comes of it", arguments: [true, false])
+    func outcome(isSettled: Bool) async throws {
+        let keys = IdempotencyKeys(.job, store: nil)
+        await keys.waitForOutcome(of: "k")
+        #expect(try await claim(keys) == "granted")
+        try await withThrowingTaskGroup(of: String.self) { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    var found = try await claim(keys)
+                    while found == "busy" {
+                        await keys.waitForOutcome(of: "k")
+                        found = try await claim(keys)
+                    }
+                    if found == "granted" { keys.settle("k", job: job) }
+                    return found
+                }
+            }
+            if isSettled { keys.settle("k", job: job) } else { keys.release("k") }
+            let found = try await group.reduce(into: []) { $0.append($1) }.sorted()
+            #expect(found == (isSettled ? [] : ["granted"]) + Array(repeating: "same job", count: isSettled ? 8 : 7))
+        }
+    }
+
     @Test func whatMakesNoJobUsesItsKeyUpAllTheSame() async throws {
         let keys = IdempotencyKeys(.job, store: nil)
         #expect(try await claim(keys) == "granted")

@@ -98,8 +98,9 @@ import Testing
         }
     }
 
-    @Test func whatTheNextRunOvertakesIsOverAtOnce() async throws {
-        try await withFaults([(.dropFinal(.both), 1)], ["--upstream-silence", "600"]) { bridge, simulator in
+    @Test("What the next run overtakes is over at once", arguments: [[], [Fault.cut(.node)]])
+    func overtaking(before: [Fault]) async throws {
+        try await withFaults([(.dropFinal(.both), 1)] + before.map { ($0, 1) }, ["--upstream-silence", "600"]) { bridge, simulator in
             let first = Task { try await bridge.run(Graph.delay(milliseconds: 200)).status }
             while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
             let second = try await bridge.run(graph(2))

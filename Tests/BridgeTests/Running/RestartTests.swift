@@ -126,6 +126,22 @@ import Testing
         })
     }
 
+    @Test func aStopWhileOutputsAreLookedUpLeavesThemToTheNextBridge() async throws {
+        var id = ""
+        try await withRestart(before: { bridge, simulator in
+            simulator.faults.arm(.delayAnswer(milliseconds: 60_000), only: "/view", times: 1)
+            id = try await bridge.submit(Graph.picture())
+            while simulator.statistics.faultsFired.isEmpty { await Task.yield() }
+        }, after: { bridge, simulator, _ in
+            let status = try await bridge.events(of: id).last?.json["status"]
+            #expect(status == "succeeded")
+            let outputs = try await bridge.job(id)["outputs"]?.array
+            #expect(outputs?.count == 1)
+            #expect(outputs?.first?["content_type"] == "image/png" && outputs?.first?["size_bytes"]?.int ?? 0 > 0)
+            #expect(simulator.statistics.promptsRun == [id: 1])
+        })
+    }
+
     @Test func whatARunHadMadeBeforeIsNotMadeTwice() async throws {
         let graph: JSON = [
             "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 1, "color": 3]],

@@ -3,8 +3,8 @@ import NIOPosix
 
 /// Bytes in, bytes out, for what an HTTP client would not send.
 enum RawConnection {
-    /// Sends the text, shuts its side down, and returns all that comes back until the server closes.
-    static func exchange(_ text: String, port: Int) async throws -> String {
+    /// Sends the text and returns all that comes back until the server closes, or until `end` has come.
+    static func exchange(_ text: String, port: Int, until end: String? = nil) async throws -> String {
         let channel = try await ClientBootstrap(group: .singletonMultiThreadedEventLoopGroup)
             .channelOption(.allowRemoteHalfClosure, value: true)
             .connect(host: "127.0.0.1", port: port) { channel in
@@ -15,7 +15,10 @@ enum RawConnection {
         return try await channel.executeThenClose { inbound, outbound in
             try await outbound.write(ByteBuffer(string: text))
             var received = ByteBuffer()
-            for try await part in inbound { received.writeImmutableBuffer(part) }
+            for try await part in inbound {
+                received.writeImmutableBuffer(part)
+                if let end, String(buffer: received).contains(end) { break }
+            }
             return String(buffer: received)
         }
     }

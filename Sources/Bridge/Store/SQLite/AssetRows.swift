@@ -1,5 +1,5 @@
 import ComfyUI
-import Foundation
+import FoundationEssentials
 import GRDB
 import OrderedCollections
 import OrderedJSON

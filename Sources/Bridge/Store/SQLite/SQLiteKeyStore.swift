@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import GRDB
 
 /// Used `Idempotency-Key`s on disk. Those of jobs are written together with the job.
