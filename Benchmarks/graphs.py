@@ -17,17 +17,6 @@ def delay(milliseconds, colour, prefix="b"):
     return graph
 
 
-def chain(nodes, colour):
-    """So many nodes that run one after the other."""
-    graph = picture(colour)
-    last = "1"
-    for number in range(3, nodes + 1):
-        graph[str(number)] = {"class_type": "ImageInvert", "inputs": {"image": [last, 0]}}
-        last = str(number)
-    graph["2"]["inputs"]["images"] = [last, 0]
-    return graph
-
-
 def sampler(seed, steps=4, size=256):
     """A job with a preview at every step."""
     return {
@@ -42,9 +31,20 @@ def sampler(seed, steps=4, size=256):
     }
 
 
+def chain(nodes, colour):
+    """So many nodes that run one after the other."""
+    graph = picture(colour)
+    last = "1"
+    for number in range(3, nodes + 1):
+        graph[str(number)] = {"class_type": "ImageInvert", "inputs": {"image": [last, 0]}}
+        last = str(number)
+    graph["2"]["inputs"]["images"] = [last, 0]
+    return graph
+
+
 def large(size):
     """A sampler's job, in so many bytes of a graph of which the rest is not run."""
-    graph = sampler(1, steps=1, size=64)
+    graph = sampler(seed=1, steps=1, size=64)
     number, length = 10, 0
     while length < size:
         node = {"class_type": "CLIPTextEncode", "inputs": {"text": "a bridge over a river, " * 8, "clip": ["4", 1]}, "_meta": {"title": f"Text {number}"}}

@@ -29,7 +29,7 @@ struct SocketTests {
                 """
             let get = "GET /queue HTTP/1.1\r\nHost: localhost\r\n\r\n"
             let answers = try await RawConnection.exchange(get + get + upgrade, port: server.port, until: "\"sid\": \"me\"")
-            let statuses = answers.components(separatedBy: "HTTP/1.1 ").dropFirst().map { $0.prefix(3) }
+            let statuses = answers.matches(of: #/HTTP/1.1 (\d+)/#).map(\.1)
             #expect(statuses == ["200", "200", "101"])
         }
     }
