@@ -114,7 +114,8 @@ class Load:
 
     async def result(self):
         """Closes its standard input, which it may be waiting for, and returns the object that it prints at its end."""
-        output, errors = await self.process.communicate(b"")  # without input it would stay open
+        self.process.stdin.close()
+        output, errors = await self.process.communicate()
         if self.process.returncode != 0:
             raise RuntimeError(f"'{' '.join(self.command)}' ended with status {self.process.returncode}: {errors.decode().strip()[-2000:]}")
         return json.loads(output.splitlines()[-1])

@@ -10,7 +10,7 @@ import Logging
 /// | context of the daemon: `Reception` | unretained | `Daemon` keeps it until `MHD_stop_daemon` has returned |
 /// | socket context: `Connection` | +1 at STARTED | released at CLOSED |
 /// | slot of the request: `Exchange` | +1 in the first call of the access handler | released in request-completed |
-/// | content reader: `StreamingBody` | +1 when the response is made | released by its free callback |
+/// | content reader: `ReadBody` | +1 when the response is made | released by its free callback |
 /// | body in memory: `KeptBytes` | +1 when the response is made | released by its free callback |
 enum Callbacks {
     static func startDaemon(_ limits: cmhd_limits, reception: Reception) -> OpaquePointer? {
@@ -179,19 +179,23 @@ enum Callbacks {
         return ResponseHandle(adopting: raw)
     }
 
-    static func makeResponse(reading body: StreamingBody, size: UInt64, block: Int) -> ResponseHandle? {
-        let kept = Unmanaged.passRetained(body)
+    private final class ReadBody: Sendable {
+        let body: any StreamedBody
+        init(_ body: any StreamedBody) { self.body = body }
+    }
+
+    static func makeResponse(reading body: any StreamedBody, size: UInt64, block: Int) -> ResponseHandle? {
+        let kept = Unmanaged.passRetained(ReadBody(body))
         let raw = MHD_create_response_from_callback(
             size, block,
             { body, _, buffer, capacity in
-                Unmanaged<StreamingBody>.fromOpaque(body!).takeUnretainedValue()
+                Unmanaged<ReadBody>.fromOpaque(body!).takeUnretainedValue().body
                     .read(into: UnsafeMutableRawBufferPointer(start: buffer, count: capacity))
             },
             kept.toOpaque(),
             {
                 // Usually the exchange has closed it already; if the response was never queued, nobody has.
-                let body = Unmanaged<StreamingBody>.fromOpaque($0!).takeRetainedValue()
-                body.close(.disconnected)
+                Unmanaged<ReadBody>.fromOpaque($0!).takeRetainedValue().body.close(.disconnected)
             }
         )
         if raw == nil { kept.release() }

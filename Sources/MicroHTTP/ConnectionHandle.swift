@@ -34,6 +34,12 @@ struct ConnectionHandle: @unchecked Sendable {
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &bytes, socklen_t(MemoryLayout<Int32>.size))
     }
 
+    /// Sends what waits to be sent together with more, and lets nothing wait from now on.
+    func sendWithoutDelay() {
+        var yes: Int32 = 1
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes, socklen_t(MemoryLayout<Int32>.size))
+    }
+
     var descriptor: Int32 { cmhd_connection_descriptor(raw) }
 
     /// The numeric address of the peer, "" if it has none.

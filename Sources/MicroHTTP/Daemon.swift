@@ -50,6 +50,7 @@ final class Daemon: Sendable {
     /// Closes all connections and joins the threads: blocks. "It is an API violation to call MHD_stop_daemon while having suspended
     /// connections", so the reception has to have entered `.stopping`.
     func stop() {
+        reception.stopSending()
         let handle = running.withLock { $0.take() }
         if let handle { MHD_stop_daemon(handle.raw) }
     }

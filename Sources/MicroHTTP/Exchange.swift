@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// libmicrohttpd's slot for the request holds a retain from the first call of the access handler until request-completed.
 final class Exchange: Sendable {
-    private typealias Machine = ExchangeMachine<Response, Task<Response, Never>, StreamingBody>
+    private typealias Machine = ExchangeMachine<Response, Task<Response, Never>, any StreamedBody>
 
     private struct Incoming {
         var head: RequestHead
@@ -188,9 +188,13 @@ final class Exchange: Sendable {
     }
 
     private func queue(_ response: Response) -> Bool {
-        var stream: StreamingBody?
+        var stream: (any StreamedBody)?
         if case .stream(let source, let length) = response.body {
-            stream = StreamingBody(source, length: length, connection: connection.handle)
+            if let length {
+                stream = StreamingBody(source, length: length, connection: connection.handle)
+            } else {
+                stream = LiveBody(source, isChunked: !isOldHTTP, connection: connection, sender: reception.sender(for: connection))
+            }
             connection.handle.limitUnsent(to: length == nil ? Self.unsentLimit : 0)
         }
         machine.withLock { $0.answered(with: stream) }
@@ -211,14 +215,14 @@ final class Exchange: Sendable {
         return connection.handle.queue(status: status, handle)
     }
 
-    private func makeHandle(for response: Response, status: Int, stream: StreamingBody?) -> ResponseHandle? {
+    private func makeHandle(for response: Response, status: Int, stream: (any StreamedBody)?) -> ResponseHandle? {
         switch response.body {
         case .empty: .bytes([])
         case .bytes(let bytes): .bytes(bytes)
         case .file(let file): .file(file)
         case .stream(_, length: nil) where status == 204 || status == 304: .bytes([])
         case .stream(_, length: nil) where isHead: .headOfStream(stream!)
-        case .stream(_, let length): .stream(stream!, length: length, isChunked: !isOldHTTP)
+        case .stream(_, let length): .stream(stream!, length: length)
         }
     }
 

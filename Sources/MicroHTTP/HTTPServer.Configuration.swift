@@ -6,13 +6,13 @@ extension HTTPServer {
         package var host: String
         /// 0 lets the system choose; `start()` returns the choice.
         package var port: UInt16
-        /// Polling threads of libmicrohttpd. Handlers run on Swift's own pool, not on these.
+        /// Polling threads of libmicrohttpd, and as many that send live bodies. Handlers run on Swift's own pool, not on these.
         package var threads: Int
         /// Open connections over all threads. Of further ones, `spareConnections` are told so with
         /// `HTTPServerFailure.tooManyConnections` and closed; what comes beyond those waits in the kernel's backlog, unanswered.
         package var connectionLimit: Int
         /// Bytes of the buffer of each connection, which holds the request head, read buffer and write buffer. It bounds the
-        /// head of a request and is the largest part of what an idle stream costs; larger values send large chunks faster.
+        /// head of a request and is the largest part of what an idle stream costs. Bodies do not go through it.
         package var connectionMemory: Int
         /// A connection on which nothing moves for so long is closed, be it idle between requests, in the middle of a request, or
         /// not reading its response. Waiting for a handler or for a stream's source is not idling. Rounded up to whole seconds; 0 is

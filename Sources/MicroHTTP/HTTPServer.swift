@@ -84,13 +84,16 @@ package final class HTTPServer: Service {
     }
 
     private func open() throws -> Parts {
-        guard let watch = DisconnectWatch(connectionLimit: configuration.connectionLimit) else { throw HTTPServerError.cannotStart("no descriptors left") }
+        let senders = (0..<max(1, configuration.threads)).compactMap { _ in StreamSender(patience: configuration.idleTimeout) }
+        guard let watch = DisconnectWatch(connectionLimit: configuration.connectionLimit), senders.count == max(1, configuration.threads) else {
+            throw HTTPServerError.cannotStart("no descriptors left")
+        }
         let reception = Reception(
-            configuration: configuration, logger: logger, watch: watch, uploadLimit: uploadLimit, failure: failure, respond: respond
+            configuration: configuration, logger: logger, watch: watch, senders: senders, uploadLimit: uploadLimit, failure: failure, respond: respond
         )
         let socket = try ListeningSocket(configuration)
         let daemon = try Daemon(socket, reception: reception)
-        guard watch.start(onDisconnect: { reception.disconnected($0) }) else {
+        guard watch.start(onDisconnect: { reception.disconnected($0) }), senders.allSatisfy({ $0.start() }) else {
             throw HTTPServerError.cannotStart("no threads left")
         }
         return Parts(daemon: daemon, reception: reception, watch: watch, port: socket.port)

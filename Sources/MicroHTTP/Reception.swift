@@ -22,6 +22,7 @@ final class Reception: Sendable {
 
     private let continuation: AsyncStream<Job>.Continuation
     private let watch: DisconnectWatch
+    private let senders: [StreamSender]
     private let table = Mutex(Table())
     private let lastID = Atomic<UInt64>(0)
     /// Entered by every request, left when libmicrohttpd is through with it.
@@ -33,6 +34,7 @@ final class Reception: Sendable {
         configuration: HTTPServer.Configuration,
         logger: Logger,
         watch: DisconnectWatch,
+        senders: [StreamSender],
         uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int?,
         failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
         respond: @escaping @Sendable (Request) async -> Response
@@ -43,6 +45,7 @@ final class Reception: Sendable {
         self.failure = failure
         self.respond = respond
         self.watch = watch
+        self.senders = senders
         (jobs, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(max(1, configuration.requestBacklog)))
     }
 
@@ -81,6 +84,9 @@ final class Reception: Sendable {
 
     var openConnections: Int { table.withLock { $0.connections.count } }
 
+    /// For what is sent on this connection past libmicrohttpd.
+    func sender(for connection: Connection) -> StreamSender { senders[Int(connection.id % UInt64(senders.count))] }
+
     // MARK: Requests, on the threads of their connections
 
     func begin(_ head: RequestHead, on connection: Connection) -> Exchange {
@@ -110,13 +116,19 @@ final class Reception: Sendable {
 
     // MARK: Stopping
 
-    /// Takes every connection into `phase`, the open ones and those to come. After `.stopping` no connection is suspended or will be.
+    /// Takes every connection into `phase`, the open ones and those to come. After `.stopping` no connection is suspended or will be, except
+    /// those that a sender has, until `stopSending`.
     func enter(_ phase: Connection.Phase) {
         let connections = table.withLock {
             $0.phase = max($0.phase, phase)
             return Array($0.connections.values)
         }
         for connection in connections { connection.enter(phase) }
+    }
+
+    /// After `.stopping`: blocks until the senders have let go of their connections.
+    func stopSending() {
+        for sender in senders { sender.stop() }
     }
 
     /// Blocks until the requests that began before the server was draining are through.

@@ -32,19 +32,18 @@ struct ResponseHandle: ~Copyable {
         )
     }
 
-    /// - Parameter isChunked: whether the client understands chunks; then the source is read straight into the buffer of the connection, else
-    ///   through one of the response: of bulk, that is, in large steps.
-    static func stream(_ body: StreamingBody, length: Int?, isChunked: Bool) -> ResponseHandle? {
+    /// - Parameter length: nil for a live body, which needs no buffer for its bytes; others go through one of the response, in large steps.
+    static func stream(_ body: any StreamedBody, length: Int?) -> ResponseHandle? {
         Callbacks.makeResponse(
             reading: body,
             size: length.map(UInt64.init) ?? cmhd_size_unknown(),
-            block: isChunked && length == nil ? 1 : max(1, min(length ?? .max, 128 * 1024))
+            block: length.map { max(1, min($0, 128 * 1024)) } ?? 1
         )
     }
 
     /// The head of a response to HEAD whose length nobody knows. Chunked it must not be: 0.9.75 sends the end of a chunked body even
     /// if there is none, which the client would take for the next response. So it says nothing of a length and closes the connection.
-    static func headOfStream(_ body: StreamingBody) -> ResponseHandle? {
+    static func headOfStream(_ body: any StreamedBody) -> ResponseHandle? {
         guard let handle = Callbacks.makeResponse(reading: body, size: cmhd_size_unknown(), block: 1) else { return nil }
         cmhd_never_chunk(handle.raw)
         return handle

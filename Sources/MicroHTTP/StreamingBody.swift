@@ -1,11 +1,8 @@
 import CMicroHTTPD
 import Synchronization
 
-/// A `BodySource` as the content reader of a libmicrohttpd response.
-///
-/// Owned by the response (its free callback releases it) and by the exchange that was answered with it; the source's `wake` holds it
-/// weakly, so a source may outlive its connection.
-final class StreamingBody: Sendable {
+/// A body of known length that is passed on: libmicrohttpd sends it at the pace of its reader and knows when it is whole.
+final class StreamingBody: StreamedBody {
     /// What the content reader has of the current chunk; used by the connection's thread only, the lock is never contended.
     private struct Chunk {
         var bytes: [UInt8] = []
@@ -15,26 +12,23 @@ final class StreamingBody: Sendable {
     }
 
     private let source: any BodySource
-    private let length: Int?
+    private let length: Int
     private let connection: ConnectionHandle
     private let machine = Mutex(StreamMachine())
     private let chunk = Mutex(Chunk())
     private let drained = Atomic(false)
 
-    init(_ source: any BodySource, length: Int?, connection: ConnectionHandle) {
+    init(_ source: any BodySource, length: Int, connection: ConnectionHandle) {
         self.source = source
         self.length = length
         self.connection = connection
     }
 
-    /// Once, before the response is queued.
     func attach() {
         source.attach { [weak self] in self?.wake() }
     }
 
-    /// The content reader: fills `buffer` as far as the source has something, and suspends the connection when it has nothing at all.
-    ///
-    /// On the connection's thread, inside libmicrohttpd's lock of the response.
+    /// Fills `buffer` as far as the source has something, and suspends the connection when it has nothing at all.
     func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
         chunk.withLock { chunk in
             var filled = 0
@@ -61,7 +55,7 @@ final class StreamingBody: Sendable {
                 case .finished, .failed:
                     chunk.last = next
                     if filled > 0 { return filled }
-                    let isWhole = next == .finished && (length == nil || length == chunk.sent)
+                    let isWhole = next == .finished && length == chunk.sent
                     return isWhole ? cmhd_end_of_stream() : cmhd_end_with_error()
                 }
             }
@@ -91,17 +85,14 @@ final class StreamingBody: Sendable {
         machine.withLock { if $0.wake() { connection.resume() } }
     }
 
-    /// Ends the body before its time, on any thread; the source hears of it when the connection has closed.
     func cut(_ reason: BodyEnd) {
         machine.withLock { if $0.cut(reason) { connection.resume() } }
     }
 
-    /// Passes the wish to end on to the source, once.
     func drain() {
         if drained.compareExchange(expected: false, desired: true, ordering: .relaxed).exchanged { source.drain() }
     }
 
-    /// The last call; tells the source unless it was told before.
     func close(_ reason: BodyEnd) {
         if let reason = machine.withLock({ $0.close(reason) }) { source.closed(reason) }
     }

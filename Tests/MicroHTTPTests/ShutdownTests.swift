@@ -191,7 +191,7 @@ import Testing
         for _ in 0..<20 {
             let respond: @Sendable (Request) async -> Response = { request in
                 request.path == "/stream"
-                    ? Response(body: .stream(ManualSource([.bytes([1]), .pending]), length: nil)) : .text("hello")
+                    ? Response(body: .stream(ManualSource([.bytes([1])]), length: nil)) : .text("hello")
             }
             try await withServer(.init(threads: 2), respond: respond) { server in
                 let port = server.port

@@ -239,3 +239,53 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
         #expect(run(inputs) == expected)
     }
 }
+
+@Suite struct LiveMachineTests {
+    enum Input: Sendable {
+        case begin, wake, serve, pause, yield, fill, roomMade, cut(BodyEnd), end(BodyEnd), close(BodyEnd)
+    }
+
+    private func run(_ inputs: [Input]) -> [String] {
+        var machine = LiveMachine()
+        return inputs.map { input in
+            switch input {
+            case .begin: machine.begin().map { "\($0)" } ?? "suspend"
+            case .wake: machine.wake() ? "enqueue" : "-"
+            case .serve: machine.serve() ? "serve" : "cut"
+            case .pause: "\(machine.pause())"
+            case .yield: "\(machine.yield())"
+            case .fill: "\(machine.fill())"
+            case .roomMade: machine.roomMade() ? "serve" : "-"
+            case .cut(let reason): "\(machine.cut(reason))"
+            case .end(let end): "\(machine.end(end))"
+            case .close(let natural): machine.close(natural).map { "\($0)" } ?? "-"
+            }
+        }
+    }
+
+    @Test("Inputs and what comes of them", arguments: [
+        ([.begin, .serve, .pause, .wake, .wake, .serve, .end(.completed), .begin, .close(.completed)],
+            ["suspend", "serve", "rest", "enqueue", "-", "serve", "end", "completed", "completed"]),
+        // Woken before, between and while it is served.
+        ([.wake, .begin, .wake, .serve, .wake, .pause, .serve, .pause], ["-", "suspend", "-", "serve", "-", "again", "serve", "rest"]),
+        ([.begin, .serve, .yield, .wake, .serve, .pause], ["suspend", "serve", "again", "-", "serve", "rest"]),
+        // A full socket: woken or not makes no difference.
+        ([.begin, .serve, .fill, .wake, .roomMade, .roomMade, .serve, .pause], ["suspend", "serve", "rest", "-", "serve", "-", "serve", "rest"]),
+        // Cut: at the beginning, waiting, full, queued, while it is served, and at last.
+        ([.cut(.stopped), .begin, .close(.disconnected)], ["nothing", "stopped", "stopped"]),
+        ([.begin, .serve, .pause, .cut(.disconnected), .cut(.stopped), .wake, .begin, .close(.disconnected)],
+            ["suspend", "serve", "rest", "resume", "nothing", "-", "disconnected", "disconnected"]),
+        ([.begin, .serve, .fill, .cut(.stopped), .roomMade, .begin], ["suspend", "serve", "rest", "resumeUnwatched", "-", "stopped"]),
+        ([.begin, .cut(.stopped), .wake, .serve, .end(.disconnected), .begin], ["suspend", "nothing", "-", "cut", "end", "stopped"]),
+        ([.begin, .serve, .cut(.stopped), .pause, .begin], ["suspend", "serve", "nothing", "end", "stopped"]),
+        ([.begin, .serve, .cut(.stopped), .fill, .begin], ["suspend", "serve", "nothing", "end", "stopped"]),
+        ([.begin, .serve, .cut(.stopped), .end(.completed), .begin], ["suspend", "serve", "nothing", "end", "stopped"]),
+        // Closed once; whole is what libmicrohttpd says is whole.
+        ([.begin, .serve, .end(.completed), .cut(.stopped), .close(.disconnected), .close(.completed)],
+            ["suspend", "serve", "end", "nothing", "disconnected", "-"]),
+        ([.close(.disconnected), .wake, .cut(.stopped)], ["disconnected", "-", "nothing"]),
+    ] as [([Input], [String])])
+    func table(_ inputs: [Input], _ expected: [String]) {
+        #expect(run(inputs) == expected)
+    }
+}

@@ -98,6 +98,46 @@ import Testing
         }
     }
 
+    @Test("A piece that fills the socket goes on where it stopped", arguments: [true, false])
+    func slowReader(isChunked: Bool) async throws {
+        let piece = pattern(20_000_000)
+        let source = ManualSource([.bytes(piece), .bytes([7]), .finished])
+        try await withServer(respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
+            let body = try await offPool {
+                let client = try Client(port: server.port, receiveBuffer: 4096)
+                guard !isChunked else { return try client.get("/").body }
+                try client.send("GET / HTTP/1.0\r\n\r\n")
+                _ = try client.head()
+                return try client.rest()
+            }
+            #expect(isSame(body, piece + [7]))
+            #expect(try await source.closedSignal.next() == .completed)
+        }
+    }
+
+    @Test("A viewer that stops reading is given up, others are not")
+    func stoppedReader() async throws {
+        let sources = [ManualSource([.bytes(pattern(20_000_000))]), ManualSource([.bytes([1])])]
+        let respond: @Sendable (Request) async -> Response = { request in
+            Response(body: .stream(sources[Int(request.path.dropFirst())!], length: nil))
+        }
+        try await withServer(.init(threads: 1, idleTimeout: .seconds(1)), respond: respond) { server in
+            async let pieces = server.withClient { client in
+                try client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
+                _ = try client.head()
+                return try [client.chunk(), client.chunk()]
+            }
+            let stopped = try Client(port: server.port, receiveBuffer: 4096)
+            defer { stopped.close() }
+            try stopped.send("GET /0 HTTP/1.1\r\nHost: a\r\n\r\n")
+            let end = try await sources[0].closedSignal.next()
+            #expect(end == .disconnected)
+            sources[1].push(.bytes([2]))
+            let received = try await pieces
+            #expect(received == [[1], [2]])
+        }
+    }
+
     // MARK: BodyStream
 
     @Test func producedAndRead() async throws {

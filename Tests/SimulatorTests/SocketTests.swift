@@ -1,3 +1,4 @@
+import FoundationEssentials
 import NIOHTTP1
 import NIOWebSocket
 import OrderedCollections

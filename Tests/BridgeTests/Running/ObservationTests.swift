@@ -122,8 +122,8 @@ import Testing
                 let samples = try await settled(bridge, ended: 1)
                 let reconnects = samples.sum(of: "comfyui_reconnects_total")
                 guard reconnects > 0 else { continue }
-                // On a slow machine the silence may be noticed before the socket is back.
-                let looks = ["reconnect", "silence"].reduce(0) { $0 + (samples[#"reconciliations_total{reason="\#($1)"}"#] ?? 0) }
+                // On a slow machine something else may give the reason: silence, or a submit whose answer is late.
+                let looks = samples.sum(of: "reconciliations_total")
                 #expect(looks >= 1)
                 break
             }
