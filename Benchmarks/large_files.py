@@ -34,8 +34,9 @@ written to the disk while it comes. The resident memory is the highest during a 
 class Figures:
     """What was measured, by name: seconds, the bridge's CPU seconds, and its memory meanwhile."""
 
-    def __init__(self, bridge):
+    def __init__(self, bridge, stopped):
         self.bridge = bridge
+        self.stopped = stopped
         self.seconds = {}
         self.cpu = {}
         self.peaks = {}
@@ -43,6 +44,8 @@ class Figures:
 
     def measure(self, name, action):
         """`action` returns a result and the seconds that it took."""
+        if self.stopped.is_set():
+            raise Stopped
         samples = []
         os.sync()
         self.bridge.forget_peak()
@@ -219,11 +222,22 @@ def table(found, size):
 
 
 async def measure(context):
-    # curl and the SDK are waited for; a thread lets Ctrl-C come through.
-    return await asyncio.to_thread(_measure, context)
+    stopped = threading.Event()
+    measuring = asyncio.create_task(asyncio.to_thread(_measure, context, stopped))  # which waits for curl and the SDK
+    try:
+        return await asyncio.shield(measuring)
+    except asyncio.CancelledError:
+        stopped.set()
+        with contextlib.suppress(Stopped):
+            await measuring
+        raise
 
 
-def _measure(context):
+class Stopped(Exception):
+    pass
+
+
+def _measure(context, stopped):
     size = context.pick(1024, 64) << 20
     limit = str((size >> 20) + 1)  # the form around the file
     folder = context.folder
@@ -234,7 +248,7 @@ def _measure(context):
         client = stack.enter_context(comfy_sdk.Comfy())
         first, _ = run(client, graphs.picture(1))
         file = LargeFile(folder / "large.png", first.outputs[0].to_bytes(), size)
-        found, idle = Figures(bridge), bridge.resident_kb() / 1024
+        found, idle = Figures(bridge, stopped), bridge.resident_kb() / 1024
         turns = context.pick(3, 2)
         for number in range(turns):
             Turn(found, client, file, simulator, bridge, folder).run(order=-1 if number % 2 else 1)
