@@ -108,7 +108,7 @@ let package = Package(
         .executableTarget(
             name: "comfy-bridge",
             dependencies: [
-                "Bridge", "ComfyUI", "CWithoutLocaleData", "Simulator",
+                "Bridge", "ComfyUI", "CWithoutLocaleData", "PreviewStamp", "Simulator",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

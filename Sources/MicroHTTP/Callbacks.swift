@@ -179,6 +179,7 @@ enum Callbacks {
         return ResponseHandle(adopting: raw)
     }
 
+    /// An existential does not fit into libmicrohttpd's one pointer.
     private final class ReadBody: Sendable {
         let body: any StreamedBody
         init(_ body: any StreamedBody) { self.body = body }

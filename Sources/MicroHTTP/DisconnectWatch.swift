@@ -12,10 +12,8 @@ import Synchronization
 ///
 /// The same thread lets sockets linger: see `linger`.
 final class DisconnectWatch: Sendable {
-    private enum Token {
-        static let wake: UInt64 = 0
-        static let lingering: UInt64 = 1 << 63
-    }
+    /// With the descriptor beside it, the token of a socket that lingers; others are ids of connections.
+    private static let lingeringMark: UInt64 = 1 << 63
 
     private struct Lingering {
         var isStopped = false
@@ -26,20 +24,14 @@ final class DisconnectWatch: Sendable {
     private static let lingerTime = Duration.seconds(2)
     private let lingerLimit: Int
 
-    private let epoll: FileDescriptor
-    private let event: FileDescriptor
+    private let epoll: Epoll
     private let lingering = Mutex(Lingering())
 
     /// - Parameter connectionLimit: of the server; an eighth of it may linger, since that takes descriptors of its own.
     init?(connectionLimit: Int) {
         lingerLimit = max(8, min(256, connectionLimit / 8))
-        let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
-        guard epoll >= 0 else { return nil }
-        self.epoll = FileDescriptor(adopting: epoll)
-        let event = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
-        guard event >= 0 else { return nil }
-        self.event = FileDescriptor(adopting: event)
-        guard control(EPOLL_CTL_ADD, event, EPOLLIN.rawValue, Token.wake) else { return nil }
+        guard let epoll = Epoll() else { return nil }
+        self.epoll = epoll
     }
 
     /// Starts the thread, which runs until `stop` and keeps the watch until then.
@@ -51,16 +43,16 @@ final class DisconnectWatch: Sendable {
 
     func stop() {
         lingering.withLock { $0.isStopped = true }
-        wake()
+        epoll.wake()
     }
 
     /// - Returns: false if the system refuses.
     func add(_ descriptor: Int32, id: UInt64) -> Bool {
-        control(EPOLL_CTL_ADD, descriptor, EPOLLRDHUP.rawValue | EPOLLONESHOT.rawValue, id)
+        epoll.add(descriptor, EPOLLRDHUP.rawValue | EPOLLONESHOT.rawValue, token: id)
     }
 
     func remove(_ descriptor: Int32) {
-        _ = control(EPOLL_CTL_DEL, descriptor, 0, 0)
+        epoll.remove(descriptor)
     }
 
     /// Keeps the socket of a connection that is about to be closed, reads what still comes and throws it away, until the client closes or 2 s
@@ -71,37 +63,23 @@ final class DisconnectWatch: Sendable {
         guard copy >= 0 else { return }
         let isKept = lingering.withLock {
             guard !$0.isStopped, $0.queue.count < lingerLimit else { return false }
-            guard control(EPOLL_CTL_ADD, copy, EPOLLIN.rawValue | EPOLLRDHUP.rawValue, Token.lingering | UInt64(copy)) else { return false }
+            guard epoll.add(copy, EPOLLIN.rawValue | EPOLLRDHUP.rawValue, token: Self.lingeringMark | UInt64(copy)) else { return false }
             $0.queue.append((copy, .now + Self.lingerTime))
             return true
         }
-        if isKept { wake() } else { close(copy) }
-    }
-
-    private func control(_ operation: Int32, _ descriptor: Int32, _ events: UInt32, _ token: UInt64) -> Bool {
-        var event = epoll_event(events: events, data: epoll_data_t(u64: token))
-        return epoll_ctl(epoll.raw, operation, descriptor, &event) == 0
-    }
-
-    private func wake() {
-        _ = eventfd_write(event.raw, 1)
+        if isKept { epoll.wake() } else { close(copy) }
     }
 
     // MARK: The thread
 
     private func run(_ onDisconnect: (UInt64) -> Void) {
         var events = [epoll_event](repeating: epoll_event(), count: 256)
-        while true {
-            guard let timeout = nextTimeout() else { return }
-            let count = epoll_wait(epoll.raw, &events, Int32(events.count), timeout)
-            for event in events.prefix(Int(max(0, count))) {
-                let token = event.data.u64
-                switch token {
-                case Token.wake:
-                    var value: eventfd_t = 0
-                    eventfd_read(self.event.raw, &value)
-                case Token.lingering...: discard(Int32(truncatingIfNeeded: token & ~Token.lingering))
-                default: onDisconnect(token)
+        while let timeout = nextTimeout() {
+            epoll.wait(timeout, &events) { token in
+                if token >= Self.lingeringMark {
+                    discard(Int32(truncatingIfNeeded: token & ~Self.lingeringMark))
+                } else {
+                    onDisconnect(token)
                 }
             }
         }

@@ -20,25 +20,21 @@ final class StreamSender: Sendable {
         let deadline: ContinuousClock.Instant
     }
 
-    private static let wakeToken: UInt64 = 0  // connections count from 1
+    /// Between looks at sockets that have been full for too long.
+    private static let lookInterval = Duration.seconds(1)
 
     private let patience: Duration
-    private let epoll: FileDescriptor
-    private let event: FileDescriptor
+    /// Its tokens are the ids of connections.
+    private let epoll: Epoll
     private let queue = Mutex(Queue())
     private let full = Mutex<[UInt64: Full]>([:])
     private let ended = DispatchSemaphore(value: 0)
 
     /// - Parameter patience: how long a socket may be full before its connection is given up; zero is for ever.
     init?(patience: Duration) {
+        guard let epoll = Epoll() else { return nil }
+        self.epoll = epoll
         self.patience = patience
-        let epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
-        guard epoll >= 0 else { return nil }
-        self.epoll = FileDescriptor(adopting: epoll)
-        let event = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
-        guard event >= 0 else { return nil }
-        self.event = FileDescriptor(adopting: event)
-        guard control(EPOLL_CTL_ADD, event, EPOLLIN.rawValue, Self.wakeToken) else { return nil }
     }
 
     /// Starts the thread, which runs until `stop`; what was enqueued before waits for it.
@@ -61,7 +57,7 @@ final class StreamSender: Sendable {
             return queue.isStarted
         }
         guard isStarted else { return run() }
-        _ = eventfd_write(event.raw, 1)
+        epoll.wake()
         ended.wait()
         ended.signal()
     }
@@ -74,7 +70,7 @@ final class StreamSender: Sendable {
             defer { queue.isAsleep = false }
             return (true, queue.isAsleep)
         }
-        if wakes { _ = eventfd_write(event.raw, 1) }
+        if wakes { epoll.wake() }
         return isTaken
     }
 
@@ -86,7 +82,7 @@ final class StreamSender: Sendable {
     /// - Returns: false if the system refuses.
     func watch(_ body: LiveBody) -> Bool {
         full.withLock { full in
-            guard control(EPOLL_CTL_ADD, body.descriptor, EPOLLOUT.rawValue | EPOLLONESHOT.rawValue, body.id) else { return false }
+            guard epoll.add(body.descriptor, EPOLLOUT.rawValue | EPOLLONESHOT.rawValue, token: body.id) else { return false }
             full[body.id] = Full(body: body, deadline: .now + patience)
             return true
         }
@@ -94,7 +90,7 @@ final class StreamSender: Sendable {
 
     func unwatch(_ body: LiveBody) {
         full.withLock { full in
-            if full.removeValue(forKey: body.id) != nil { _ = control(EPOLL_CTL_DEL, body.descriptor, 0, 0) }
+            if full.removeValue(forKey: body.id) != nil { epoll.remove(body.descriptor) }
         }
     }
 
@@ -102,13 +98,18 @@ final class StreamSender: Sendable {
 
     private func run() {
         var events = [epoll_event](repeating: epoll_event(), count: 256)
+        var nextLook = ContinuousClock.now
         while var bodies = nextBodies() {
-            let watched = full.withLock { $0.count }
-            if bodies.isEmpty || watched > 0 {
-                let timeout: Int32 = !bodies.isEmpty ? 0 : watched > 0 && patience > .zero ? 1000 : -1
-                let count = epoll_wait(epoll.raw, &events, Int32(events.count), timeout)
-                bodies += events.prefix(Int(max(0, count))).compactMap { body(after: $0) }
-                giveUp()
+            let isWatching = full.withLock { !$0.isEmpty }
+            if bodies.isEmpty || isWatching {
+                let timeout: Int32 = !bodies.isEmpty ? 0 : isWatching && patience > .zero ? 1000 : -1
+                epoll.wait(timeout, &events) { id in
+                    if let body = full.withLock({ $0[id]?.body }), body.roomMade() { bodies.append(body) }
+                }
+                if patience > .zero, isWatching, nextLook <= .now {
+                    giveUp()
+                    nextLook = .now + Self.lookInterval
+                }
             }
             let unfinished = bodies.filter { $0.serve() }
             if !unfinished.isEmpty { queue.withLock { $0.bodies += unfinished } }
@@ -125,25 +126,9 @@ final class StreamSender: Sendable {
         }
     }
 
-    private func body(after event: epoll_event) -> LiveBody? {
-        guard event.data.u64 != Self.wakeToken else {
-            var value: eventfd_t = 0
-            eventfd_read(self.event.raw, &value)
-            return nil
-        }
-        guard let body = full.withLock({ $0[event.data.u64]?.body }), body.roomMade() else { return nil }
-        return body
-    }
-
     /// Cuts what has been full for too long.
     private func giveUp() {
-        guard patience > .zero else { return }
         let now = ContinuousClock.now
         for body in full.withLock({ full in full.values.filter { $0.deadline <= now }.map(\.body) }) { body.cut(.disconnected) }
-    }
-
-    private func control(_ operation: Int32, _ descriptor: Int32, _ events: UInt32, _ token: UInt64) -> Bool {
-        var event = epoll_event(events: events, data: epoll_data_t(u64: token))
-        return epoll_ctl(epoll.raw, operation, descriptor, &event) == 0
     }
 }

@@ -14,6 +14,8 @@ package struct PreviewStamp: Sendable, Hashable {
 
     /// Bytes from the start of the file up to the end of the stamp.
     package static let length = 4 + 2 + mark.count + 20 + 1 + 10
+    /// Bytes of a stamped file, so that there is room for a small picture.
+    package static let minimumSize = 4096
     /// What every stamped file begins with; in base64 it is `/9j//g`, and the stamp is within the first 76 characters.
     package static let start: [UInt8] = [0xFF, 0xD8, 0xFF, 0xFE]
 

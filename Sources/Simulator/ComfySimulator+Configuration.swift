@@ -27,7 +27,7 @@ extension ComfySimulator {
         package var directory: String?
         /// The longer side of sampler previews, in pixels. At least 8.
         package var previewSize = 512
-        /// Every preview has exactly so many bytes, with a stamp of the moment at which it is sent (`PreviewStamp`). At least 4096. Nil: as they come.
+        /// Every preview has exactly so many bytes, with a stamp of the moment at which it is sent (`PreviewStamp`). At least `PreviewStamp.minimumSize`. Nil: as they come.
         package var previewBytes: Int?
         /// Like `--preview-method`: whether samplers send previews to prompts that do not say.
         package var previewsByDefault = true

@@ -42,7 +42,7 @@ final class Instance: Sendable {
         let logs = LogBook(hub: hub)
         let services = RunServices(
             compatibility: configuration.compatibility, stepDelay: configuration.stepDelay, previewSize: max(8, configuration.previewSize),
-            previewBytes: configuration.previewBytes.map { max(StampedPreviews.minimum, $0) }, catalog: catalog, folders: folders, names: FileNames(folders: folders), letters: NodeLetters(), hub: hub, control: RunControl(),
+            previewBytes: configuration.previewBytes, catalog: catalog, folders: folders, names: FileNames(folders: folders), letters: NodeLetters(), hub: hub, control: RunControl(),
             faults: FaultPoints(
                 switches: switches, hub: hub, loop: loop, tally: tally, maximumUploadSize: configuration.maximumUploadSize, perform: perform),
             pictures: BoundedCache(limit: 128 << 20) { $0.pixels.count }, frames: BoundedCache(limit: 64 << 20) { $0.count })

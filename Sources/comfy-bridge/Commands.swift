@@ -5,6 +5,7 @@ import Foundation
 import Logging
 import NIOCore
 import NIOHTTP1
+import PreviewStamp
 import ServiceLifecycle
 import Simulator
 import UnixSignals
@@ -64,7 +65,7 @@ func simulate(_ arguments: [String]) async throws {
     configuration.stepDelay = .milliseconds(try reader.integer("step-delay", default: 100, in: 0...3_600_000))
     configuration.previewSize = try reader.integer("preview-size", default: 512, in: 16...4096)
     if reader.string("preview-bytes") != nil {
-        configuration.previewBytes = try reader.integer("preview-bytes", default: 0, in: 4096...64 << 20)
+        configuration.previewBytes = try reader.integer("preview-bytes", default: 0, in: PreviewStamp.minimumSize...64 << 20)
     }
     configuration.maximumUploadSize = try reader.integer("max-upload-size", default: 100, in: 1...1_048_576) << 20
     configuration.directory = reader.string("directory")

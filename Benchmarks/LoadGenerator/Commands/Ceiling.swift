@@ -27,8 +27,8 @@ struct Ceiling: AsyncParsableCommand {
     var size = 51_200
 
     func validate() throws {
-        guard callers > 0, jobs > 0, frames > 0, size >= 4096 else {
-            throw ValidationError("--callers, --jobs and --frames are above 0, --size is 4096 at least")
+        guard callers > 0, jobs > 0, frames > 0, size >= PreviewStamp.minimumSize else {
+            throw ValidationError("--callers, --jobs and --frames are above 0, --size is \(PreviewStamp.minimumSize) at least")
         }
     }
 

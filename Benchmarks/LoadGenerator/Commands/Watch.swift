@@ -1,4 +1,5 @@
 import ArgumentParser
+import PreviewStamp
 
 struct Watch: AsyncParsableCommand {
     enum Dialect: String, ExpressibleByArgument { case bridge, plain }
@@ -42,8 +43,8 @@ struct Watch: AsyncParsableCommand {
     var timeout = 120.0
 
     func validate() throws {
-        guard viewers > 0, slow >= 0, frames > 0, rate >= 0, size >= 4096, timeout > 0 else {
-            throw ValidationError("--viewers, --frames and --timeout are above 0, --size is 4096 at least")
+        guard viewers > 0, slow >= 0, frames > 0, rate >= 0, size >= PreviewStamp.minimumSize, timeout > 0 else {
+            throw ValidationError("--viewers, --frames and --timeout are above 0, --size is \(PreviewStamp.minimumSize) at least")
         }
         switch dialect {
         case .bridge:

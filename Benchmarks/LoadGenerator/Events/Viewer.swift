@@ -93,6 +93,7 @@ final class Viewer: ChannelInboundHandler {
         }
         phase = .open(since: MonotonicClock.now)
         audience.opened.count()
+        // Fails only on a channel that is closed already, which reads nothing either.
         if stopsReading { try? context?.channel.syncOptions?.setOption(.autoRead, value: false) }
     }
 

@@ -51,7 +51,7 @@ package struct BridgeConfiguration: Sendable {
         Option("heartbeat", "SECONDS", default: "15", "interval of the comments that keep event streams open"),
         Option("max-body-size", "MB", default: "64", "largest request body"),
         Option("connection-limit", "N", default: "10000", "connections at the same time"),
-        Option("connection-memory", "KB", default: "8", "memory of a connection for headers and sending"),
+        Option("connection-memory", "KB", default: "8", "memory of a connection, which bounds the head of a request"),
         Option("idle-timeout", "SECONDS", default: "60", "after which an idle connection is closed; 0 is never"),
         Option("drain-timeout", "SECONDS", default: "10", "how long running requests may take at shutdown"),
         Option("threads", "N", default: "one per core", "threads that serve HTTP"),

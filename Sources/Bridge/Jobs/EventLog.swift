@@ -161,13 +161,14 @@ struct EventLog: Sendable {
         return Array(found.prefix(limit))
     }
 
-    /// Forgets the bytes that weigh most, once the job is over.
+    /// See `LoggedEvent.forgetEncodings`.
     func forgetEncodings() {
         for event in replayable { event.forgetEncodings() }
         for event in previews { event.forgetEncodings() }
         for event in natives { event.forgetEncodings() }
     }
 
+    /// Forgets the bytes that weigh most, once the job is over.
     mutating func dropPreviews() {
         previews.removeAll()
         previewBytes = 0

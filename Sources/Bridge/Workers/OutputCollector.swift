@@ -109,6 +109,7 @@ struct OutputCollector: Sendable {
             logger.warning(
                 "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(error)"]))
         }
+        // The bridge is being stopped: the next one asks again, and gets size and type.
         guard !Task.isCancelled else { return }
         guard missing.last != file else {
             let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."

@@ -135,7 +135,7 @@ final class PromptInbox: Sendable {
             let supported = flags.object?.filter { $0.value == true }.map(\.key) ?? []
             state.withLock { $0.serverFeatures = Set(supported) }
         case .message(let message, _):
-            note(message)
+            noteRunning(message)
             deliver(.message(message), promptID: message.promptID)
         case .binary(.preview(let frame)):
             // One without a mark belongs to what runs now, and to nothing else that is open.
@@ -154,7 +154,8 @@ final class PromptInbox: Sendable {
         }
     }
 
-    private func note(_ message: ComfyMessage) {
+    /// Keeps which prompt runs, and tells the others when one begins.
+    private func noteRunning(_ message: ComfyMessage) {
         guard let promptID = message.promptID else { return }
         let isEnd = if case .executionEnded = message { true } else { false }
         let overtaken = state.withLock { state -> [Prompt] in

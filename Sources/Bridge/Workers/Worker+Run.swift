@@ -147,7 +147,7 @@ extension Worker {
                 case .silent:
                     isAskedForSilence = true
                     reconcile(.silence)
-                case .overtaken: if run.isRunning { reconcile(.silence) }
+                case .overtaken: if run.isRunning { reconcile(.gap) }
                 case .stuck(let reason): suspect(reason, isOwn: false)
                 case .noVerdict:
                     looked()

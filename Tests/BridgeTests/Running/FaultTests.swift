@@ -177,7 +177,8 @@ import Testing
 
     @Test("A job whose run went down with ComfyUI is run again", arguments: [Fault.exit(.submit), .exit(.start), .exit(.node), .exit(.step(2)), .exit(.success), .exit(.end)])
     func exit(_ fault: Fault) async throws {
-        try await withFaults([(fault, 1)]) { bridge, simulator in
+        // The process ends in the next turn of its event loop: a run without any delay could be over by then.
+        try await withFaults([(fault, 1)], simulator: { $0.stepDelay = .milliseconds(100) }) { bridge, simulator in
             let answer = try await bridge.run(graph())
             #expect(answer.status == 200)
             #expect(try answer.json["outputs"]?.array?.count == 1)
