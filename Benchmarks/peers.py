@@ -135,8 +135,6 @@ async def load(*command):
             await process.wait()
 
 
-
-
 class Nchan(Started):
     """Debian's nginx with nchan: GET /events is an event stream, POST /publish makes one event to all of them. A worker per core, as it comes."""
 
