@@ -44,8 +44,16 @@ final class Job: Sendable {
         /// How far the job is written down, and how far it was taken to be.
         var written = Extent()
         var taken = Extent()
-        /// The journal will ask for what is unwritten. True until the job is inserted, which writes it.
-        var isInJournal = true
+        /// Whether the journal will ask for what is unwritten. It need not be told until the job is inserted, which writes it.
+        var journaling = Journaling.soon
+    }
+
+    fileprivate enum Journaling {
+        case none
+        /// Within moments.
+        case lazy
+        /// As soon as possible: somebody waits to see it.
+        case soon
     }
 
     fileprivate struct Waiter {
@@ -81,7 +89,7 @@ final class Job: Sendable {
         state.written = Extent(
             eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, version: state.version, status: stored.snapshot.status)
         state.taken = state.written
-        state.isInJournal = false
+        state.journaling = .none
         self.state = Mutex(state)
     }
 
@@ -144,12 +152,13 @@ final class Job: Sendable {
         let token = state.withLock { $0.makeToken() }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let isReached = state.withLock { state in
-                    guard !state.visible.status.isTerminal, !isWanted(state.visible.status), !Task.isCancelled else { return true }
+                let (isReached, journaling) = state.withLock { state -> (Bool, Journaling) in
+                    guard !state.visible.status.isTerminal, !isWanted(state.visible.status), !Task.isCancelled else { return (true, .none) }
                     state.waiters[token] = Waiter(isWanted: isWanted, continuation: continuation)
-                    return false
+                    return (false, state.beginJournaling())
                 }
                 if isReached { continuation.resume() }
+                enqueue(journaling)
             }
         } onCancel: {
             let waiter = state.withLock { $0.waiters.removeValue(forKey: token) }
@@ -194,14 +203,14 @@ final class Job: Sendable {
     /// - Parameter wake: called, from any thread and without the lock of the job, whenever there may be more events. It must
     ///   not call back into the job or the queue.
     func watch(from start: Start, wake: @escaping @Sendable () -> Void) -> Opening? {
-        state.withLock { state -> Opening? in
+        let (opening, journaling) = state.withLock { state -> (Opening?, Journaling) in
             let opening: Opening
             var isReset = false
             var cursor: UInt64?
             if case .after(let id) = start {
                 // Ids are the cursors of what is in the archive.
                 if id <= state.log.visibleID { cursor = archive == nil ? state.log.cursor(afterID: id) : id + 1 >= firstArchivedID ? id : nil }
-                if cursor != nil, state.visible.status.isTerminal, id == state.log.visibleID { return nil }
+                if cursor != nil, state.visible.status.isTerminal, id == state.log.visibleID { return (nil, .none) }
                 isReset = cursor == nil
             }
             if let cursor {
@@ -211,8 +220,10 @@ final class Job: Sendable {
                     reset: isReset, snapshot: state.openingEvents, coveredID: state.log.visibleID, cursor: state.log.end, token: state.makeToken())
             }
             state.viewers[opening.token] = wake
-            return opening
+            return (opening, state.beginJournaling())
         }
+        enqueue(journaling)
+        return opening
     }
 
     func unwatch(_ token: UInt64) {
@@ -364,22 +375,28 @@ final class Job: Sendable {
     /// Changes the state of a job that is not over, and wakes whom it concerns afterwards, outside the lock.
     @discardableResult
     private func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result? {
-        let (result, audience, isForJournal) = state.withLock { state -> (Result?, Audience, Bool) in
-            guard !state.now.status.isTerminal else { return (nil, Audience(), false) }
+        let (result, audience, journaling) = state.withLock { state -> (Result?, Audience, Journaling) in
+            guard !state.now.status.isTerminal else { return (nil, Audience(), .none) }
             let end = state.log.end
             let result = body(&state)
             guard journal != nil else {
                 let status = state.visible.status
                 state.visible = state.now
-                return (result, state.audience(since: end, status), false)
+                return (result, state.audience(since: end, status), .none)
             }
-            let isForJournal = state.isUnwritten && !state.isInJournal
-            if isForJournal { state.isInJournal = true }
-            return (result, state.audience(since: end, state.visible.status), isForJournal)
+            return (result, state.audience(since: end, state.visible.status), state.beginJournaling())
         }
         audience.tell()
-        if isForJournal { journal?.enqueue(self) }
+        enqueue(journaling)
         return result
+    }
+
+    private func enqueue(_ journaling: Journaling) {
+        switch journaling {
+        case .none: break
+        case .lazy: journal?.enqueue(self, isAwaited: false)
+        case .soon: journal?.enqueue(self, isAwaited: true)
+        }
     }
 }
 
@@ -419,7 +436,7 @@ extension Job {
             snapshot.progress = state.log.newestProgress
             let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, returns: state.returns, version: state.version, status: snapshot.status)
             defer { state.taken = to }
-            state.isInJournal = false
+            state.journaling = .none
             return Unwritten(from: state.taken, to: to, snapshot: snapshot, events: state.log.replayable(after: state.taken.eventID))
         }
     }
@@ -465,6 +482,20 @@ extension Job.State {
     }
 
     fileprivate var isUnwritten: Bool { version != taken.version || log.lastID > taken.eventID }
+
+    /// Somebody is there to see what has happened, or it is the end, which is not to be found out again.
+    private var isAwaited: Bool {
+        !viewers.isEmpty || now.status.isTerminal || waiters.values.contains { $0.isWanted(now.status) }
+    }
+
+    /// What the journal has to be told; none when it knows.
+    fileprivate mutating func beginJournaling() -> Job.Journaling {
+        guard isUnwritten, journaling != .soon else { return .none }
+        let needed = isAwaited ? Job.Journaling.soon : .lazy
+        guard needed != journaling else { return .none }
+        journaling = needed
+        return needed
+    }
 
     /// Whom it concerns that more is visible than before.
     fileprivate mutating func audience(since end: UInt64, _ status: JobStatus) -> Job.Audience {

@@ -4,7 +4,9 @@ import FoundationEssentials
 protocol JobJournal: AnyObject, Sendable {
     /// The job has something to be written: soon the journal takes it (`Job.takeUnwritten`), writes it and says so (`Job.wrote`). Any
     /// thread; never waits, and never calls back from here.
-    func enqueue(_ job: Job)
+    ///
+    /// - Parameter isAwaited: false when nobody would see it now: it need not be written by itself, only within moments.
+    func enqueue(_ job: Job, isAwaited: Bool)
 }
 
 /// Events that are on disk and not in memory.

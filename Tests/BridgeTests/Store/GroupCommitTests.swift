@@ -43,6 +43,48 @@ import Testing
         }
     }
 
+    @Test func whatNobodyWaitsForIsWrittenWithTheNextThatSomebodyDoes() async throws {
+        try await withStorage { _, disk in
+            let commits = Counter()
+            let order = Mutex<[Int]>([])
+            for number in 0..<3 {
+                disk.database.add(
+                    isAwaited: false,
+                    perform: { db in
+                        if number == 0 { db.afterNextTransaction { _ in commits.add() } }
+                        order.withLock { $0.append(number) }
+                    },
+                    finish: { _ in })
+            }
+            let count = try await disk.database.write { db in
+                order.withLock { $0.append(3) }
+                return order.withLock { $0.count }
+            }
+            #expect(count == 4 && order.withLock { $0 } == [0, 1, 2, 3])
+            #expect(commits.value == 1)
+        }
+    }
+
+    @Test func whatNobodyWaitsForIsWrittenSoonAllTheSame() async throws {
+        try await withStorage { _, disk in
+            await withCheckedContinuation { written in
+                disk.database.add(isAwaited: false, perform: { _ in }, finish: { _ in written.resume() })
+            }
+        }
+    }
+
+    @Test func whatNobodyWaitsForIsWrittenBeforeTheEnd() async throws {
+        try await withTemporaryFolder { folder in
+            try await withStorage(folder) { _, disk in
+                disk.database.add(isAwaited: false, perform: { db in try db.execute(sql: "INSERT INTO workers VALUES ('last', 'x')") }, finish: { _ in })
+            }
+            try await withStorage(folder) { _, disk in
+                let found = try await disk.count("workers")
+                #expect(found == 1)
+            }
+        }
+    }
+
     @Test func whoWritesAloneWritesAtOnceAndMayReadWhatItWrote() async throws {
         try await withStorage { _, disk in
             for number in 1...3 {

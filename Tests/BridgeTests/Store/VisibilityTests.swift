@@ -81,6 +81,62 @@ import Testing
         }
     }
 
+    private final class Requests: JobJournal {
+        let areAwaited = Mutex<[Bool]>([])
+        let stream: AsyncStream<Bool>
+        private let continuation: AsyncStream<Bool>.Continuation
+
+        init() { (stream, continuation) = AsyncStream.makeStream() }
+
+        func enqueue(_ job: Job, isAwaited: Bool) {
+            areAwaited.withLock { $0.append(isAwaited) }
+            continuation.yield(isAwaited)
+        }
+    }
+
+    @Test func itIsWrittenAtOnceForWhoIsThereAndForWhoComesMeanwhile() async throws {
+        let requests = Requests()
+        func requested() -> [Bool] {
+            requests.areAwaited.withLock { areAwaited in
+                defer { areAwaited = [] }
+                return areAwaited
+            }
+        }
+        let job = Job(submission: try .sample(), journal: requests)
+        job.started()
+        #expect(requested() == [], "the insertion writes it")
+        job.wrote(job.takeUnwritten())
+        job.publish(.log(LogEntry(.info, "a")))
+        job.publish(.log(LogEntry(.info, "b")))
+        #expect(requested() == [false])
+        let openingOrNil = job.watch(from: .snapshot, wake: {})
+        let opening = try #require(openingOrNil)
+        #expect(requested() == [true])
+        job.publish(.log(LogEntry(.info, "c")))
+        #expect(requested() == [], "it is asked for already")
+        job.wrote(job.takeUnwritten())
+        job.publish(.log(LogEntry(.info, "d")))
+        #expect(requested() == [true])
+        job.wrote(job.takeUnwritten())
+        job.unwatch(opening.token)
+        job.publish(.log(LogEntry(.info, "e")))
+        #expect(requested() == [false])
+        job.finish(.succeeded)
+        #expect(requested() == [true], "the end is not to be found out again")
+    }
+
+    @Test func aStatusThatSomebodyComesToWaitForIsWrittenAtOnce() async throws {
+        let requests = Requests()
+        let job = Job(submission: try .sample(), journal: requests)
+        job.wrote(job.takeUnwritten())
+        job.started()
+        async let waiting: Void = job.wait { $0 == .running }
+        for await isAwaited in requests.stream where isAwaited { break }
+        job.wrote(job.takeUnwritten())
+        await waiting
+        #expect(requests.areAwaited.withLock { $0 } == [false, true])
+    }
+
     @Test func theEndIsToldWhenItIsWritten() async throws {
         try await withStorage { storage, disk in
             let job = try await storage.insert(try .sample())

@@ -67,14 +67,19 @@ final class SQLiteDatabase: Sendable {
     }
 
     /// The same without waiting; the error is a `StorageError` when it is the disk's.
-    func add(perform: @escaping @Sendable (GRDB.Database) throws -> Void, finish: @escaping @Sendable ((any Error)?) -> Void) {
+    ///
+    /// - Parameter isAwaited: false when nobody waits for the end of it.
+    func add(
+        isAwaited: Bool = true, perform: @escaping @Sendable (GRDB.Database) throws -> Void, finish: @escaping @Sendable ((any Error)?) -> Void
+    ) {
         commits.add(
             GroupCommit.Operation(
                 perform: perform,
                 finish: { error in
                     self.note(error)
                     finish(error.map { StorageError($0) ?? $0 })
-                }))
+                }),
+            isAwaited: isAwaited)
     }
 
     func read<Value: Sendable>(_ body: @escaping @Sendable (GRDB.Database) throws -> Value) async throws -> Value {
@@ -113,7 +118,8 @@ final class SQLiteDatabase: Sendable {
 
     /// Waits for what is being written, then closes the file. Nothing can be read or written afterwards.
     func close() {
-        // Operations were added before, and the writer performs them in order.
+        // The writer performs them in order.
+        commits.hurry()
         pool.writeWithoutTransaction { _ in }
         isClosed.store(true, ordering: .relaxed)
         do { try pool.close() } catch { logger.warning("the database could not be closed", metadata: ["error": "\(error)"]) }

@@ -95,9 +95,10 @@ final class SQLiteJobStore: JobStore {
     }
 
     /// - Parameter finish: called when the job is written, or could not be.
-    private func add(_ job: Job, finish: @escaping @Sendable () -> Void) {
+    private func add(_ job: Job, isAwaited: Bool = true, finish: @escaping @Sendable () -> Void) {
         let taken = Mutex<Job.Unwritten?>(nil)
         database.add(
+            isAwaited: isAwaited,
             perform: { [rows] db in
                 guard let place = self.state.withLock({ $0.open[job.id]?.place }) else { return }
                 let unwritten = taken.withLock { taken in
@@ -244,7 +245,7 @@ final class SQLiteJobStore: JobStore {
 }
 
 extension SQLiteJobStore: JobJournal {
-    func enqueue(_ job: Job) { add(job) {} }
+    func enqueue(_ job: Job, isAwaited: Bool) { add(job, isAwaited: isAwaited) {} }
 }
 
 extension SQLiteJobStore: EventArchive {
