@@ -1,3 +1,4 @@
+import NIOPosix
 import Testing
 
 @testable import ComfyUI
@@ -14,6 +15,32 @@ import Testing
         activity.note()
         let noted = activity.instant
         #expect(activity.instant == noted)
+    }
+
+    @Test func whatTakesTooLongIsEnded() async {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        await #expect(throws: TimeLimitExceeded.self) {
+            try await withTimeLimit(.milliseconds(20), on: eventLoop) { try await eventLoop.sleep(for: .seconds(3600)) }
+        }
+    }
+
+    @Test func whatIsDoneInTimeIsTheResult() async throws {
+        let result = try await withTimeLimit(.seconds(3600), on: MultiThreadedEventLoopGroup.singleton.next()) { 1 }
+        #expect(result == 1)
+    }
+
+    @Test("A sleep ends with its task, whether it has begun or not", arguments: [true, false])
+    func cancellation(_ hasBegun: Bool) async {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let (begun, begin) = AsyncStream.makeStream(of: Void.self)
+        let sleeper = Task {
+            begin.finish()
+            if !hasBegun { while !Task.isCancelled { await Task.yield() } }
+            try await eventLoop.sleep(for: .seconds(3600))
+        }
+        for await _ in begun {}
+        sleeper.cancel()
+        await #expect(throws: CancellationError.self) { try await sleeper.value }
     }
 
     @Test func whatStaysSilentIsEnded() async {

@@ -13,5 +13,9 @@ struct JobID: Sendable, Hashable, CustomStringConvertible {
         description = text
     }
 
-    static func makeUUID() -> String { UUID().uuidString.lowercased() }
+    static func makeUUID() -> String {
+        // Without one `UUID()` opens `/dev/urandom` each time.
+        var generator = SystemRandomNumberGenerator()
+        return UUID.random(using: &generator).uuidString.lowercased()
+    }
 }

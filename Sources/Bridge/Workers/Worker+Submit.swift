@@ -134,7 +134,7 @@ extension Worker {
 
     /// Sleeps, then sends the input; sends nothing when the run is over before.
     func wait(_ duration: Duration, then input: PromptInbox.Input?, _ channel: PromptInbox.Channel) async {
-        do { try await Task.sleep(for: duration) } catch { return }
+        do { try await socket.eventLoop.sleep(for: duration) } catch { return }
         if let input { channel.send(input) }
     }
 }

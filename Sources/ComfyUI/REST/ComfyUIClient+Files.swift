@@ -91,7 +91,7 @@ extension ComfyUIClient {
 
     private func collected(_ response: HTTPClientResponse) async throws(ComfyUIError) -> Answer {
         do {
-            return try await withTimeLimit(requestTimeout) { try await Self.collect(response) }
+            return try await withTimeLimit(requestTimeout, on: httpClient.eventLoopGroup.any()) { try await Self.collect(response) }
         } catch {
             throw ComfyUIError(transport: error)
         }

@@ -39,6 +39,8 @@ package final class ComfyUIClient: Sendable {
         configuration.connectionPool.retryConnectionEstablishment = false
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 1024
         configuration.httpVersion = .http1Only
+        // Else every request collects attributes for a tracer that is not there.
+        configuration.tracing.tracer = nil
         // Pieces of a download as large as a response takes them on: a quarter of the wake-ups. The way is named for debugging, but it is the
         // one to a channel option.
         configuration.http1_1ConnectionDebugInitializer = { channel in
@@ -77,7 +79,7 @@ package final class ComfyUIClient: Sendable {
         let limit = requestTimeout
         return try await logged(request) { () async throws(ComfyUIError) in
             do {
-                return try await withTimeLimit(limit) {
+                return try await withTimeLimit(limit, on: httpClient.eventLoopGroup.any()) {
                     try await Self.collect(try await httpClient.execute(request, deadline: .now() + TimeAmount(limit)))
                 }
             } catch {

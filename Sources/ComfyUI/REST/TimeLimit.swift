@@ -1,17 +1,33 @@
+package import NIOCore
 import Synchronization
 
 struct TimeLimitExceeded: Error {}
 
 /// Runs `operation`; once `limit` has passed it is cancelled, waited for, and `TimeLimitExceeded` is thrown.
-func withTimeLimit<Value: Sendable>(_ limit: Duration, _ operation: @escaping @Sendable () async throws -> Value) async throws -> Value {
+func withTimeLimit<Value: Sendable>(
+    _ limit: Duration, on eventLoop: any EventLoop, _ operation: @escaping @Sendable () async throws -> Value
+) async throws -> Value {
     try await withThrowingTaskGroup(of: Value.self) { group in
         group.addTask { try await operation() }
         group.addTask {
-            try await Task.sleep(for: limit)
+            try await eventLoop.sleep(for: limit)
             throw TimeLimitExceeded()
         }
         defer { group.cancelAll() }
         return try await group.next()!
+    }
+}
+
+extension EventLoop {
+    /// `Task.sleep` with a timer that ends with the task: that one's stays until its time, which for waits that hardly ever come to their end
+    /// makes thousands of them on a busy bridge. Throws `CancellationError` as it does.
+    package func sleep(for duration: Duration) async throws {
+        let timer = scheduleTask(in: TimeAmount(duration)) {}
+        try await withTaskCancellationHandler {
+            do { try await timer.futureResult.get() } catch EventLoopError.cancelled { throw CancellationError() }
+        } onCancel: {
+            timer.cancel()
+        }
     }
 }
 

@@ -45,7 +45,7 @@ package final class EventSocket: Sendable {
     }
 
     let configuration: Configuration
-    let eventLoop: any EventLoop
+    package let eventLoop: any EventLoop
     let logger: Logger
     let onEvent: @Sendable (EventSocketEvent) -> Void
     let state = Mutex(EventSocketState())
