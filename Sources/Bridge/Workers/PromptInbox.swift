@@ -49,14 +49,14 @@ final class PromptInbox: Sendable {
     }
 
     fileprivate struct Prompt {
-        let opening: Int
-        let continuation: AsyncStream<Input>.Continuation
+        let channel: Channel
         var lastHeard: ContinuousClock.Instant
+        /// ComfyUI is done with it.
+        var isOver = false
     }
 
     fileprivate struct State {
         var prompts: [String: Prompt] = [:]
-        var openings = 0
         /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
         var current: String?
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
@@ -75,35 +75,29 @@ final class PromptInbox: Sendable {
     var isConnected: Bool { if case .connected = connection { true } else { false } }
     var openJobs: [JobID] { state.withLock { $0.prompts.keys.compactMap(JobID.init) } }
     var openCount: Int { state.withLock { $0.prompts.count } }
+    /// Those of them that ComfyUI has not done yet.
+    var insideCount: Int { state.withLock { $0.prompts.values.count { !$0.isOver } } }
     /// Whether ComfyUI said that it marks previews with their prompt.
     var marksPreviews: Bool { state.withLock { $0.serverFeatures.contains("supports_preview_metadata") } }
 
-    /// What is read of one open prompt, and the way for timers and requests to add to it.
-    struct Channel: Sendable {
-        let inputs: AsyncStream<Input>
-        fileprivate let opening: Int
-        fileprivate let continuation: AsyncStream<Input>.Continuation
-
-        func send(_ input: Input) { continuation.yield(input) }
-    }
-
     /// Opens a prompt: from here on its messages are kept. Before the submit, so that none is missed.
     func open(_ job: JobID) -> Channel {
-        let (inputs, continuation) = AsyncStream.makeStream(of: Input.self)
-        let opening = state.withLock { state in
-            state.openings += 1
-            state.prompts[job.description] = Prompt(opening: state.openings, continuation: continuation, lastHeard: .now)
-            return state.openings
-        }
-        return Channel(inputs: inputs, opening: opening, continuation: continuation)
+        let channel = Channel()
+        state.withLock { $0.prompts[job.description] = Prompt(channel: channel, lastHeard: .now) }
+        return channel
+    }
+
+    /// ComfyUI is done with a prompt, of which only the results are still to be looked at: it takes up no room there.
+    func isOver(_ job: JobID) {
+        state.withLock { $0.prompts[job.description]?.isOver = true }
     }
 
     /// Closes a prompt, unless it was opened again since: a job that was put back may be taken by the same worker before its last run is done with it.
     func close(_ job: JobID, _ channel: Channel) {
         state.withLock { state in
-            if state.prompts[job.description]?.opening == channel.opening { state.prompts[job.description] = nil }
+            if state.prompts[job.description]?.channel === channel { state.prompts[job.description] = nil }
         }
-        channel.continuation.finish()
+        channel.finish()
     }
 
     /// How long nothing was heard of a prompt; zero for one that is not open.
@@ -114,7 +108,7 @@ final class PromptInbox: Sendable {
     /// All open prompts but one are told.
     func announce(_ input: Input, except job: JobID) {
         let receivers = state.withLock { $0.prompts.filter { $0.key != job.description } }
-        for receiver in receivers.values { receiver.continuation.yield(input) }
+        for receiver in receivers.values { receiver.channel.send(input) }
     }
 
     /// For the checks of the connection's registration, under the inbox's lock.
@@ -163,7 +157,7 @@ final class PromptInbox: Sendable {
             guard case .executionStart = message else { return [] }
             return state.prompts.filter { $0.key != promptID }.map(\.value)
         }
-        for prompt in overtaken { prompt.continuation.yield(.overtaken) }
+        for prompt in overtaken { prompt.channel.send(.overtaken) }
     }
 
     /// A message that names no prompt goes to all open ones: they judge it themselves.
@@ -173,7 +167,7 @@ final class PromptInbox: Sendable {
             state.prompts[promptID]?.lastHeard = .now
             return [state.prompts[promptID]].compactMap(\.self)
         }
-        for receiver in receivers { receiver.continuation.yield(input) }
+        for receiver in receivers { receiver.channel.send(input) }
     }
 
     private func changeConnection(_ connection: Connection, input: Input) {
@@ -186,7 +180,7 @@ final class PromptInbox: Sendable {
             }
             return Array(state.prompts.values)
         }
-        for receiver in receivers { receiver.continuation.yield(input) }
+        for receiver in receivers { receiver.channel.send(input) }
         onConnectionChange(connection)
     }
 }

@@ -107,7 +107,7 @@ extension Worker {
             }
             group.addTask { await self.watchSilence(of: job, channel) }
 
-            for await input in channel.inputs {
+            while let input = await channel.next() {
                 var actions: [Run.Action] = []
                 switch input {
                 case .message(let message): actions = run.received(message)
@@ -207,6 +207,10 @@ extension Worker {
                     case .end(let how):
                         ending = how
                         job.timeline.executed()
+                        // After another end the next job may first have to wait.
+                        guard case .succeeded = how else { break }
+                        inbox.isOver(job.id)
+                        self.look()
                     }
                 }
                 if let ending, delivery != .underWay {

@@ -19,6 +19,8 @@ final class Worker: Service {
         /// Prompts inside ComfyUI at the same time: one runs, one waits, so that ComfyUI is never idle between jobs and order
         /// and cancellation stay the bridge's.
         var slots = 2
+        /// Beside them, those that have succeeded and whose results are still looked at and written down.
+        var settling = 8
         /// After this time without a message about an open prompt ComfyUI's books are asked.
         var silence = Duration.seconds(10)
         /// How long a running prompt may be silent before ComfyUI counts as stuck; nil is for ever.
@@ -64,6 +66,8 @@ final class Worker: Service {
     let clientID: String
 
     let socket: EventSocket
+    /// Jobs are followed on the socket's event loop.
+    private let executor: EventLoopExecutor
     private let signals = Signals()
     let state: Mutex<State>
 
@@ -110,6 +114,7 @@ final class Worker: Service {
         socket = EventSocket(
             configuration: .init(endpoint: configuration.endpoint, clientID: clientID), eventLoopGroup: eventLoopGroup, logger: logger,
             onEvent: { [inbox] event in inbox.receive(event) })
+        executor = EventLoopExecutor(socket.eventLoop)
         service.queue.addWorker(
             JobQueue.Taker(
                 id: ObjectIdentifier(self), notify: { [weak self] in self?.look() }, isAvailable: { [weak self] in self?.isAvailable ?? false },
@@ -197,19 +202,21 @@ final class Worker: Service {
     }
 
     private func start(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry, in group: inout DiscardingTaskGroup) {
-        group.addTask {
+        group.addTask(executorPreference: executor) {
             await self.run(job, channel, entry)
             self.look()
         }
     }
 
     private func takeJob() -> (Job, PromptInbox.Channel)? {
-        let open = inbox.openCount
+        let (open, inside) = (inbox.openCount, inbox.insideCount)
         let isConnected = inbox.isConnected
         let (isAllowed, isSubmitting) = state.withLock { ($0.rotation.allows(at: .now, open: open), $0.submitting != nil) }
         let worker = ObjectIdentifier(self)
-        service.queue.setIdle(isConnected && isAllowed && open == 0, worker: worker)
-        guard isConnected, isAllowed, open < configuration.slots, !isSubmitting, let job = service.queue.take(isSecond: open > 0, by: worker) else { return nil }
+        service.queue.setIdle(isConnected && isAllowed && inside == 0, worker: worker)
+        guard isConnected, isAllowed, inside < configuration.slots, open < configuration.slots + configuration.settling, !isSubmitting,
+            let job = service.queue.take(isSecond: inside > 0, by: worker)
+        else { return nil }
         service.queue.setIdle(false, worker: worker)
         state.withLock { state in
             state.submitting = job.id

@@ -32,12 +32,12 @@ import Testing
         inbox.receive(Self.unmarked)
         inbox.close(job, channel)
         var seen: [Bool] = []
-        for await input in channel.inputs {
+        while let input = await channel.next() {
             if case .binary(_, let marksPreviews) = input { seen.append(marksPreviews) }
         }
         #expect(seen == expected)
         other.send(.deadline)
-        for await input in other.inputs {
+        while let input = await other.next() {
             if case .deadline = input { break }
             if case .binary = input { Issue.record("another prompt got the picture") }
         }
@@ -52,7 +52,7 @@ import Testing
         inbox.close(second, channels.1)
         func told(_ channel: PromptInbox.Channel) async -> [Bool] {
             var told: [Bool] = []
-            for await input in channel.inputs { if case .overtaken = input { told.append(true) } else { told.append(false) } }
+            while let input = await channel.next() { if case .overtaken = input { told.append(true) } else { told.append(false) } }
             return told
         }
         let seen = (await told(channels.0), await told(channels.1))
@@ -70,7 +70,65 @@ import Testing
         inbox.close(job, second)
         #expect(inbox.openCount == 0)
         var inputs = 0
-        for await _ in second.inputs { inputs += 1 }
+        while await second.next() != nil { inputs += 1 }
         #expect(inputs == 1)
+    }
+
+    @Test func whatIsOverIsOpenButNotInside() {
+        let inbox = PromptInbox { _ in }
+        let (first, second) = (JobID(), JobID())
+        let channel = inbox.open(first)
+        _ = inbox.open(second)
+        inbox.isOver(first)
+        #expect(inbox.openCount == 2 && inbox.insideCount == 1)
+        inbox.isOver(first)
+        inbox.close(first, channel)
+        #expect(inbox.openCount == 1 && inbox.insideCount == 1)
+    }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct PromptChannelTests {
+    private func number(_ input: PromptInbox.Input?) -> String? {
+        if case .stuck(let reason)? = input { reason } else { nil }
+    }
+
+    @Test func whatIsSentBeforeAndAfterTheReaderWaitsComesInOrder() async {
+        let channel = PromptInbox.Channel()
+        for number in 0..<10 { channel.send(.stuck(reason: "\(number)")) }
+        async let read = {
+            var numbers: [String] = []
+            while let input = await channel.next() { numbers.append(number(input) ?? "?") }
+            return numbers
+        }()
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                for number in 10..<1000 {
+                    channel.send(.stuck(reason: "\(number)"))
+                    if number.isMultiple(of: 7) { await Task.yield() }
+                }
+            }
+        }
+        channel.finish()
+        let numbers = await read
+        #expect(numbers == (0..<1000).map { "\($0)" })
+        let afterwards = await channel.next()
+        #expect(afterwards == nil)
+    }
+
+    @Test("A cancelled reader gets what waits, then nothing, and does not hang", arguments: [true, false])
+    func cancellation(_ isFirst: Bool) async {
+        let channel = PromptInbox.Channel()
+        let reader = Task {
+            if isFirst { while !Task.isCancelled { await Task.yield() } }
+            return (await channel.next(), await channel.next())
+        }
+        if isFirst {
+            channel.send(.deadline)
+            reader.cancel()
+        } else {
+            reader.cancel()
+        }
+        let read = await reader.value
+        #expect((read.0 != nil) == isFirst && read.1 == nil)
     }
 }
