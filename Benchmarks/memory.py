@@ -1,4 +1,5 @@
 """Resident memory over many jobs with previews and an event stream each."""
+import asyncio
 import itertools
 
 import figures
@@ -7,6 +8,7 @@ from callers import EventReader
 from context import note, session
 from peers import ComfyAPIProxy
 
+CALLERS = 4
 STEPS = 20
 """Samples over the run."""
 GROWTH = 1.0
@@ -14,13 +16,13 @@ GROWTH = 1.0
 
 TEXT = """
 Each job has 4 previews; its caller submits it, reads its events, and asks for the job when they have ended. Growth is that of
-the second half of the run, a job: in the first the previews that are kept of ended jobs (64 MB at most) and the other bounded stores fill.
-comfy-api-proxy, which takes longer for a job, is given a tenth of them.
+the second half of the run, a job: in the first the previews that are kept of ended jobs (64 MB at most) and the other bounded stores fill,
+the jobs that are kept on the disk (10 000) come to be so many, and the heaps of all threads find their size. comfy-api-proxy, which takes longer for a job, is given a thirtieth of them.
 """
 
 
 async def measure(context):
-    jobs = context.pick({"comfy-bridge": 10_000, "comfy-api-proxy": 1000}, {"comfy-bridge": 400, "comfy-api-proxy": 100})
+    jobs = context.pick({"comfy-bridge": 30_000, "comfy-api-proxy": 1000}, {"comfy-bridge": 400, "comfy-api-proxy": 100})
     colours = itertools.count(1)
     samples = {}
     with context.simulator("--preview-size", 256) as simulator, ComfyAPIProxy(simulator.url) as proxy:
@@ -33,10 +35,8 @@ async def measure(context):
             # In turn, a part of the run after the other, so that both meet the same ComfyUI.
             for part in range(STEPS):
                 for name, server in sides.items():
-                    reader = EventReader(http, server.url)
-                    for _ in range(jobs[name] // STEPS):
-                        run = await reader.run(graphs.sampler(next(colours)))
-                        troubles[name] += run.trouble is not None
+                    runs = await _many(EventReader(http, server.url), jobs[name] // STEPS, colours)
+                    troubles[name] += sum(run.trouble is not None for run in runs)
                     samples[name].append(((part + 1) * jobs[name] // STEPS, server.resident_kb() / 1024))
                 note(f"{part + 1}/{STEPS}")
     if troubles["comfy-bridge"]:
@@ -59,3 +59,11 @@ async def measure(context):
         "raw": {"resident_mb": samples, "growth_kb_a_job": growth},
     }
 
+
+async def _many(reader, jobs, colours):
+    numbers = iter(range(jobs))
+
+    async def calling():
+        return [await reader.run(graphs.sampler(next(colours))) for _ in numbers]
+
+    return [run for runs in await asyncio.gather(*(calling() for _ in range(CALLERS))) for run in runs]

@@ -63,6 +63,7 @@ package struct ComfyBridge: Sendable {
     /// What a process does first in which a bridge is all there is.
     package static func prepareProcess() {
         Allocator.keepsBulk()
+        Allocator.limitsHeaps()
         OpenFiles.raiseLimit()
         // A pipe without a reader and a file at its limit are errors of one write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)

@@ -10,4 +10,10 @@ package enum Allocator {
         _ = mallopt(M_MMAP_THRESHOLD, limit)
         _ = mallopt(M_TRIM_THRESHOLD, limit)
     }
+
+    /// As many heaps as processors, instead of eight times as many: threads come and go, and one that comes later begins a heap of its own while
+    /// what the others gave back lies in theirs. For the whole process; call it first.
+    package static func limitsHeaps() {
+        _ = mallopt(M_ARENA_MAX, Int32(HTTPServer.Configuration.processorCount))
+    }
 }

@@ -3,9 +3,11 @@ import OrderedCollections
 extension JSON {
     /// The compact text, UTF-8, without any line break (so it fits one SSE `data:` line). Numbers that JSON cannot hold
     /// (`NaN` from Python) become `null`.
-    package func encoded() -> [UInt8] {
+    ///
+    /// - Parameter size: what the text is about to have, if it is known to be long.
+    package func encoded(size: Int = 256) -> [UInt8] {
         var output: [UInt8] = []
-        output.reserveCapacity(256)
+        output.reserveCapacity(size)
         append(to: &output)
         return output
     }

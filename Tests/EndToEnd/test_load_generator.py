@@ -5,6 +5,7 @@ import http.server
 import json
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -62,14 +63,16 @@ def test_latency_counts_from_when_a_job_should_have_started(load, quick_bridge):
     assert report["latency"]["max"] > 9 * 50  # the last of ten that one caller has one after the other
 
 
-def test_viewers(load, quick_bridge):
-    status, report, complaints = load("watch", "--url", quick_bridge, "--viewers", 5, "--slow", 1, "--frames", 10, "--rate", 50, "--size", 20_000)
+@pytest.mark.parametrize(("encoding", "growth"), [("base64", 4 / 3), ("url", 1)])
+def test_viewers(load, quick_bridge, encoding, growth):
+    status, report, complaints = load(
+        "watch", "--url", quick_bridge, "--viewers", 5, "--slow", 1, "--frames", 10, "--rate", 50, "--size", 20_000, "--encoding", encoding)
     assert status == 0, complaints
     assert (report["viewers"], report["slow_viewers"], report["frames_sent"], report["delivered_share"]) == (5, 1, 10, 1)
     check_latency(report["latency"], 50)
     check_latency(report["first_viewer"], 10)
     check_latency(report["last_viewer"], 10)
-    assert report["bytes"] > 5 * 10 * 20_000 * 4 / 3
+    assert 1 < report["bytes"] / (5 * 10 * 20_000 * growth) < 1.1
 
 
 def test_previews_of_samplers_are_stamped(binary):
@@ -182,6 +185,66 @@ def test_what_a_hub_does_wrong_is_found(load, hub, spoil, complaint):
     status, _, complaints = watch_plain(load, hub, "--rate", 50)
     assert status == 1
     assert complaint in complaints
+
+
+def stamped(number, size=5000):
+    """As the simulator makes them."""
+    head = b"\xff\xd8\xff\xfe\x00\x33comfy-bridge-load %020d %010d" % (time.monotonic_ns(), number)
+    tail = b"\xff\xdb\x00\x02\xff\xd9"
+    padding = size - len(head) - len(tail)
+    comment = b"\xff\xfe" + (padding - 2).to_bytes(2) + bytes((len(head) + place) % 251 for place in range(4, padding))
+    return head + comment + tail
+
+
+class Files(http.server.BaseHTTPRequestHandler):
+    """A job with three previews, of which its events name the URLs; two viewers may get different `server.files`, one after the other."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if self.path == "/events?previews=url":
+            events = [("preview", {"url": f"http://elsewhere/{number}"}) for number in range(3)] + [("output", {}), ("status", {"status": "succeeded"})]
+            self.answer("text/event-stream", "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events).encode())
+        else:
+            self.answer("image/jpeg", self.server.files[int(self.path[1:])].pop())
+
+    def answer(self, content_type, body):
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("spoil", "complaint"), [
+    (lambda files: None, None),
+    (lambda files: files.update({2: [flipped(files[2][0], 3000), files[2][1]]}), "differs"),
+    (lambda files: files.update({2: [flipped(files[2][0], 3000)] * 2}), "padding"),
+    (lambda files: files.update({2: [files[2][0][:-1], files[2][1]]}), "than for another"),
+    (lambda files: files.update({2: files[1][:]}), "preview 1"),
+    (lambda files: files.update({2: [b"GIF"] * 2}), "without a stamp"),
+    (lambda files: files.update({2: [b""] * 2}), None),
+], ids=["nothing", "one viewer's byte", "everybody's byte", "one viewer's end", "twice", "no stamp", "too late"])
+def test_what_is_wrong_with_files_of_previews_is_found(load, spoil, complaint):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+        server.files = {number: [stamped(number)] * 2 for number in range(3)}
+        spoil(server.files)
+        missing = sum(body == b"" for bodies in server.files.values() for body in bodies)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        status, report, complaints = load(
+            "watch", "--url", f"http://127.0.0.1:{server.server_port}", "--path", "/events", "--viewers", 2, "--size", 5000, "--encoding", "url",
+            "--timeout", 5)
+        server.shutdown()
+        thread.join()
+    assert status == (1 if complaint else 0), complaints
+    assert (complaint or "") in complaints
+    if not complaint:
+        assert "latency" not in report, "they were sent before the viewers came"
+        assert report["frames_sent"] == (3 if not missing else 2)
 
 
 def test_a_job_that_fails_is_wrong(load, quick_bridge, tmp_path):

@@ -3,6 +3,7 @@ import PreviewStamp
 
 struct Watch: AsyncParsableCommand {
     enum Dialect: String, ExpressibleByArgument { case bridge, plain }
+    enum Encoding: String, ExpressibleByArgument { case base64, url }
 
     static let configuration = CommandConfiguration(
         abstract: "Opens event streams of one job, and measures from the stamp in each preview to its receipt.",
@@ -36,6 +37,9 @@ struct Watch: AsyncParsableCommand {
     @Option(help: "bridge or plain.")
     var dialect = Dialect.bridge
 
+    @Option(help: "base64: previews are in the events; url: each is fetched as a file, one after the other (bridge only).")
+    var encoding = Encoding.base64
+
     @Option(help: "Where frames are posted to (plain only).")
     var publish: String?
 
@@ -51,6 +55,7 @@ struct Watch: AsyncParsableCommand {
             guard publish == nil, rate > 0 else { throw ValidationError("--publish and --rate 0 are for --dialect plain") }
         case .plain:
             guard publish != nil, path != nil else { throw ValidationError("--dialect plain needs --path and --publish") }
+            guard encoding == .base64 else { throw ValidationError("--encoding url is for --dialect bridge") }
         }
     }
 

@@ -12,6 +12,8 @@ final class Audience {
 
     let dialect: Dialect
     let library: FrameLibrary?
+    /// Whether events name the URLs of previews, which are then fetched.
+    let fetchesPreviews: Bool
     /// Those that read to the end.
     let readers: Int
     let opened: Countdown
@@ -29,8 +31,9 @@ final class Audience {
     /// Called when a viewer has met something wrong, and is gone.
     var onLoss: () -> Void = {}
 
-    init(_ dialect: Dialect, library: FrameLibrary?, readers: Int, slow: Int = 0) {
+    init(_ dialect: Dialect, library: FrameLibrary?, fetchesPreviews: Bool = false, readers: Int, slow: Int = 0) {
         self.dialect = dialect
+        self.fetchesPreviews = fetchesPreviews
         self.library = library
         self.readers = readers
         opened = Countdown(readers + slow)

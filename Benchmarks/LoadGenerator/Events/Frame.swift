@@ -6,7 +6,7 @@ import Glibc
 import Foundation
 import PreviewStamp
 
-/// One preview as the viewers get it: the text of a `data:` line. Whoever is furthest writes it down, everybody else's bytes are compared with that,
+/// One preview as the viewers get it: the text of a `data:` line, or the file. Whoever is furthest writes it down, everybody else's bytes are compared with that,
 /// and when it is whole it is checked once. So every byte of every viewer is checked, at the price of one comparison.
 final class Frame {
     let stamp: PreviewStamp
@@ -69,7 +69,19 @@ final class FrameLibrary {
 
     /// Nil when the line has no stamp in its first bytes.
     func frame(in line: UnsafeRawBufferPointer) -> Frame? {
-        guard let stamp = Self.stamp(in: line) else { return nil }
+        Self.stamp(in: line).map(frame)
+    }
+
+    /// - Throws: when it is not a whole preview, or not the one that others have had.
+    func frame(ofFile bytes: [UInt8]) throws -> Frame {
+        guard let stamp = PreviewStamp(bytes) else { throw ProtocolViolation("a preview without a stamp") }
+        let frame = frame(stamp)
+        try bytes.withUnsafeBytes { try frame.accept($0, at: 0) }
+        try frame.end(at: bytes.count) { PreviewStamp.flaw(in: $0, size: size) }
+        return frame
+    }
+
+    private func frame(_ stamp: PreviewStamp) -> Frame {
         if let known = frames[stamp.number] { return known }
         let frame = Frame(stamp)
         frames[stamp.number] = frame

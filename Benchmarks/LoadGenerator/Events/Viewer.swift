@@ -13,6 +13,8 @@ final class Viewer: ChannelInboundHandler {
         /// The head has come.
         case answered
         case open(since: UInt64)
+        /// The stream is over; files whose URLs it told are still to be fetched.
+        case fetching(since: UInt64)
         case ended
     }
 
@@ -28,6 +30,11 @@ final class Viewer: ChannelInboundHandler {
     private var lastPreview = -1
     private var outputs = 0
     private var finalStatus: String?
+    /// Of previews that are to be fetched; ends with the stream.
+    let links: AsyncStream<String>
+    private let link: AsyncStream<String>.Continuation
+    /// Over which they are; closed with the stream.
+    var files: HTTPConnection?
 
     /// - Parameter stopsReading: whether it reads nothing more once it is open.
     init(_ number: Int, _ audience: Audience, request: ByteBuffer, stopsReading: Bool) {
@@ -35,11 +42,18 @@ final class Viewer: ChannelInboundHandler {
         self.audience = audience
         self.request = request
         self.stopsReading = stopsReading
+        (links, link) = AsyncStream.makeStream()
     }
 
     /// Goes away; what it has not received does not count against anybody.
     func leave() {
         phase = .ended
+        close()
+    }
+
+    private func close() {
+        link.finish()
+        files?.close()
         context?.close(promise: nil)
     }
 
@@ -60,7 +74,10 @@ final class Viewer: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
-        if case .ended = phase { return }
+        switch phase {
+        case .fetching, .ended: return
+        case .connecting, .answered, .open: break
+        }
         do {
             try response.close { try take($0) }
             fail("the connection ended")
@@ -71,7 +88,7 @@ final class Viewer: ChannelInboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { fail("\(error)") }
 
-    private func fail(_ text: String) {
+    func fail(_ text: String) {
         if case .ended = phase { return }
         audience.complain("viewer \(number): \(text)")
         end()
@@ -81,7 +98,7 @@ final class Viewer: ChannelInboundHandler {
         if case .ended = phase { return }
         open()
         phase = .ended
-        context?.close(promise: nil)
+        close()
         if !stopsReading { audience.ended.count() }
     }
 
@@ -89,7 +106,7 @@ final class Viewer: ChannelInboundHandler {
     private func open() {
         switch phase {
         case .connecting, .answered: break
-        case .open, .ended: return
+        case .open, .fetching, .ended: return
         }
         phase = .open(since: MonotonicClock.now)
         audience.opened.count()
@@ -109,7 +126,9 @@ final class Viewer: ChannelInboundHandler {
             try events.parse(bytes, audience.library, previews: audience.previewEvent) { try take($0) }
         case .end:
             guard audience.dialect == .plain || finalStatus != nil else { throw ProtocolViolation("the stream ended before the job") }
-            end()
+            guard audience.fetchesPreviews, case .open(let since) = phase else { return end() }
+            phase = .fetching(since: since)
+            link.finish()
         }
     }
 
@@ -120,15 +139,39 @@ final class Viewer: ChannelInboundHandler {
         case .preview(let frame, let id):
             audience.receivedEvent()
             try check(id)
-            guard frame.stamp.number > lastPreview else { throw ProtocolViolation("preview \(frame.stamp.number) after \(lastPreview)") }
-            lastPreview = frame.stamp.number
-            if case .open(let since) = phase, !stopsReading { audience.received(frame, counts: frame.stamp.sentAt >= since) }
+            try take(frame)
         case .event(let name, let id, let data):
             audience.receivedEvent()
             try check(id)
             try take(name, data)
         }
         if case .answered = phase { open() }
+    }
+
+    private func take(_ frame: Frame) throws {
+        guard frame.stamp.number > lastPreview else { throw ProtocolViolation("preview \(frame.stamp.number) after \(lastPreview)") }
+        lastPreview = frame.stamp.number
+        switch phase {
+        case .open(let since) where !stopsReading, .fetching(let since): audience.received(frame, counts: frame.stamp.sentAt >= since)
+        case .connecting, .answered, .open, .ended: break
+        }
+    }
+
+    /// What came from one of the `links`. Nothing, where it was too late for a preview: only the newest are kept.
+    func take(_ answer: Answer) {
+        audience.received(bytes: answer.body.count)
+        guard answer.status != 404 else { return }
+        do {
+            guard answer.status == 200 else { throw ProtocolViolation("a preview has status \(answer.status): \(answer.text)") }
+            if let frame = try audience.library?.frame(ofFile: answer.body) { try take(frame) }
+        } catch {
+            fail("\(error)")
+        }
+    }
+
+    /// No more comes from the `links`.
+    func fetchedAll() {
+        if case .fetching = phase { end() }
     }
 
     /// Ids of the bridge rise by one; those of others are anything.
@@ -144,6 +187,9 @@ final class Viewer: ChannelInboundHandler {
             return
         }
         switch name {
+        case "preview" where audience.fetchesPreviews:
+            guard let url = try JSON(parsing: Array(data))["url"]?.string else { throw ProtocolViolation("a preview without a URL") }
+            if !stopsReading { link.yield(Target.path(of: url)) }
         case "preview":
             if audience.library != nil { throw ProtocolViolation("a preview without a stamp") }
         case "reset": throw ProtocolViolation("the stream was reset")

@@ -37,7 +37,7 @@ actor WatchSession {
         self.publish = publish
         audience = Audience(
             options.dialect == .bridge ? .bridge : .plain, library: FrameLibrary(size: options.size, isJSON: options.dialect == .bridge),
-            readers: options.viewers, slow: options.slow)
+            fetchesPreviews: options.encoding == .url, readers: options.viewers, slow: options.slow)
     }
 
     func run() async throws -> (Report, Complaints) {
@@ -64,12 +64,14 @@ actor WatchSession {
 
     /// Returns when all viewers are there.
     private func open(_ path: String) async throws {
+        let path = options.encoding == .url ? path + (path.contains("?") ? "&" : "?") + "previews=url" : path
         viewers = try await Viewer.open(options.viewers, slow: options.slow, audience, target, path, on: loop)
         guard await audience.opened.wait(.seconds(60), on: loop) else { throw ProtocolViolation("not all streams are open after a minute") }
     }
 
     private func measure(_ start: () async throws -> Void) async throws -> (Report, Complaints) {
         let cost = OwnCost.Meter(), begin = MonotonicClock.now, bytes = audience.bytes
+        async let fetches: Void = fetchPreviews()
         do {
             try await start()
         } catch {
@@ -78,6 +80,8 @@ actor WatchSession {
         if publish == nil, !(await audience.ended.wait(.milliseconds(Int64(options.timeout * 1000)), on: loop)) {
             audience.complain("not all streams have ended in time")
         }
+        if !audience.ended.isOver { for viewer in viewers { viewer.leave() } }
+        await fetches
         let seconds = Double(MonotonicClock.now - begin) / 1e9
         let sent = options.path == nil || publish != nil ? options.frames : audience.library?.frames.count ?? 0
         let (first, last) = audience.firstAndLast
@@ -87,6 +91,24 @@ actor WatchSession {
             latency: audience.latencies.summary, firstViewer: first.summary, lastViewer: last.summary, droppedTold: audience.droppedTold,
             events: audience.events, bytes: audience.bytes - bytes, seconds: seconds.rounded(to: 3), generator: cost.read())
         return (report, audience.complaints)
+    }
+
+    /// Fetches the files that the streams tell of, for each viewer one after the other on a connection of its own. Returns when the streams have
+    /// ended.
+    private func fetchPreviews() async {
+        guard options.encoding == .url else { return }
+        await withTaskGroup(of: Void.self) { group in
+            for number in 0..<options.viewers { group.addTask { await self.fetchPreviews(of: number) } }
+        }
+    }
+
+    private func fetchPreviews(of number: Int) async {
+        let viewer = viewers[number], connection = HTTPConnection(target, on: loop)
+        viewer.files = connection
+        for await link in viewer.links {
+            do { viewer.take(try await connection.send("GET", link)) } catch { viewer.fail("\(error)") }
+        }
+        viewer.fetchedAll()
     }
 
     /// Returns when all viewers have had the last one, or too late.

@@ -15,11 +15,12 @@ struct JobEndpoints: Sendable {
     func get(_ request: Request, _ path: PathParameters) async throws -> Response {
         let prefer = try Prefer(request)
         let job = try await api.job(path["id"])
+        let present = job.snapshot.status
         if let limit = prefer.wait {
-            let present = job.snapshot.status
             await hold(job, atMost: limit) { $0 != present }
-        } else if request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true, request.method == "GET", api.sdkHold > .zero, !job.status.isTerminal {
-            return held(job, request)
+        } else if !present.isTerminal, request.headers["User-Agent"]?.hasPrefix("comfy-sdk") == true, request.method == "GET" {
+            let end = ContinuousClock.now + api.sdkHold
+            if await holdInSilence(job, until: end) { return held(job, request, until: end) }
         }
         return answer(job, request, headers: prefer.applied.map { ["Preference-Applied": $0] } ?? [:])
     }
@@ -29,28 +30,30 @@ struct JobEndpoints: Sendable {
         await cancelWhenGracefulShutdown { await job.wait(atMost: limit, until: isWanted) }
     }
 
-    /// The answer to a poll of the official SDK: blanks, with which JSON may begin, until the job is over, and then the job. The blanks keep
-    /// clients from giving up whose time limit is shorter than the hold.
-    private func held(_ job: Job, _ request: Request) -> Response {
+    /// Holds an answer back for as long as a client need not hear of it.
+    ///
+    /// - Returns: whether the job is not over, and there is more time.
+    private func holdInSilence(_ job: Job, until end: ContinuousClock.Instant) async -> Bool {
+        let pause = min(.now + .milliseconds(500), end)
+        await hold(job, atMost: ContinuousClock.now.duration(to: pause), until: \.isTerminal)
+        return .now >= pause && pause < end && !job.snapshot.status.isTerminal  // before the pause: the bridge shuts down
+    }
+
+    /// The rest of a held poll: blanks, with which JSON may begin, until the job is over, and then the job. The blanks keep clients from
+    /// giving up whose time limit is shorter than the hold.
+    private func held(_ job: Job, _ request: Request, until end: ContinuousClock.Instant) -> Response {
         let body = BodyStream()
-        var response = answer(job, request)
-        response.body = .stream(body, length: nil)
         api.tasks.start { [api] in
-            let end = ContinuousClock.now + api.sdkHold
             do {
-                while !job.status.isTerminal, .now < end {
-                    try await body.write(Array(" ".utf8))
-                    let pause = ContinuousClock.now + min(.milliseconds(500), end - .now)
-                    await self.hold(job, atMost: pause - .now, until: \.isTerminal)
-                    if .now < pause { break }  // over, or the bridge shuts down
-                }
+                repeat { try await body.write(Array(" ".utf8)) } while await self.holdInSilence(job, until: end)
                 try await body.write(JSON.object(api.representation(for: request).job(job)).encoded())
                 body.finish()
             } catch {
                 body.fail()  // nobody reads it any more
             }
         }
-        return response
+        let headers: HTTPHeaders = ["Content-Type": "application/json", "Cache-Control": "no-store", "Comfy-Job-Id": job.id.description]
+        return Response(status: 200, headers: headers, body: .stream(body, length: nil))
     }
 
     /// What the job is waiting for, or how it ended, in words.

@@ -31,7 +31,7 @@ struct SubmissionReader: Sendable {
             throw APIError.invalidRequest("workflow", "The body is \(body.kindInWords); send an object: {\"workflow\": {…}}.")
         }
         do {
-            let workflow = try Workflow(checking: graph)
+            let workflow = try Workflow(checking: graph, size: request.body.count)
             let referenced = try await referencedAssets(of: workflow)
             let outputNodes = try await check(workflow)
             return Submission(
@@ -59,9 +59,10 @@ struct SubmissionReader: Sendable {
     /// Loaders that name a file which was uploaded to the bridge get that one.
     private func namedUploads(in workflow: Workflow) async throws -> [Submission.Input] {
         guard let catalog = pool.catalog(for: workflow) else { return [] }
+        let fileInputs = catalog.classes.mapValues(\.fileInputs).filter { !$0.value.isEmpty }
         var inputs: [Submission.Input] = []
         for (id, node) in workflow.nodes {
-            for input in catalog.classes[node.classType]?.fileInputs ?? [] {
+            for input in fileInputs[node.classType] ?? [] {
                 guard var name = node.inputs[input]?.string else { continue }
                 if name.hasSuffix(" [input]") { name.removeLast(8) }
                 guard let asset = try await assets.upload(at: name) else { continue }

@@ -25,7 +25,7 @@ struct NodeCatalog: Sendable {
 
     /// What the workflow uses, each class from the first catalog that has it.
     init(of workflow: Workflow, from catalogs: [NodeCatalog]) {
-        let names = Set(workflow.nodes.values.map(\.classType))
+        let names = workflow.classTypes
         replaced = names.filter { name in catalogs.contains { $0.replaced.contains(name) } }
         for name in names { classes[name] = catalogs.lazy.compactMap { $0.classes[name] }.first }
     }
@@ -49,12 +49,13 @@ struct NodeCatalog: Sendable {
 
     /// The classes of the workflow that are not in the catalog.
     func unknownClasses(in workflow: Workflow) -> Set<String> {
-        Set(workflow.nodes.values.map(\.classType)).filter { classes[$0] == nil && !replaced.contains($0) }
+        workflow.classTypes.filter { classes[$0] == nil && !replaced.contains($0) }
     }
 
     /// The nodes that produce something to keep; ComfyUI runs these and what they need.
     func outputNodes(of workflow: Workflow) -> Set<String> {
-        Set(workflow.nodes.filter { classes[$0.value.classType]?.isOutput ?? false }.keys)
+        let outputs = workflow.classTypes.filter { classes[$0]?.isOutput ?? false }
+        return Set(workflow.nodes.lazy.filter { outputs.contains($0.value.classType) }.map(\.key))
     }
 
     /// Everything wrong with the workflow that can be told without running ComfyUI's own validation. As there, nodes that
@@ -69,7 +70,7 @@ struct NodeCatalog: Sendable {
                     message: "Node '\(id)' has the class \(node.classType), which this ComfyUI does not know; install its node pack or correct the name."))
         }
         // The rest can only be judged by who knows every node.
-        guard workflow.nodes.values.allSatisfy({ classes[$0.classType] != nil || unknown.contains($0.classType) }) else { return faults }
+        guard workflow.classTypes.allSatisfy({ classes[$0] != nil || unknown.contains($0) }) else { return faults }
         let outputs = outputNodes(of: workflow)
         if faults.isEmpty, outputs.isEmpty {
             faults.append(

@@ -4,7 +4,8 @@ import OrderedJSON
 /// An API-format graph that is safe to hand to ComfyUI: every node has a string `class_type` and object `inputs`
 /// (protocol section 13: a node without `inputs` kills ComfyUI's worker thread).
 struct Workflow: Sendable {
-    struct Node: Sendable {
+    /// A class, so that who looks through a large graph counts one reference a node, and not those of all its parts.
+    final class Node: Sendable {
         let classType: String
         /// `_meta.title`, which the editor writes.
         let title: String?
@@ -14,6 +15,29 @@ struct Workflow: Sendable {
 
         /// What the node counts for in a job's progress: 1, and 1 more per sampling step.
         var weight: Double { 1 + Double(max(0, min(inputs["steps"]?.int ?? 0, 10_000))) }
+
+        fileprivate init(id: String, _ value: JSON) throws(WorkflowFault) {
+            guard let members = value.object else {
+                throw WorkflowFault(node: id, reason: "invalid_node", message: "Node '\(id)' is \(value.kindInWords); write an object with class_type and inputs.")
+            }
+            title = members["_meta"]?["title"]?.string
+            guard let classType = members["class_type"]?.string, !classType.isEmpty else {
+                throw WorkflowFault(
+                    node: id, field: "class_type", reason: "missing_class_type",
+                    message: "Node '\(id)' has no class_type; write the name of the node's class, for example \"KSampler\".")
+            }
+            self.classType = classType
+            guard let inputs = members["inputs"]?.object else {
+                throw WorkflowFault(
+                    node: id, field: "inputs", reason: "missing_inputs", classType: classType,
+                    message: "Node '\(id)' (\(classType)) has no inputs object; write \"inputs\": {} for a node without inputs.")
+            }
+            self.inputs = inputs
+            links = inputs.compactMap { name, value in
+                guard let pair = value.array, pair.count == 2, let source = pair[0].string, let output = pair[1].int else { return nil }
+                return Link(input: name, source: source, output: output)
+            }
+        }
     }
 
     struct Link: Sendable, Equatable {
@@ -26,32 +50,38 @@ struct Workflow: Sendable {
     let text: [UInt8]
     /// Empty once the job has ended: then only the text is kept, which is a fraction of the size.
     private(set) var nodes: OrderedDictionary<String, Node>
+    /// Of the nodes; they are few, however many nodes there are.
+    private(set) var classTypes: Set<String>
 
     /// Checks the structure; what only ComfyUI's node list can tell is `NodeCatalog.faults(in:)`.
-    init(checking value: JSON) throws(WorkflowError) {
+    ///
+    /// - Parameter size: about that of the text, which saves its growing.
+    init(checking value: JSON, size: Int = 256) throws(WorkflowError) {
         guard let graph = value.object else { throw .notAGraph(found: value.kindInWords) }
         if graph["nodes"]?.array != nil, graph["links"] != nil || graph["version"] != nil || graph["last_node_id"] != nil {
             throw .editorFormat
         }
         guard !graph.isEmpty else { throw .invalid([.init(reason: "prompt_no_outputs", message: "The workflow has no nodes.")]) }
-        var nodes: OrderedDictionary<String, Node> = [:]
+        var nodes = OrderedDictionary<String, Node>(minimumCapacity: graph.count)
         var faults: [WorkflowFault] = []
         for (id, value) in graph {
             do { nodes[id] = try Node(id: id, value) } catch { faults.append(error) }
         }
         guard faults.isEmpty else { throw .invalid(faults) }
-        text = JSON.object(graph).encoded()
+        text = value.encoded(size: size)
         self.nodes = nodes
+        classTypes = Set(nodes.values.lazy.map(\.classType))
     }
 
-    mutating func keepTextOnly() { nodes = [:] }
+    mutating func keepTextOnly() { self = Workflow(textOnly: text) }
 
     /// Stands for a workflow whose text is in the job's store, and not in memory.
-    static let onDisk = Workflow(text: [], nodes: [:])
+    static let onDisk = Workflow(textOnly: [])
 
-    private init(text: [UInt8], nodes: OrderedDictionary<String, Node>) {
+    private init(textOnly text: [UInt8]) {
         self.text = text
-        self.nodes = nodes
+        nodes = [:]
+        classTypes = []
     }
 
     /// The nodes that the given ones need, themselves included.
@@ -63,31 +93,6 @@ struct Workflow: Sendable {
             open.append(contentsOf: node.links.map(\.source))
         }
         return reached
-    }
-}
-
-extension Workflow.Node {
-    fileprivate init(id: String, _ value: JSON) throws(WorkflowFault) {
-        guard let members = value.object else {
-            throw WorkflowFault(node: id, reason: "invalid_node", message: "Node '\(id)' is \(value.kindInWords); write an object with class_type and inputs.")
-        }
-        title = members["_meta"]?["title"]?.string
-        guard let classType = members["class_type"]?.string, !classType.isEmpty else {
-            throw WorkflowFault(
-                node: id, field: "class_type", reason: "missing_class_type",
-                message: "Node '\(id)' has no class_type; write the name of the node's class, for example \"KSampler\".")
-        }
-        self.classType = classType
-        guard let inputs = members["inputs"]?.object else {
-            throw WorkflowFault(
-                node: id, field: "inputs", reason: "missing_inputs", classType: classType,
-                message: "Node '\(id)' (\(classType)) has no inputs object; write \"inputs\": {} for a node without inputs.")
-        }
-        self.inputs = inputs
-        links = inputs.compactMap { name, value in
-            guard let pair = value.array, pair.count == 2, let source = pair[0].string, let output = pair[1].int else { return nil }
-            return Workflow.Link(input: name, source: source, output: output)
-        }
     }
 }
 

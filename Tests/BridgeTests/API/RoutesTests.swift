@@ -46,7 +46,7 @@ func withRoutes(_ body: ([Route]) async throws -> Void) async throws {
 }
 
 /// With empty stores and nobody to run a job.
-func withAPI(_ body: (API) async throws -> Void) async throws {
+func withAPI(sdkHold: Duration = .zero, _ body: (API) async throws -> Void) async throws {
     let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     let blobs = try BlobStore(directory: nil, logger: logger)
     defer { blobs.removeTemporaryDirectory() }
@@ -57,6 +57,6 @@ func withAPI(_ body: (API) async throws -> Void) async throws {
         API(
             service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(.job, store: nil),
             uploadKeys: IdempotencyKeys(.upload, store: nil), content: AssetContent(tasks: tasks, sent: Bridge.Counter(), logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
-            access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: .zero,
+            access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: sdkHold,
             drain: Drain(keepsJobs: false, logger: logger)))
 }

@@ -69,6 +69,21 @@ import Testing
         }
     }
 
+    /// Nobody is told of an end before it is on the disk: a poll that comes just then is held as well, or the SDK would pause for half a second.
+    @Test func pollsOfTheSDKAreHeldUntilTheEndIsWritten() async throws {
+        try await withAPI(sdkHold: .milliseconds(50)) { api in
+            let journal = IdleJournal()
+            let job = Job(submission: try .sample(), journal: journal)
+            try await api.service.store.insert(job, key: nil)
+            job.finish(.succeeded)
+            let router = Router(routes: Routes.all(api), access: api.access, drain: api.drain, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            let poll = Request(path: "/api/v2/jobs/\(job.id)", headers: ["Host": "localhost", Self.sdk.0: Self.sdk.1])
+            let asked = ContinuousClock.now
+            #expect(await router.respond(to: poll).status == 200)
+            #expect(.now - asked >= .milliseconds(50))
+        }
+    }
+
     @Test("The hold has a limit, and can be turned off", arguments: ["0.1", "0"]) func holdLimit(_ hold: String) async throws {
         try await withBridge(["--sdk-hold", hold]) { bridge, _ in
             let id = try await bridge.submit(Graph.delay(milliseconds: 600_000))
@@ -142,4 +157,9 @@ import Testing
             for await _ in isOver { break }
         }
     }
+}
+
+/// Writes nothing.
+private final class IdleJournal: JobJournal {
+    func enqueue(_: Job) {}
 }
