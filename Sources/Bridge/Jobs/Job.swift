@@ -1,3 +1,4 @@
+import Dispatch
 import FoundationEssentials
 import OrderedCollections
 import OrderedJSON
@@ -13,12 +14,14 @@ final class Job: Sendable {
     /// Jobs with a higher one run first.
     let priority: Int
     let timeline = JobTimeline()
+    let pieces = SharedPieces()
 
     /// Where what happens is written down; nil where nothing outlives the process.
     private let journal: (any JobJournal)?
     /// Where the events of a job that was over before it came into memory are.
     private let archive: (any EventArchive)?
     private let firstArchivedID: UInt64
+    private let patience: DispatchTimeInterval
     private let state: Mutex<State>
 
     fileprivate struct State {
@@ -31,6 +34,8 @@ final class Job: Sendable {
         var previewCount = 0
         var log: EventLog
         var viewers: [UInt64: @Sendable () -> Void] = [:]
+        /// The place in the log of the progress that viewers are not told of yet; nil when they know of everything.
+        var heldBack: UInt64?
         var waiters: [UInt64: Waiter] = [:]
         var nextToken: UInt64 = 0
         /// Takes cancel requests while a worker has the job.
@@ -53,10 +58,19 @@ final class Job: Sendable {
         let continuation: CheckedContinuation<Void, Never>
     }
 
+    /// How long a progress event waits for what comes with it before viewers are told of it alone. ComfyUI sends the preview of a step
+    /// right behind its progress: 93 % of those in the recordings came within 1 ms. Together they are one system call, one wake-up and one
+    /// read for each of thousands of viewers instead of two, and the preview does not wait until all have had the progress.
+    static let patience = DispatchTimeInterval.milliseconds(2)
+
     /// - Parameter journal: of the store that the job will be inserted into.
-    init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date(), journal: (any JobJournal)? = nil) {
+    init(
+        id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date(), patience: DispatchTimeInterval = Job.patience,
+        journal: (any JobJournal)? = nil
+    ) {
         self.id = id
         self.createdAt = createdAt
+        self.patience = patience
         self.journal = journal
         archive = nil
         firstArchivedID = 0
@@ -71,6 +85,7 @@ final class Job: Sendable {
     init(_ stored: StoredJob, previewLimit: Int, journal: any JobJournal, archive: (any EventArchive)?) {
         id = stored.id
         createdAt = stored.createdAt
+        patience = Self.patience
         self.journal = journal
         self.archive = archive
         firstArchivedID = stored.firstEventID
@@ -133,7 +148,10 @@ final class Job: Sendable {
     }
     func dropPreviews() { state.withLock { $0.log.dropPreviews() } }
     /// Nobody is likely to read along any more.
-    func forgetEncodings() { state.withLock { $0.log.forgetEncodings() } }
+    func forgetEncodings() {
+        pieces.forget()
+        state.withLock { $0.log.forgetEncodings() }
+    }
 
     // MARK: Waiting and watching
 
@@ -377,9 +395,22 @@ final class Job: Sendable {
             if isForJournal { state.isInJournal = true }
             return (result, state.audience(since: end, state.visible.status), isForJournal)
         }
-        audience.tell()
+        tell(audience)
         if isForJournal { journal?.enqueue(self) }
         return result
+    }
+
+    private func tell(_ audience: Audience) {
+        for waiter in audience.waiters { waiter.continuation.resume() }
+        for wake in audience.viewers { wake() }
+        if let place = audience.heldBack {
+            DispatchQueue.global().asyncAfter(deadline: .now() + patience) { [weak self] in self?.tellHeldBack(place) }
+        }
+    }
+
+    /// Nothing came with the progress at this place; or it did, and all have been told.
+    private func tellHeldBack(_ place: UInt64) {
+        tell(state.withLock { $0.heldBack == place ? $0.audienceOfAll() : Audience() })
     }
 }
 
@@ -440,7 +471,7 @@ extension Job {
             state.visible = unwritten.snapshot
             return (state.audience(since: end, status), isWritten)
         }
-        audience.tell()
+        tell(audience)
         return isWritten
     }
 
@@ -448,11 +479,8 @@ extension Job {
     fileprivate struct Audience: Sendable {
         var waiters: [Waiter] = []
         var viewers: [@Sendable () -> Void] = []
-
-        func tell() {
-            for waiter in waiters { waiter.continuation.resume() }
-            for wake in viewers { wake() }
-        }
+        /// Begins to be held back from viewers.
+        var heldBack: UInt64?
     }
 }
 
@@ -468,7 +496,23 @@ extension Job.State {
 
     /// Whom it concerns that more is visible than before.
     fileprivate mutating func audience(since end: UInt64, _ status: JobStatus) -> Job.Audience {
-        Job.Audience(waiters: visible.status == status ? [] : takeSatisfiedWaiters(), viewers: log.end == end ? [] : Array(viewers.values))
+        var audience = Job.Audience()
+        if log.end != end, !viewers.isEmpty {
+            if !log.hasOnlyProgress(after: end) {
+                audience = audienceOfAll()
+            } else if heldBack == nil {
+                heldBack = log.end
+                audience.heldBack = heldBack
+            }
+        }
+        if visible.status != status { audience.waiters = takeSatisfiedWaiters() }
+        return audience
+    }
+
+    /// Every viewer, of everything.
+    fileprivate mutating func audienceOfAll() -> Job.Audience {
+        heldBack = nil
+        return Job.Audience(viewers: Array(viewers.values))
     }
 
     /// Every change of the status.
