@@ -18,10 +18,12 @@ final class EventStream: BodySource {
         var onDisconnect: (@Sendable () -> Void)?
     }
 
-    /// Events handed over in one piece, and the bytes up to which they are joined: a copy for this viewer alone, which it holds until it
-    /// reads on. A larger event goes alone, in the bytes that all viewers share.
+    /// Events handed over in one piece, and the bytes up to which they are joined: a copy that a viewer may have for itself alone, and holds
+    /// until it reads on. A larger event ends the piece of viewers that keep up, who share it, or goes alone, in the bytes that all share.
     private static let batch = 16
     private static let batchBytes = 4096
+    /// Bytes of an event above which it is not copied into a shared piece: a system call more is cheaper then.
+    private static let sharedBytes = 256 * 1024
 
     private struct State {
         var pendingOpening: [UInt8]?
@@ -39,6 +41,16 @@ final class EventStream: BodySource {
             guard let known = previewNumber, number > known else { return 0 }
             previewNumber = number
             return number - known
+        }
+
+        /// - Returns: its bytes; nil if the viewer has to be told of previews that it missed before.
+        mutating func take(_ piece: EventPiece) -> [UInt8]? {
+            if let previews = piece.previews, let known = previewNumber {
+                guard previews.lowerBound == known + 1 else { return nil }
+                previewNumber = previews.upperBound
+            }
+            cursor = piece.end
+            return piece.bytes
         }
     }
 
@@ -117,24 +129,48 @@ final class EventStream: BodySource {
     }
 
     private func nextEvents(_ state: inout State) -> [UInt8]? {
+        let representation = representation.renewed()
+        let kind = EncodingKey(
+            previews: options.previews, includesNative: options.includesNative, base: representation.links.base, linksExpire: representation.links.expires)
+        if let piece = job.pieces.piece(for: kind, at: state.cursor), let bytes = state.take(piece) { return bytes }
         while true {
             guard let events = job.events(after: state.cursor, limit: Self.batch) else {
                 state.hasFailed = true
                 return nil
             }
             guard !events.isEmpty else { return nil }
-            var bytes: [UInt8] = []
-            for event in events {
-                bytes += noticeOfMissedPreviews(before: event, &state)
-                let encoded = encoding(of: event)
-                guard bytes.isEmpty || bytes.count + encoded.count <= Self.batchBytes else { return bytes }
-                bytes = bytes.isEmpty ? encoded : bytes + encoded
-                state.cursor = event.sequence
-                if case .status(let status, _) = event.event, status.isTerminal { state.hasEnded = true }
-            }
+            let bytes = join(events, kind, representation, &state)
             if !bytes.isEmpty { return bytes }
             if state.hasEnded { return nil }
         }
+    }
+
+    /// As many of the events as go into one piece, which those after this viewer get as it is if it has nothing in it for this one alone.
+    private func join(_ events: [LoggedEvent], _ kind: EncodingKey, _ representation: Representation, _ state: inout State) -> [UInt8] {
+        let start = state.cursor
+        var isForOthers = job.pieces.wantsPiece(at: start)
+        var previews: ClosedRange<Int>?
+        var bytes: [UInt8] = []
+        for event in events {
+            let notice = noticeOfMissedPreviews(before: event, &state)
+            bytes += notice
+            let encoded = encoding(of: event, kind, representation)
+            let isLarge = bytes.count + encoded.count > Self.batchBytes
+            isForOthers = isForOthers && notice.isEmpty && encoded.count <= Self.sharedBytes
+            guard bytes.isEmpty || !isLarge || isForOthers else { return bytes }
+            bytes = bytes.isEmpty ? encoded : bytes + encoded
+            state.cursor = event.sequence
+            if case .preview(let preview) = event.event { previews = (previews?.lowerBound ?? preview.number)...preview.number }
+            if case .status(let status, _) = event.event, status.isTerminal {
+                state.hasEnded = true
+                isForOthers = false
+            }
+            if isLarge { break }
+        }
+        if isForOthers, !bytes.isEmpty {
+            job.pieces.add(EventPiece(kind: kind, start: start, end: state.cursor, previews: previews, bytes: bytes))
+        }
+        return bytes
     }
 
     private func noticeOfMissedPreviews(before event: LoggedEvent, _ state: inout State) -> [UInt8] {
@@ -151,11 +187,9 @@ final class EventStream: BodySource {
         return ServerSentEvent.encode("dropped", data: (["previews": JSON(missed)] as JSON).encoded())
     }
 
-    private func encoding(of logged: LoggedEvent) -> [UInt8] {
+    private func encoding(of logged: LoggedEvent, _ kind: EncodingKey, _ representation: Representation) -> [UInt8] {
         if case .comfyui = logged.event, !options.includesNative { return [] }
-        let representation = representation.renewed()
-        let key = EncodingKey(previews: options.previews, base: representation.links.base, linksExpire: representation.links.expires)
-        return logged.encoding(for: key) { logged in
+        return logged.encoding(for: kind) { logged in
             guard let (name, data) = representation.event(logged.event, of: job.id, previews: options.previews) else { return [] }
             return ServerSentEvent.encode(name, id: logged.id, data: data)
         }

@@ -41,6 +41,8 @@ final class LoggedEvent: Sendable {
 /// What the bytes of an event depend on, besides the event.
 struct EncodingKey: Hashable, Sendable {
     let previews: PreviewMode
+    /// Whether messages of ComfyUI without an event of ours are passed on.
+    var includesNative = false
     /// Scheme and authority of the links.
     let base: String
     /// When their signatures end; the same for all viewers during some time.
@@ -159,6 +161,11 @@ struct EventLog: Sendable {
         found.removeAll { $0.sequence > end }
         found.sort { $0.sequence < $1.sequence }
         return Array(found.prefix(limit))
+    }
+
+    /// Whether progress is all there is behind a cursor, seen or not.
+    func hasOnlyProgress(after cursor: UInt64) -> Bool {
+        [replayable.last, previews.last, natives.last, queuePosition].allSatisfy { ($0?.sequence ?? 0) <= cursor }
     }
 
     /// See `LoggedEvent.forgetEncodings`.

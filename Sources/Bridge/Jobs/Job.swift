@@ -1,3 +1,4 @@
+import Dispatch
 import FoundationEssentials
 import OrderedCollections
 import OrderedJSON
@@ -13,12 +14,14 @@ final class Job: Sendable {
     /// Jobs with a higher one run first.
     let priority: Int
     let timeline = JobTimeline()
+    let pieces = SharedPieces()
 
     /// Where what happens is written down; nil where nothing outlives the process.
     private let journal: (any JobJournal)?
     /// Where the events of a job that was over before it came into memory are.
     private let archive: (any EventArchive)?
     private let firstArchivedID: UInt64
+    private let patience: DispatchTimeInterval
     private let state: Mutex<State>
 
     fileprivate struct State {
@@ -31,6 +34,8 @@ final class Job: Sendable {
         var previewCount = 0
         var log: EventLog
         var viewers: [UInt64: @Sendable () -> Void] = [:]
+        /// The place in the log of the progress that viewers are not told of yet; nil when they know of everything.
+        var heldBack: UInt64?
         var waiters: [UInt64: Waiter] = [:]
         var nextToken: UInt64 = 0
         /// Takes cancel requests while a worker has the job.
@@ -56,15 +61,31 @@ final class Job: Sendable {
         case soon
     }
 
+    fileprivate enum JournalRequest {
+        case none
+        case write(isAwaited: Bool)
+        /// What it was asked for without hurry.
+        case hurry
+    }
+
     fileprivate struct Waiter {
         let isWanted: @Sendable (JobStatus) -> Bool
         let continuation: CheckedContinuation<Void, Never>
     }
 
+    /// How long a progress event waits for what comes with it before viewers are told of it alone. ComfyUI sends the preview of a step
+    /// right behind its progress: 93 % of those in the recordings came within 1 ms. Together they are one system call, one wake-up and one
+    /// read for each of thousands of viewers instead of two, and the preview does not wait until all have had the progress.
+    static let patience = DispatchTimeInterval.milliseconds(2)
+
     /// - Parameter journal: of the store that the job will be inserted into.
-    init(id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date(), journal: (any JobJournal)? = nil) {
+    init(
+        id: JobID = JobID(), submission: Submission, previewLimit: Int = 16, createdAt: Date = Date(), patience: DispatchTimeInterval = Job.patience,
+        journal: (any JobJournal)? = nil
+    ) {
         self.id = id
         self.createdAt = createdAt
+        self.patience = patience
         self.journal = journal
         archive = nil
         firstArchivedID = 0
@@ -79,6 +100,7 @@ final class Job: Sendable {
     init(_ stored: StoredJob, previewLimit: Int, journal: any JobJournal, archive: (any EventArchive)?) {
         id = stored.id
         createdAt = stored.createdAt
+        patience = Self.patience
         self.journal = journal
         self.archive = archive
         firstArchivedID = stored.firstEventID
@@ -141,7 +163,10 @@ final class Job: Sendable {
     }
     func dropPreviews() { state.withLock { $0.log.dropPreviews() } }
     /// Nobody is likely to read along any more.
-    func forgetEncodings() { state.withLock { $0.log.forgetEncodings() } }
+    func forgetEncodings() {
+        pieces.forget()
+        state.withLock { $0.log.forgetEncodings() }
+    }
 
     // MARK: Waiting and watching
 
@@ -152,13 +177,13 @@ final class Job: Sendable {
         let token = state.withLock { $0.makeToken() }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let (isReached, journaling) = state.withLock { state -> (Bool, Journaling) in
+                let (isReached, request) = state.withLock { state -> (Bool, JournalRequest) in
                     guard !state.visible.status.isTerminal, !isWanted(state.visible.status), !Task.isCancelled else { return (true, .none) }
                     state.waiters[token] = Waiter(isWanted: isWanted, continuation: continuation)
-                    return (false, state.beginJournaling())
+                    return (false, state.journalRequest())
                 }
                 if isReached { continuation.resume() }
-                enqueue(journaling)
+                ask(request)
             }
         } onCancel: {
             let waiter = state.withLock { $0.waiters.removeValue(forKey: token) }
@@ -203,7 +228,7 @@ final class Job: Sendable {
     /// - Parameter wake: called, from any thread and without the lock of the job, whenever there may be more events. It must
     ///   not call back into the job or the queue.
     func watch(from start: Start, wake: @escaping @Sendable () -> Void) -> Opening? {
-        let (opening, journaling) = state.withLock { state -> (Opening?, Journaling) in
+        let (opening, request) = state.withLock { state -> (Opening?, JournalRequest) in
             let opening: Opening
             var isReset = false
             var cursor: UInt64?
@@ -220,9 +245,9 @@ final class Job: Sendable {
                     reset: isReset, snapshot: state.openingEvents, coveredID: state.log.visibleID, cursor: state.log.end, token: state.makeToken())
             }
             state.viewers[opening.token] = wake
-            return (opening, state.beginJournaling())
+            return (opening, state.journalRequest())
         }
-        enqueue(journaling)
+        ask(request)
         return opening
     }
 
@@ -375,7 +400,7 @@ final class Job: Sendable {
     /// Changes the state of a job that is not over, and wakes whom it concerns afterwards, outside the lock.
     @discardableResult
     private func change<Result: Sendable>(_ body: (inout State) -> Result) -> Result? {
-        let (result, audience, journaling) = state.withLock { state -> (Result?, Audience, Journaling) in
+        let (result, audience, request) = state.withLock { state -> (Result?, Audience, JournalRequest) in
             guard !state.now.status.isTerminal else { return (nil, Audience(), .none) }
             let end = state.log.end
             let result = body(&state)
@@ -384,19 +409,32 @@ final class Job: Sendable {
                 state.visible = state.now
                 return (result, state.audience(since: end, status), .none)
             }
-            return (result, state.audience(since: end, state.visible.status), state.beginJournaling())
+            return (result, state.audience(since: end, state.visible.status), state.journalRequest())
         }
-        audience.tell()
-        enqueue(journaling)
+        tell(audience)
+        ask(request)
         return result
     }
 
-    private func enqueue(_ journaling: Journaling) {
-        switch journaling {
+    private func ask(_ request: JournalRequest) {
+        switch request {
         case .none: break
-        case .lazy: journal?.enqueue(self, isAwaited: false)
-        case .soon: journal?.enqueue(self, isAwaited: true)
+        case .write(let isAwaited): journal?.enqueue(self, isAwaited: isAwaited)
+        case .hurry: journal?.hurry()
         }
+    }
+
+    private func tell(_ audience: Audience) {
+        for waiter in audience.waiters { waiter.continuation.resume() }
+        for wake in audience.viewers { wake() }
+        if let place = audience.heldBack {
+            DispatchQueue.global().asyncAfter(deadline: .now() + patience) { [weak self] in self?.tellHeldBack(place) }
+        }
+    }
+
+    /// Nothing came with the progress at this place; or it did, and all have been told.
+    private func tellHeldBack(_ place: UInt64) {
+        tell(state.withLock { $0.heldBack == place ? $0.audienceOfAll() : Audience() })
     }
 }
 
@@ -457,7 +495,7 @@ extension Job {
             state.visible = unwritten.snapshot
             return (state.audience(since: end, status), isWritten)
         }
-        audience.tell()
+        tell(audience)
         return isWritten
     }
 
@@ -465,11 +503,8 @@ extension Job {
     fileprivate struct Audience: Sendable {
         var waiters: [Waiter] = []
         var viewers: [@Sendable () -> Void] = []
-
-        func tell() {
-            for waiter in waiters { waiter.continuation.resume() }
-            for wake in viewers { wake() }
-        }
+        /// Begins to be held back from viewers.
+        var heldBack: UInt64?
     }
 }
 
@@ -488,18 +523,32 @@ extension Job.State {
         !viewers.isEmpty || now.status.isTerminal || waiters.values.contains { $0.isWanted(now.status) }
     }
 
-    /// What the journal has to be told; none when it knows.
-    fileprivate mutating func beginJournaling() -> Job.Journaling {
-        guard isUnwritten, journaling != .soon else { return .none }
-        let needed = isAwaited ? Job.Journaling.soon : .lazy
-        guard needed != journaling else { return .none }
-        journaling = needed
-        return needed
+    /// What the journal has to be asked for now.
+    fileprivate mutating func journalRequest() -> Job.JournalRequest {
+        guard isUnwritten, journaling != .soon, isAwaited || journaling == .none else { return .none }
+        defer { journaling = isAwaited ? .soon : .lazy }
+        return journaling == .lazy ? .hurry : .write(isAwaited: isAwaited)
     }
 
     /// Whom it concerns that more is visible than before.
     fileprivate mutating func audience(since end: UInt64, _ status: JobStatus) -> Job.Audience {
-        Job.Audience(waiters: visible.status == status ? [] : takeSatisfiedWaiters(), viewers: log.end == end ? [] : Array(viewers.values))
+        var audience = Job.Audience()
+        if log.end != end, !viewers.isEmpty {
+            if !log.hasOnlyProgress(after: end) {
+                audience = audienceOfAll()
+            } else if heldBack == nil {
+                heldBack = log.end
+                audience.heldBack = heldBack
+            }
+        }
+        if visible.status != status { audience.waiters = takeSatisfiedWaiters() }
+        return audience
+    }
+
+    /// Every viewer, of everything.
+    fileprivate mutating func audienceOfAll() -> Job.Audience {
+        heldBack = nil
+        return Job.Audience(viewers: Array(viewers.values))
     }
 
     /// Every change of the status.

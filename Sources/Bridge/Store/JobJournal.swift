@@ -7,6 +7,9 @@ protocol JobJournal: AnyObject, Sendable {
     ///
     /// - Parameter isAwaited: false when nobody would see it now: it need not be written by itself, only within moments.
     func enqueue(_ job: Job, isAwaited: Bool)
+
+    /// Somebody would see now what was enqueued without being awaited. Any thread; never waits, and never calls back from here.
+    func hurry()
 }
 
 /// Events that are on disk and not in memory.

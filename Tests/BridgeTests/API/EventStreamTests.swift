@@ -110,4 +110,69 @@ import Testing
         #expect(pieces.count < 20)
         #expect(pieces.allSatisfy { $0.utf8.count <= 4096 })
     }
+
+    // MARK: Pieces that viewers share
+
+    private func step(_ job: Job) {
+        job.publish(.progress(JobProgress(value: 0.5, nodesDone: 1, nodesTotal: 2)))
+        publish(1, on: job)
+    }
+
+    private func names(_ pieces: [String]) -> [[String]] { pieces.map { $0.matches(of: #/event: (\w+)/#).map { String($0.output.1) } } }
+
+    @Test func whoKeepsUpGetsProgressAndItsPreviewInOnePiece() throws {
+        let job = try runningJob()
+        let viewers = try (0..<3).map { _ in try Viewer(job) }, url = try Viewer(job, previews: .url), none = try Viewer(job, previews: .none)
+        for viewer in viewers + [url, none] { _ = viewer.read() }
+        for number in 1...6 {
+            step(job)
+            let pieces = viewers.map { $0.read() }
+            #expect(names(pieces[0]) == [["progress", "preview"]])
+            #expect(numbers(pieces[0]) == [number])
+            #expect(pieces[1] == pieces[0] && pieces[2] == pieces[0])
+            #expect(url.read().joined().contains("/previews/\(number)\""))
+            #expect(names(none.read()) == [["progress"]])
+        }
+        job.finish(.succeeded)
+        for viewer in viewers { #expect(names(viewer.read()) == [["status"]]) }
+        #expect(viewers.map(\.viewers.droppedPreviews) == [0, 0, 0])
+    }
+
+    @Test func whoIsBehindSharesLargeEventsOneByOne() throws {
+        let job = try runningJob()
+        let fast = try Viewer(job), slow = try Viewer(job)
+        for viewer in [fast, slow] { _ = viewer.read() }
+        for _ in 0..<2 {
+            step(job)
+            #expect(names(fast.read()) == [["progress", "preview"]])
+        }
+        #expect(numbers(slow.read()) == [1, 2])
+        for _ in 0..<6 {
+            step(job)
+            _ = fast.read()
+        }
+        let pieces = slow.read()
+        #expect(numbers(pieces) == [5, 6, 7, 8])
+        #expect(dropped(pieces) == [2])
+        #expect(names(pieces).last?.last == "preview")
+        #expect(fast.viewers.droppedPreviews == 0)
+    }
+
+    /// Both are at the same place, but the piece lacks what one has to be told.
+    @Test func whatOneViewerAloneIsToldIsInNoSharedPiece() throws {
+        let job = try runningJob()
+        let late = try Viewer(job)
+        _ = late.read()
+        publish(6, on: job)
+        job.dropPreviews()
+        job.publish(.log(LogEntry(.info, "a")))
+        #expect(names(late.read()) == [["log"]])
+        let new = try Viewer(job)
+        _ = new.read()
+        step(job)
+        #expect(names(new.read()) == [["progress", "preview"]])
+        let pieces = late.read()
+        #expect(dropped(pieces) == [6])
+        #expect(numbers(pieces) == [7])
+    }
 }

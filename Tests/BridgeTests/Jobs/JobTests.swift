@@ -72,6 +72,57 @@ final class Counter: Sendable {
         #expect(wakes.value == 1)
     }
 
+    private let progress = JobEvent.progress(JobProgress(value: 0.5, nodesDone: 1, nodesTotal: 2))
+
+    @Test("Viewers are told of progress together with what comes behind it", arguments: ["preview", "status", "native"])
+    func progressWaits(_ companion: String) throws {
+        let job = Job(submission: try .sample(), patience: .seconds(3600))
+        let wakes = Counter()
+        let watched = job.watch(from: .snapshot, wake: { wakes.add() })
+        let cursor = try #require(watched).cursor
+        job.publish(progress)
+        job.publish(progress)
+        #expect(wakes.value == 0)
+        switch companion {
+        case "preview": _ = job.publish(preview: [1], node: "2", contentType: "image/png")
+        case "status": job.finish(.succeeded)
+        default: job.publish(.comfyui(raw: "{}"))
+        }
+        #expect(wakes.value == 1)
+        #expect(job.events(after: cursor, limit: 10)?.map(\.sequence) == [3, 4])
+        guard companion != "status" else { return }
+        job.publish(progress)
+        job.publish(.log(LogEntry(.info, "a")))
+        #expect(wakes.value == 2)
+    }
+
+    @Test(.timeLimit(.minutes(1))) func progressAloneDoesNotWaitForLong() async throws {
+        let job = Job(submission: try .sample())
+        let (wakes, continuation) = AsyncStream.makeStream(of: Void.self)
+        let watched = job.watch(from: .snapshot, wake: { continuation.yield() })
+        let cursor = try #require(watched).cursor
+        var woken = wakes.makeAsyncIterator()
+        for sequence in UInt64(2)...4 {
+            job.publish(progress)
+            await woken.next()
+            #expect(job.events(after: cursor, limit: 10)?.map(\.sequence) == [sequence])
+        }
+    }
+
+    @Test func progressBehindWhatIsBeingWrittenIsToldOfWithIt() throws {
+        let job = Job(submission: try .sample(), patience: .seconds(3600), journal: IdleJournal())
+        job.wrote(job.takeUnwritten())
+        let wakes = Counter()
+        let watched = job.watch(from: .snapshot, wake: { wakes.add() })
+        let cursor = try #require(watched).cursor
+        job.started()
+        job.publish(progress)
+        #expect(wakes.value == 0)
+        job.wrote(job.takeUnwritten())
+        #expect(wakes.value == 1)
+        #expect(job.events(after: cursor, limit: 10)?.map(\.sequence) == [2, 3])
+    }
+
     @Test(.timeLimit(.minutes(1))) func waitersReturnAtTheEndOrWhenCancelled() async throws {
         let job = Job(submission: try .sample())
         let patient = Task { await job.wait(until: \.isTerminal) }

@@ -160,6 +160,7 @@ import Testing
 }
 
 /// Writes nothing.
-private final class IdleJournal: JobJournal {
-    func enqueue(_: Job) {}
+final class IdleJournal: JobJournal {
+    func enqueue(_: Job, isAwaited: Bool) {}
+    func hurry() {}
 }

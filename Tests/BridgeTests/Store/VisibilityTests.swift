@@ -88,7 +88,10 @@ import Testing
 
         init() { (stream, continuation) = AsyncStream.makeStream() }
 
-        func enqueue(_ job: Job, isAwaited: Bool) {
+        func enqueue(_ job: Job, isAwaited: Bool) { note(isAwaited) }
+        func hurry() { note(true) }
+
+        private func note(_ isAwaited: Bool) {
             areAwaited.withLock { $0.append(isAwaited) }
             continuation.yield(isAwaited)
         }

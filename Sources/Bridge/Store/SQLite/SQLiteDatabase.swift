@@ -82,6 +82,9 @@ final class SQLiteDatabase: Sendable {
             isAwaited: isAwaited)
     }
 
+    /// Performs what was added and nobody waited for.
+    func hurry() { commits.hurry() }
+
     func read<Value: Sendable>(_ body: @escaping @Sendable (GRDB.Database) throws -> Value) async throws -> Value {
         do { return try await pool.read(body) } catch { throw StorageError(error) ?? error }
     }

@@ -246,6 +246,7 @@ final class SQLiteJobStore: JobStore {
 
 extension SQLiteJobStore: JobJournal {
     func enqueue(_ job: Job, isAwaited: Bool) { add(job, isAwaited: isAwaited) {} }
+    func hurry() { database.hurry() }
 }
 
 extension SQLiteJobStore: EventArchive {
