@@ -79,6 +79,10 @@ extension Worker {
                 look = .none
                 if wasStale { reconcile(.again) }
             }
+            /// ComfyUI did not answer the submit, and does not have the prompt. It had it all the same when it sent messages of it.
+            func notFound(_ reason: String) -> RunEnd {
+                run.lossWhenAbsent == .waiting ? .notDelivered(reason: reason) : .lost(run.lossWhenAbsent)
+            }
             func takeBack() {
                 isTakenBack = true
                 guard delivery != .underWay, !isTakingBack else { return }
@@ -115,7 +119,7 @@ extension Worker {
                     run.marksPreviews = marksPreviews
                     actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
-                case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? .notDelivered(reason: reason)
+                case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? notFound(reason)
                 case .submitted(.notReached): return ending.map(RunEnd.ended) ?? .notReached
                 case .submitted(.found):
                     delivery = .done
@@ -165,7 +169,7 @@ extension Worker {
                     if isTakenBack { return .takenBack }
                     actions = run.reconciled(.absent)
                     guard actions.isEmpty else { break }
-                    if delivery == .unknown { return .notDelivered(reason: "ComfyUI did not answer and does not have the workflow") }
+                    if delivery == .unknown { return notFound("ComfyUI did not answer and does not have the workflow") }
                     return .lost(entry == .adopt && job.status == .running && run.lossWhenAbsent == .waiting ? .running : run.lossWhenAbsent)
                 case .verdict(let verdict):
                     looked()
