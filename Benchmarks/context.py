@@ -51,6 +51,10 @@ class Context:
                 await peers.ready(asking, bridge.url)
             yield bridge
 
+    def relay(self, simulator):
+        """The least that can answer `POST /run`: the floor for a bridge."""
+        return peers.Process(self.comfy_bridge_load, "relay", "--comfyui", simulator.url)
+
     # MARK: Load
 
     def loading(self, command, *options):

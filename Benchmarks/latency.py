@@ -33,30 +33,37 @@ async def measure(context):
 TEXT = """
 `direct`: a client on ComfyUI's own API, which submits and waits on its WebSocket for the end; it does not ask for the outputs, and its connections are
 kept. `/run`: a blocking `POST /run` on a kept connection, whose answer names the outputs, looked up and with their size. Both are comfy-bridge-load.
-`memory` is the bridge with `--data-dir none`; otherwise every job and event is on the disk before it is told.
+`memory` is the bridge with `--data-dir none`; otherwise every job and event is on the disk before it is told. `relay` is the least that can answer
+`POST /run` (`comfy-bridge-load relay`): it hands the workflow on unread, waits on a socket of its own for each caller, asks for the size of the picture
+and answers; it keeps nothing. What it takes above the direct client, no bridge can save.
 """
 
 
 async def _beside_direct(context, simulator):
     found = {}
-    async with context.ready_bridge(simulator) as stored, context.ready_bridge(simulator, data="none") as memory:
-        for kind, jobs in JOBS.items():
-            jobs = context.pick(jobs, jobs // 2)
+    with context.relay(simulator) as relay:
+        async with context.ready_bridge(simulator) as stored, context.ready_bridge(simulator, data="none") as memory:
+            for kind, jobs in JOBS.items():
+                jobs = context.pick(jobs, jobs // 2)
 
-            def side(command, url, kind=kind, jobs=jobs):
-                return lambda: context.load(command, "--url", url, "--callers", 1, "--jobs", jobs, "--kind", kind)
+                def side(command, url, kind=kind, jobs=jobs):
+                    return lambda: context.load(command, "--url", url, "--callers", 1, "--jobs", jobs, "--kind", kind)
 
-            await side("run", stored.url, jobs=5)()  # warms up
-            rounds = await context.in_turn(
-                context.pick(11, 3), direct=side("direct", simulator.url), run=side("run", stored.url), memory=side("run", memory.url))
-            found[kind] = {name: {part: [result["latency"][part] for result in results] for part in ("p50", "p99")} for name, results in rounds.items()}
-    rows = [["a job of", "direct, p50", "/run, p50", "ratio", "above direct", "memory, p50", "ratio", "p99: direct", "/run", "memory"]]
+                await side("run", stored.url, jobs=5)()  # warms up
+                rounds = await context.in_turn(
+                    context.pick(11, 3), direct=side("direct", simulator.url), relay=side("run", relay.url), run=side("run", stored.url),
+                    memory=side("run", memory.url))
+                found[kind] = {name: {part: [result["latency"][part] for result in results] for part in ("p50", "p99")} for name, results in rounds.items()}
+    rows = [[
+        "a job of", "direct, p50", "relay, p50", "ratio", "/run, p50", "ratio", "above direct", "ratio to relay", "memory, p50", "ratio", "p99: direct", "relay", "/run",
+        "memory"]]
     for kind, by in found.items():
-        direct, run, memory = (by[name]["p50"] for name in ("direct", "run", "memory"))
+        direct, relay, run, memory = (by[name]["p50"] for name in ("direct", "relay", "run", "memory"))
         rows.append([
-            NAMES[kind], figures.cell(direct, "ms"), figures.cell(run, "ms"), figures.cell(figures.ratios(run, direct)),
-            figures.cell([a - b for a, b in zip(run, direct)], "ms"), figures.cell(memory, "ms"), figures.cell(figures.ratios(memory, direct)),
-            *(figures.cell(by[name]["p99"], "ms") for name in ("direct", "run", "memory"))])
+            NAMES[kind], figures.cell(direct, "ms"), figures.cell(relay, "ms"), figures.cell(figures.ratios(relay, direct)), figures.cell(run, "ms"),
+            figures.cell(figures.ratios(run, direct)), figures.cell([a - b for a, b in zip(run, direct)], "ms"), figures.cell(figures.ratios(run, relay)),
+            figures.cell(memory, "ms"), figures.cell(figures.ratios(memory, direct)),
+            *(figures.cell(by[name]["p99"], "ms") for name in ("direct", "relay", "run", "memory"))])
     shortest = {name: by["p50"] for name, by in found["one-step"].items()}
     return {
         "table": {"caption": "POST /run beside the direct client", "rows": rows},

@@ -7,7 +7,7 @@ struct Main: AsyncParsableCommand {
         commandName: "comfy-bridge-load",
         abstract: "Puts load on a bridge, or on what it is compared with, and checks everything that comes back.",
         discussion: "Prints one JSON object; times are in milliseconds. Exit status 1: something that was received was wrong, stderr says what.",
-        subcommands: [Run.self, Direct.self, Watch.self, Idle.self, Ceiling.self])
+        subcommands: [Run.self, Direct.self, Watch.self, Idle.self, Ceiling.self, Relaying.self])
 }
 
 enum Output {

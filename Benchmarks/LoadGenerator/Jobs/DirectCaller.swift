@@ -40,6 +40,17 @@ final class DirectCaller: JobCaller {
         guard socket.previewBytes == count * size else { throw ProtocolViolation("\(socket.previewBytes) bytes of previews instead of \(count * size)") }
     }
 
+    /// The picture of the last job that ran: its path at ComfyUI, and its size in bytes.
+    func fetchPicture() async throws -> (path: String, size: Int) {
+        guard let picture = socket.picture, let name = picture["filename"]?.string, let folder = picture["subfolder"]?.string,
+            let kind = picture["type"]?.string
+        else { throw ProtocolViolation("the picture has no name") }
+        let path = target.path + "/view?filename=\(name)&subfolder=\(folder)&type=\(kind)"
+        let answer = try await connection.send("GET", path)
+        guard answer.status == 200 else { throw ProtocolViolation("picture: status \(answer.status): \(answer.text)") }
+        return (path, answer.body.count)
+    }
+
     func run(_ graph: [UInt8]) async throws -> JobOutcome {
         let id = UUID().uuidString.lowercased()
         socket.expect(id)
@@ -67,6 +78,8 @@ final class DirectSocket: ChannelInboundHandler {
 
     private var context: ChannelHandlerContext?
     private var state = State.idle
+    /// What `executed` said of the last picture.
+    private(set) var picture: JSON?
     private(set) var previews = 0
     /// Of the JPEGs.
     private(set) var previewBytes = 0
@@ -171,7 +184,7 @@ final class DirectSocket: ChannelInboundHandler {
             let prompt = data["prompt_id"]?.string, prompt == current
         else { return }
         switch message["type"]?.string {
-        case "executed": addOutputs(data["output"]?["images"]?.array?.count ?? 0)
+        case "executed": addOutputs(data["output"]?["images"]?.array ?? [])
         case "executing" where data["node"] == .null: finish()
         case "execution_error": finish(.failure(ProtocolViolation("ComfyUI: \(String(buffer: text))")))
         default: break
@@ -185,10 +198,11 @@ final class DirectSocket: ChannelInboundHandler {
         }
     }
 
-    private func addOutputs(_ count: Int) {
+    private func addOutputs(_ pictures: [JSON]) {
+        picture = pictures.last ?? picture
         switch state {
-        case .open(let prompt, let outputs): state = .open(prompt: prompt, outputs: outputs + count)
-        case .waiting(let prompt, let outputs, let continuation): state = .waiting(prompt: prompt, outputs: outputs + count, continuation)
+        case .open(let prompt, let outputs): state = .open(prompt: prompt, outputs: outputs + pictures.count)
+        case .waiting(let prompt, let outputs, let continuation): state = .waiting(prompt: prompt, outputs: outputs + pictures.count, continuation)
         case .idle, .over: break
         }
     }
