@@ -57,6 +57,18 @@ def test_jobs_through_the_bridge_and_direct(load, quick_bridge, quick_simulator,
             assert report["latency"]["p50"] >= 20
 
 
+def test_the_relay_is_a_floor_that_tells_the_truth(binary, load, quick_simulator):
+    relay = Process(binary.with_name("comfy-bridge-load"), "relay", "--comfyui", quick_simulator)
+    try:
+        status, report, complaints = load("run", "--url", relay.url, "--callers", 3, "--jobs", 12, "--kind", "picture")
+        assert status == 0, complaints
+        assert report["jobs"] == 12 and report["refused"] == {}
+        refused = ["curl", "-sS", f"{relay.url}/run", "--data", '{"1": {"class_type": "NoSuchNode", "inputs": {}}}']
+        assert subprocess.run(refused, capture_output=True, timeout=60).returncode == 52  # an empty reply
+    finally:
+        relay.stop(check=False)
+
+
 def test_latency_counts_from_when_a_job_should_have_started(load, quick_bridge):
     status, report, complaints = load("run", "--url", quick_bridge, "--jobs", 10, "--rate", 1000, "--kind", "delay:50")
     assert status == 0, complaints
