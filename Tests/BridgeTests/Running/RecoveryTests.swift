@@ -22,16 +22,6 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
 
 /// ComfyUI away, restarted, or several of them.
 @Suite(.timeLimit(.minutes(2))) struct RecoveryTests {
-    /// A port on which nobody listens.
-    /// Below the ports that the system gives to those who ask for any, such as the other tests.
-    private func freePort() async throws -> Int {
-        while true {
-            let port = Int.random(in: 20_000..<32_000)
-            do { try await withSimulator({ $0.port = port }) { _, _ in } } catch { continue }
-            return port
-        }
-    }
-
     @Test func withoutComfyUICallersAreToldSo() async throws {
         try await withBridge([try await freePort()], ["--upstream-grace", "0.2"], waitUntilReady: false) { bridge in
             let answer = try await bridge.run(Graph.picture())
@@ -58,9 +48,8 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
 
     @Test func aRunLostInARestartIsRunAgain() async throws {
         try await withTemporaryFolder { folder in
-            var port = 0
-            try await withSimulator({ $0.directory = folder }) { first, firstPort in
-                port = firstPort
+            let port = try await freePort()
+            try await withSimulator({ $0.directory = folder; $0.port = port }) { first, _ in
                 try await withBridge([port]) { bridge in
                     let caller = Task { try await bridge.run(Graph.delay(milliseconds: 700)) }
                     while first.statistics.promptsRun.isEmpty { await Task.yield() }
@@ -81,7 +70,8 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
     }
 
     @Test func aRunThatIsLostTooOftenFails() async throws {
-        try await withSimulator { first, port in
+        let port = try await freePort()
+        try await withSimulator({ $0.port = port }) { first, _ in
             try await withBridge([port], ["--retries", "0"]) { bridge in
                 let caller = Task { try await bridge.run(Graph.delay(milliseconds: 60_000)) }
                 while first.statistics.promptsRun.isEmpty { await Task.yield() }

@@ -69,8 +69,7 @@ import Testing
 
     @Test func jobsThatWaitedWaitAgainInTheirOrder() async throws {
         try await withTemporaryFolder { folder in
-            var free = 0
-            try await withSimulator { _, port in free = port }
+            let free = try await freePort()
             var ids: [String] = []
             func positions(_ bridge: RunningBridge) async throws -> [Int?] {
                 var positions: [Int?] = []
@@ -172,8 +171,7 @@ import Testing
         var id = ""
         var seen: [Int] = []
         try await withTemporaryFolder { folder in
-            var free = 0
-            try await withSimulator { _, port in free = port }
+            let free = try await freePort()
             try await withBridge([free], ["--data-dir", folder], waitUntilReady: false) { bridge in
                 id = try await bridge.submit(Graph.picture())
                 seen = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.id != nil }).compactMap(\.id)
@@ -264,8 +262,7 @@ import Testing
     @Test func credentialsAreNeverStoredAndTheirJobSaysSo() async throws {
         let secret = "sk-marker-5d20"
         try await withTemporaryFolder { folder in
-            var free = 0
-            try await withSimulator { _, port in free = port }
+            let free = try await freePort()
             var id = "", other = ""
             try await withBridge([free], ["--data-dir", folder], waitUntilReady: false) { bridge in
                 id = try await bridge.submit(Graph.picture(), ["extra_data": ["api_key_comfy_org": .string(secret)]])

@@ -176,6 +176,16 @@ func withSimulator(
     await simulator.stop()
 }
 
+/// A port on which nobody listens, for a ComfyUI that is away and comes back. Below those that the system gives to who asks for any, such as the
+/// other tests.
+func freePort() async throws -> Int {
+    while true {
+        let port = Int.random(in: 20_000..<32_000)
+        do { try await withSimulator({ $0.port = port }) { _, _ in } } catch { continue }
+        return port
+    }
+}
+
 /// Graphs for the simulator.
 enum Graph {
     static func picture(seed: Int = 1, width: Int = 32) -> JSON {
