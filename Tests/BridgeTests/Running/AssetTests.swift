@@ -213,7 +213,6 @@ import Testing
         try await withSimulator { first, firstPort in
             try await withSimulator { second, secondPort in
                 try await withBridge([firstPort, secondPort]) { bridge in
-                    // Both are kept busy in turn, so that the reading job runs where the picture is not.
                     let made = try await bridge.run(Graph.picture(seed: 12)).json
                     let output = try #require(made["outputs"]?[0])
                     let name = output["name"]?.string ?? ""
@@ -221,7 +220,11 @@ import Testing
                     let (owner, other) = first.outputExists(name) ? (first, second) : (second, first)
                     var reader = try await bridge.run(Graph.load(Graph.reference(output), prefix: "r")).json
                     while !other.outputExists((reader["outputs"]?[0]?["name"]?.string ?? "")) {
+                        // One of both is kept busy, so that the reading job runs on the other.
+                        let busy = try await bridge.submit(Graph.delay(milliseconds: 300, seed: .random(in: 0..<0xFF_FFFF)))
+                        try await bridge.events(of: busy, query: "?last_event_id=0", until: { $0.json["status"] == "running" })
                         reader = try await bridge.run(Graph.load(Graph.reference(output), prefix: "r\(UUID())")).json
+                        try await bridge.events(of: busy)
                     }
                     #expect(reader["status"] == "succeeded")
                     #expect(try other.inputFile(name) == picture)
