@@ -35,7 +35,7 @@ TEXT = """
 kept. `/run`: a blocking `POST /run` on a kept connection, whose answer names the outputs, looked up and with their size. Both are comfy-bridge-load.
 `memory` is the bridge with `--data-dir none`; otherwise every job and event is on the disk before it is told. `relay` is the least that can answer
 `POST /run` (`comfy-bridge-load relay`): it hands the workflow on unread, waits on a socket of its own for each caller, asks for the size of the picture
-and answers; it keeps nothing. What it takes above the direct client, no bridge can save.
+and answers; it keeps nothing. What it takes above the direct client is the price of the second hop and of the answer's contents.
 """
 
 

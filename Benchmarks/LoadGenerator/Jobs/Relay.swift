@@ -28,12 +28,12 @@ actor Relay {
         Output.line("listening on http://127.0.0.1:\(server.channel.localAddress?.port ?? 0)")
         try await server.executeThenClose { connections in
             try await withThrowingDiscardingTaskGroup { group in
+                // What goes wrong closes that connection alone; its caller, `run`, complains of the missing answer and fails the measurement.
                 for try await connection in connections { group.addTask { try? await self.serve(connection) } }
             }
         }
     }
 
-    /// A connection whose job goes wrong is closed: its caller then complains.
     private func serve(_ connection: NIOAsyncChannel<HTTPServerRequestPart, HTTPServerResponsePart>) async throws {
         try await connection.executeThenClose { requests, answers in try await self.answer(requests, answers) }
     }
