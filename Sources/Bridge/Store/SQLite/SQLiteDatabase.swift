@@ -72,11 +72,17 @@ final class SQLiteDatabase: Sendable {
     func add(
         isAwaited: Bool = true, perform: @escaping @Sendable (GRDB.Database) throws -> Void, finish: @escaping @Sendable ((any Error)?) -> Void
     ) {
+        // What had nothing to write says nothing about the disk.
+        let hasWritten = Atomic(false)
         commits.add(
             GroupCommit.Operation(
-                perform: perform,
+                perform: { db in
+                    let changes = db.totalChangesCount
+                    try perform(db)
+                    hasWritten.store(db.totalChangesCount != changes, ordering: .relaxed)
+                },
                 finish: { error in
-                    self.note(error)
+                    if error != nil || hasWritten.load(ordering: .relaxed) { self.note(error) }
                     finish(error.map { StorageError($0) ?? $0 })
                 }),
             isAwaited: isAwaited)
@@ -96,7 +102,12 @@ final class SQLiteDatabase: Sendable {
 
     /// Whether writing works (again).
     func probe() async {
-        do { try await write { db in try db.execute(sql: "UPDATE workers SET client_id = client_id") } } catch {}  // noted by `add`
+        do {
+            try await write { db in
+                try db.execute(sql: "INSERT INTO workers (endpoint, client_id) VALUES ('probe', '')")
+                try db.execute(sql: "DELETE FROM workers WHERE endpoint = 'probe'")
+            }
+        } catch {}  // noted by `add`
     }
 
     /// Bytes that are in use, of the file and of what is on its way into it.
