@@ -66,9 +66,9 @@ import Testing
         (job.events(after: 0, limit: 1000) ?? []).compactMap { if case .log(let entry) = $0.event { entry.message } else { nil } }
     }
 
-    /// Once something runs there, nothing can be reached any more, for as long as the fault is armed; ComfyUI itself goes on.
-    private func goAway(_ simulator: ComfySimulator) async throws {
-        while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+    /// Once the job is known to run there, nothing can be reached any more, for as long as the fault is armed; ComfyUI itself goes on.
+    private func goAway(_ simulator: ComfySimulator, with job: Job) async throws {
+        await job.wait { $0 == .running }
         simulator.faults.arm(.hangUp, only: "GET /")
         try await simulator.perform(.cut)
     }
@@ -188,7 +188,7 @@ import Testing
         try await withSimulator { simulator, port in
             try await withWorker(port, { $0.patience = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
                 let job = try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 1500)).submission)
-                try await goAway(simulator)
+                try await goAway(simulator, with: job)
                 while lone.service.queue.count == 0 { await Task.yield() }
                 simulator.faults.clear()
                 await job.wait { _ in false }
@@ -203,7 +203,7 @@ import Testing
         try await withSimulator { simulator, port in
             try await withWorker(port, { $0.patience = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
                 let job = try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission)
-                try await goAway(simulator)
+                try await goAway(simulator, with: job)
                 while lone.service.queue.count == 0 { await Task.yield() }
                 await lone.service.cancel(job)
                 simulator.faults.clear()

@@ -24,7 +24,7 @@ import Testing
                     var received = try await content.next()?.readableBytes ?? 0
 
                     async let running = bridge.run(Graph.delay(milliseconds: 600_000, seed: 1))
-                    while simulator.statistics.promptsRun.count < 2 { await Task.yield() }
+                    while try await bridge.get("/api/v2/jobs?status=running").json["jobs"]?.array?.count != 1 { await Task.yield() }
                     async let inside = bridge.run(Graph.delay(milliseconds: 600_000, seed: 2), query: "?on_disconnect=continue")
                     while simulator.statistics.promptsAccepted < 3 { await Task.yield() }
                     async let queued = bridge.run(Graph.delay(milliseconds: 600_000, seed: 3), [("Prefer", "wait=3600")])

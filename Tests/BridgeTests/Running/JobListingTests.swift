@@ -13,7 +13,7 @@ import Testing
     @Test func theListIsPagedAndFiltered() async throws {
         try await withBridge { bridge, simulator in
             let running = try await bridge.submit(Graph.delay(milliseconds: 600_000), ["metadata": ["user": "anna", "order": 4711]])
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            try await bridge.events(of: running, until: { $0.json["status"] == "running" })
             var queued: [String] = []
             for seed in 2...5 {
                 queued.append(try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: seed), ["metadata": ["user": "bert", "seed": JSON(seed)]]))
@@ -131,7 +131,6 @@ import Testing
     @Test func metricsFitEveryEnd() async throws {
         try await withBridge { bridge, simulator in
             let running = try await bridge.submit(Graph.delay(milliseconds: 600_000))
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
             try await bridge.events(of: running, until: { $0.json["status"] == "running" })
             let inside = try await bridge.submit(Graph.picture(seed: 2))
             while simulator.statistics.promptsAccepted < 2 { await Task.yield() }

@@ -54,6 +54,7 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
                     let caller = Task { try await bridge.run(Graph.delay(milliseconds: 700)) }
                     while first.statistics.promptsRun.isEmpty { await Task.yield() }
                     let id = try #require(first.statistics.promptsRun.keys.first)
+                    try await bridge.events(of: id, until: { $0.json["status"] == "running" })
                     await first.stop()
                     try await withSimulator({ $0.directory = folder; $0.port = port }) { second, _ in
                         let job = try await caller.value
@@ -75,6 +76,8 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
             try await withBridge([port], ["--retries", "0"]) { bridge in
                 let caller = Task { try await bridge.run(Graph.delay(milliseconds: 60_000)) }
                 while first.statistics.promptsRun.isEmpty { await Task.yield() }
+                let id = try #require(first.statistics.promptsRun.keys.first)
+                try await bridge.events(of: id, until: { $0.json["status"] == "running" })
                 await first.stop()
                 try await withSimulator({ $0.port = port }) { second, _ in
                     let answer = try await caller.value
