@@ -5,7 +5,7 @@ import OrderedCollections
 import OrderedJSON
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ComfyUIClientTests {
+@Suite(.timeLimit(.minutes(5))) struct ComfyUIClientTests {
     static let prompt = PromptSubmission(
         promptID: "3b1c7a52-0c0f-4b86-8b3a-6d7d4f1f2a10", clientID: "me", graph: ["1": ["class_type": "X", "inputs": [:]]])
 

@@ -5,7 +5,7 @@ import NIOWebSocket
 import Testing
 
 /// How connections begin, end and come again.
-@Suite(.timeLimit(.minutes(1))) struct EventSocketLifeTests {
+@Suite(.timeLimit(.minutes(5))) struct EventSocketLifeTests {
     @Test func comesBackAfterADropWithTheSameID() async throws {
         try await FakeSocketServer.with { server in
             try await withEventSocket("http://127.0.0.1:\(server.port)") { socket, events in

@@ -5,7 +5,7 @@ import NIOWebSocket
 import Testing
 
 /// Frames and events of one connection.
-@Suite(.timeLimit(.minutes(1))) struct EventSocketTests {
+@Suite(.timeLimit(.minutes(5))) struct EventSocketTests {
     @Test func introducesItselfAndTellsWhenItIsRegistered() async throws {
         try await FakeSocketServer.with { server in
             try await withEventSocket("http://user:pass@127.0.0.1:\(server.port)/base", clientID: "a b/ä") { _, events in

@@ -8,7 +8,7 @@ import NIOWebSocket
 import Testing
 
 /// What lies below the frames: TLS, and how bytes fall into packets.
-@Suite(.timeLimit(.minutes(1))) struct EventSocketTransportTests {
+@Suite(.timeLimit(.minutes(5))) struct EventSocketTransportTests {
     @Test(arguments: ["127.0.0.1", "localhost"])
     func speaksTLS(_ host: String) async throws {
         let certificate = try TestCertificate()

@@ -5,7 +5,7 @@ import OrderedJSON
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct FileRouteTests {
+@Suite(.timeLimit(.minutes(5))) struct FileRouteTests {
     static let file = FileReference(filename: "a b&c.png", subfolder: "x/y", type: "temp")
     static let headers = [
         ("Content-Type", "image/png"), ("ETag", "\"1-2\""), ("Last-Modified", "Mon, 23 Nov 2026 23:38:52 GMT"), ("Accept-Ranges", "bytes"),

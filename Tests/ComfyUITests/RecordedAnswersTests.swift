@@ -6,7 +6,7 @@ import Synchronization
 import Testing
 
 /// Every answer that real ComfyUIs gave to `/prompt`, `/queue` and `/history/{id}`, played to the client again.
-@Suite(.timeLimit(.minutes(1))) struct RecordedAnswersTests {
+@Suite(.timeLimit(.minutes(5))) struct RecordedAnswersTests {
     /// A server that gives the recorded answers one after the other.
     private static func replay(_ exchanges: [Recording.Exchange], _ body: (ComfyUIClient, Recording.Exchange) async throws -> Void) async throws {
         let rest = Mutex(exchanges[...])

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ComfyUI
 
-@Suite(.timeLimit(.minutes(1))) struct TimeLimitTests {
+@Suite(.timeLimit(.minutes(5))) struct TimeLimitTests {
     /// Else a slow reader would end its download by itself.
     @Test func theTimeOfTheReaderDoesNotCount() {
         let activity = Activity()

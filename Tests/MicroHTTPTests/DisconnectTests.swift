@@ -2,7 +2,7 @@ import MicroHTTP
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct DisconnectTests {
+@Suite(.timeLimit(.minutes(5))) struct DisconnectTests {
     @Test("A handler is cancelled within a second after its client left", arguments: Leaving.allCases, ["GET", "POST"])
     func parked(_ leaving: Leaving, _ method: String) async throws {
         let started = Signal<Void>()
@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    @Test("Clients that come, leave at any moment and come again", .timeLimit(.minutes(1)))
+    @Test("Clients that come, leave at any moment and come again", .timeLimit(.minutes(5)))
     func churn() async throws {
         let respond: @Sendable (Request) async -> Response = { request in
             switch request.path {

@@ -2,7 +2,7 @@
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct FormUploadTests {
+@Suite(.timeLimit(.minutes(5))) struct FormUploadTests {
     private func form(maximumSize: Int = .max, onWake: @escaping @Sendable () -> Void = {}) throws -> FormUpload {
         let form = try #require(FormUpload(contentType: "multipart/form-data; boundary=XX", maximumSize: maximumSize))
         form.attach(wake: onWake)

@@ -3,7 +3,7 @@ import Logging
 import MicroHTTP
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct LimitTests {
+@Suite(.timeLimit(.minutes(5))) struct LimitTests {
     @Test("Connections beyond the limit are refused in words", arguments: [1, 2])
     func connectionLimit(threads: Int) async throws {
         try await withServer(.init(threads: threads, connectionLimit: 4), respond: { _ in .text("hello") }) { server in

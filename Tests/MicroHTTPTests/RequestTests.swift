@@ -2,7 +2,7 @@ import Foundation
 import MicroHTTP
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct RequestTests {
+@Suite(.timeLimit(.minutes(5))) struct RequestTests {
     /// Answers what it saw.
     private static let echo: @Sendable (Request) async -> Response = { request in
         var headers: HTTPHeaders = ["X-Method": request.method, "X-Path": request.path, "X-Peer": request.remoteAddress]

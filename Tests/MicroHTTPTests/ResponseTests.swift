@@ -2,7 +2,7 @@ import Foundation
 import MicroHTTP
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ResponseTests {
+@Suite(.timeLimit(.minutes(5))) struct ResponseTests {
     @Test("Bodies in memory, copied or sent from where they are", arguments: [0, 1, 2048, 2049, 300_000, 33_000_000])
     func bytes(_ count: Int) async throws {
         let body = pattern(count)

@@ -5,7 +5,7 @@ import ServiceLifecycle
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(1)), .serialized) struct ShutdownTests {
+@Suite(.timeLimit(.minutes(5)), .serialized) struct ShutdownTests {
     @Test("A graceful stop with 1000 open streams drains and ends every one of them")
     func manyStreams() async throws {
         let count = 1000

@@ -2,7 +2,7 @@ import MicroHTTP
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct StreamTests {
+@Suite(.timeLimit(.minutes(5))) struct StreamTests {
     @Test("Chunks arrive as they are pushed, each woken")
     func live() async throws {
         let source = ManualSource()

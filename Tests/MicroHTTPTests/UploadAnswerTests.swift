@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// Answers before the body is read.
-@Suite(.timeLimit(.minutes(1)), .serialized) struct UploadAnswerTests {
+@Suite(.timeLimit(.minutes(5)), .serialized) struct UploadAnswerTests {
     @Test("20 MB refused by the head alone, as curl sees it", arguments: [
         [], ["-H", "Expect: 100-continue"], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"],
     ])

@@ -2,7 +2,7 @@
 import Testing
 
 /// Uploads that do not come to their end.
-@Suite(.timeLimit(.minutes(1)), .serialized) struct UploadEndTests {
+@Suite(.timeLimit(.minutes(5)), .serialized) struct UploadEndTests {
     @Test("The client leaves", arguments: Leaving.allCases, [0, 1000, 290_000])
     func disconnect(_ leaving: Leaving, sent: Int) async throws {
         let reading = Signal<FormUpload>()

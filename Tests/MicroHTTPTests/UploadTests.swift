@@ -1,7 +1,7 @@
 @testable import MicroHTTP
 import Testing
 
-@Suite(.timeLimit(.minutes(1)), .serialized) struct UploadTests {
+@Suite(.timeLimit(.minutes(5)), .serialized) struct UploadTests {
     // MARK: Forms
 
     @Test("Real curl", arguments: [[], ["--http1.0"], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"], ["-H", "Expect:"]])

@@ -6,7 +6,7 @@ import Testing
 @testable import Simulator
 
 /// What runs do, beyond the recorded scenarios.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ExecutionTests {
     @Test(arguments: [true, false])
     func previewsAreJPEGsThatChangeFromStepToStep(_ negotiates: Bool) async throws {

@@ -7,7 +7,7 @@ import Testing
 @testable import Simulator
 
 /// HTTP beyond the recorded requests.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct HTTPTests {
     @Test func bodiesBeyondTheLimitAreRefused() async throws {
         try await withSimulator {

@@ -7,7 +7,7 @@ import Testing
 @testable import Simulator
 
 /// Order, duplicates, a dead worker, start and stop.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct QueueTests {
     @Test func frontAndNumberOvertake() async throws {
         try await withSimulator { server in

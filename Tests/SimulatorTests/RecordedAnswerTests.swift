@@ -8,7 +8,7 @@ import Testing
 /// Status, content type and JSON of HTTP answers, held against recordings of real servers.
 ///
 /// Serialized, because recorded waits (a prompt that runs for 2.5 s meanwhile) must not be outrun by a busy machine.
-@Suite(.serialized, .timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct RecordedAnswerTests {
     @Test(arguments: [
         "validation_errors", "v0.25/validation_errors", "upload_and_load", "v0.25/upload_and_load", "misc_http", "v0.25/misc_http",

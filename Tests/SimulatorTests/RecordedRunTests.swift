@@ -5,7 +5,7 @@ import Testing
 @testable import Simulator
 
 /// The order of messages on each socket, held against recordings of real servers. Serialized like `RecordedAnswerTests`.
-@Suite(.serialized, .timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct RecordedRunTests {
     @Test(
         arguments: [

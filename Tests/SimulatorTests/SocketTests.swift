@@ -8,7 +8,7 @@ import Testing
 @testable import Simulator
 
 /// The socket itself: greeting, frames, routing, and the traps of protocol sections 5 and 9.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct SocketTests {
     @Test(arguments: ["/ws?clientId=me", "/api/ws?clientId=me"])
     func greetsWithStatusAndSid(_ path: String) async throws {

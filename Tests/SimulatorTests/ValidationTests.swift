@@ -5,7 +5,7 @@ import Testing
 @testable import Simulator
 
 /// Validation beyond the recorded graphs.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ValidationTests {
     @Test func aMaskIsNoImage() async throws {
         try await withSimulator { server in

@@ -51,7 +51,7 @@ struct BlobStoreTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(1))) func aWriterThatIsNotKeptLeavesNothing() async throws {
+    @Test(.timeLimit(.minutes(5))) func aWriterThatIsNotKeptLeavesNothing() async throws {
         try await Self.withStore { store, folder in
             func writeAndForget() async throws {
                 let writer = try store.makeWriter()

@@ -96,7 +96,7 @@ final class Counter: Sendable {
         #expect(wakes.value == 2)
     }
 
-    @Test(.timeLimit(.minutes(1))) func progressAloneDoesNotWaitForLong() async throws {
+    @Test(.timeLimit(.minutes(5))) func progressAloneDoesNotWaitForLong() async throws {
         let job = Job(submission: try .sample())
         let (wakes, continuation) = AsyncStream.makeStream(of: Void.self)
         let watched = job.watch(from: .snapshot, wake: { continuation.yield() })
@@ -123,7 +123,7 @@ final class Counter: Sendable {
         #expect(job.events(after: cursor, limit: 10)?.map(\.sequence) == [2, 3])
     }
 
-    @Test(.timeLimit(.minutes(1))) func waitersReturnAtTheEndOrWhenCancelled() async throws {
+    @Test(.timeLimit(.minutes(5))) func waitersReturnAtTheEndOrWhenCancelled() async throws {
         let job = Job(submission: try .sample())
         let patient = Task { await job.wait(until: \.isTerminal) }
         let impatient = Task { await job.wait(until: \.isTerminal) }
@@ -136,7 +136,7 @@ final class Counter: Sendable {
     }
 
     /// What a waiter is asked about, in order: its job's status when it comes, then every other one, and nothing else.
-    @Test(.timeLimit(.minutes(1))) func waitersAreAskedAboutEveryChangeOfTheStatusOnly() async throws {
+    @Test(.timeLimit(.minutes(5))) func waitersAreAskedAboutEveryChangeOfTheStatusOnly() async throws {
         let job = Job(submission: try .sample())
         let asked = Mutex<[JobStatus]>([])
         let waiter = Task {
@@ -156,7 +156,7 @@ final class Counter: Sendable {
         #expect(asked.withLock { $0 } == [.queued, .running, .canceling])
     }
 
-    @Test(.timeLimit(.minutes(1)), arguments: [Duration.zero, .milliseconds(1)]) func aWaitHasALimit(_ limit: Duration) async throws {
+    @Test(.timeLimit(.minutes(5)), arguments: [Duration.zero, .milliseconds(1)]) func aWaitHasALimit(_ limit: Duration) async throws {
         let job = Job(submission: try .sample())
         await job.wait(atMost: limit) { _ in false }
         #expect(job.status == .queued)

@@ -9,7 +9,7 @@ import Testing
 @testable import Bridge
 
 /// A running bridge with tokens.
-@Suite(.timeLimit(.minutes(2))) struct AccessTests {
+@Suite(.timeLimit(.minutes(5))) struct AccessTests {
     private static let token = "token-of-the-access-tests"
     private static let flags = ["--token", "another-token-of-the-tests", "--token", token]
     private static let authorization = [("Authorization", "Bearer \(token)")]

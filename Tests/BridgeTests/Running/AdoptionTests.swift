@@ -9,7 +9,7 @@ import Testing
 @testable import Bridge
 
 /// Jobs that ComfyUI has, or had, from before this worker: of a bridge that has ended since, or from before ComfyUI was away for long.
-@Suite(.timeLimit(.minutes(1))) struct AdoptionTests {
+@Suite(.timeLimit(.minutes(5))) struct AdoptionTests {
     private static let clientID = "6b0e7a52-7f0c-4c58-9d3a-2f8f2f1f0a01"
 
     /// A worker alone, without an API, and what it works with.

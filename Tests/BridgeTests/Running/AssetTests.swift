@@ -8,7 +8,7 @@ import Testing
 @testable import Bridge
 
 /// Uploads, references and outputs as inputs, with a running bridge before simulated ComfyUIs.
-@Suite(.timeLimit(.minutes(1))) struct AssetTests {
+@Suite(.timeLimit(.minutes(5))) struct AssetTests {
     private static let none = "blake3:" + String(repeating: "0", count: 64)
 
     // MARK: Uploading

@@ -13,7 +13,7 @@ import Testing
 @testable import Bridge
 
 /// A graceful stop, while a slow download keeps the bridge from being over at once.
-@Suite(.timeLimit(.minutes(2))) struct DrainTests {
+@Suite(.timeLimit(.minutes(5))) struct DrainTests {
     private static let size = 40_000_000
 
     @Test func callersAreSentAwayAndTheRestMayFinish() async throws {

@@ -11,7 +11,7 @@ import Testing
 /// Each fault in each phase of a job's life: what the caller is told, and how often the job ran.
 ///
 /// With `COMFY_BRIDGE_FAULT_TABLE` the outcomes are written to that file, as a table in Markdown.
-@Suite(.timeLimit(.minutes(2))) struct FaultTableTests {
+@Suite(.timeLimit(.minutes(5))) struct FaultTableTests {
     enum Phase: String, Sendable, CaseIterable {
         case queued, submitting, running
         case ending = "between last step and end"

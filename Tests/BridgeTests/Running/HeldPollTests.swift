@@ -12,7 +12,7 @@ import Testing
 @testable import Bridge
 
 /// `GET /api/v2/jobs/{id}` that is answered later.
-@Suite(.timeLimit(.minutes(2))) struct HeldPollTests {
+@Suite(.timeLimit(.minutes(5))) struct HeldPollTests {
     private static let sdk = ("User-Agent", "comfy-sdk-python/0.5.0 (CPython 3.11)")
 
     @Test func aPollWithAWaitIsAnsweredWhenTheStatusChanges() async throws {

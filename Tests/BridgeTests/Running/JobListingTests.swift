@@ -7,7 +7,7 @@ import Testing
 @testable import Bridge
 
 /// The list of jobs, their order in the queue, and what a job says of itself.
-@Suite(.timeLimit(.minutes(2))) struct JobListingTests {
+@Suite(.timeLimit(.minutes(5))) struct JobListingTests {
     private func ids(_ page: JSON) -> [String] { (page["jobs"]?.array ?? []).compactMap { $0["id"]?.string } }
 
     @Test func theListIsPagedAndFiltered() async throws {

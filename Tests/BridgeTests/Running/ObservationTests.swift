@@ -9,7 +9,7 @@ import Testing
 @testable import Bridge
 
 /// What operators see of a running bridge.
-@Suite(.timeLimit(.minutes(2))) struct ObservationTests {
+@Suite(.timeLimit(.minutes(5))) struct ObservationTests {
     /// The samples of `/metrics` by name and labels as they are written.
     private struct Samples {
         private var values: [Substring: Double] = [:]

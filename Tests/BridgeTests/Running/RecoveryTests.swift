@@ -21,7 +21,7 @@ func withTemporaryFolder(_ body: (String) async throws -> Void) async throws {
 func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted() }
 
 /// ComfyUI away, restarted, or several of them.
-@Suite(.timeLimit(.minutes(2))) struct RecoveryTests {
+@Suite(.timeLimit(.minutes(5))) struct RecoveryTests {
     @Test func withoutComfyUICallersAreToldSo() async throws {
         try await withBridge([try await freePort()], ["--upstream-grace", "0.2"], waitUntilReady: false) { bridge in
             let answer = try await bridge.run(Graph.picture())
@@ -49,9 +49,9 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
     @Test func aRunLostInARestartIsRunAgain() async throws {
         try await withTemporaryFolder { folder in
             let port = try await freePort()
-            try await withSimulator({ $0.directory = folder; $0.port = port }) { first, _ in
+            try await withSimulator({ $0.directory = folder; $0.port = port; $0.stepDelay = .seconds(600) }) { first, _ in
                 try await withBridge([port]) { bridge in
-                    let caller = Task { try await bridge.run(Graph.delay(milliseconds: 700)) }
+                    let caller = Task { try await bridge.run(Graph.sampler(steps: 1)) }
                     while first.statistics.promptsRun.isEmpty { await Task.yield() }
                     let id = try #require(first.statistics.promptsRun.keys.first)
                     try await bridge.events(of: id, until: { $0.json["status"] == "running" })

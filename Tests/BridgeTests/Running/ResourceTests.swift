@@ -8,7 +8,7 @@ import Testing
 @testable import Bridge
 
 /// The resource API: jobs, events, previews, assets.
-@Suite(.timeLimit(.minutes(2))) struct ResourceTests {
+@Suite(.timeLimit(.minutes(5))) struct ResourceTests {
     @Test func jobsAreCanceledInEveryState() async throws {
         try await withBridge { bridge, simulator in
             let running = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: 1))

@@ -9,7 +9,7 @@ import Testing
 @testable import Bridge
 
 /// The bridge ends in the middle of something, and another one takes over its folder.
-@Suite(.timeLimit(.minutes(2))) struct RestartTests {
+@Suite(.timeLimit(.minutes(5))) struct RestartTests {
     /// Runs both bodies with a bridge on the same folder; the first bridge is cut off.
     private func withRestart(
         _ flags: [String] = [], simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in },

@@ -9,7 +9,7 @@ import Testing
 @testable import Bridge
 
 /// `POST /run` against a simulated ComfyUI, over real sockets.
-@Suite(.timeLimit(.minutes(2))) struct RunTests {
+@Suite(.timeLimit(.minutes(5))) struct RunTests {
     @Test func answersWithTheJobAndTheSeedSurvives() async throws {
         try await withSimulator { _, port in
             try await withBridge([port]) { bridge in

@@ -9,7 +9,7 @@ import Testing
 @testable import Bridge
 
 /// `extra_data.api_key_comfy_org` reaches ComfyUI and nobody else.
-@Suite(.timeLimit(.minutes(2))) struct SecretTests {
+@Suite(.timeLimit(.minutes(5))) struct SecretTests {
     private static let key = "sk-marker-1f9a"
 
     @Test func theKeyIsForwardedAndNeitherAnsweredNorLogged() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Bridge
 
-@Suite(.timeLimit(.minutes(1))) struct GroupCommitTests {
+@Suite(.timeLimit(.minutes(5))) struct GroupCommitTests {
     private struct Refused: Error {}
 
     @Test("What waits goes into one transaction, in order, and one that fails fails alone", arguments: [nil, 0, 2, 4] as [Int?])

@@ -7,7 +7,7 @@ import Testing
 @testable import Bridge
 
 /// Files of every version that was released are opened, with all that is in them.
-@Suite(.timeLimit(.minutes(1))) struct MigrationTests {
+@Suite(.timeLimit(.minutes(5))) struct MigrationTests {
     @Test func aNewFileHasEverythingAndIsReadableByItsOwnerAlone() async throws {
         try await withTemporaryFolder { folder in
             let path = folder + "/a/b"

@@ -8,7 +8,7 @@ import Testing
 @testable import Bridge
 
 /// Ended jobs go with everything that is theirs, and nothing else goes.
-@Suite(.timeLimit(.minutes(1))) struct RetentionTests {
+@Suite(.timeLimit(.minutes(5))) struct RetentionTests {
     private struct Kept {
         let storage: Storage
         let disk: Storage.Disk
@@ -147,7 +147,7 @@ import Testing
 }
 
 /// The list is the same from disk and from memory.
-@Suite(.timeLimit(.minutes(1))) struct StoredListTests {
+@Suite(.timeLimit(.minutes(5))) struct StoredListTests {
     @Test("Pages hold every job once, newest first", arguments: [(0, 1), (5, 1), (5, 2), (5, 5), (60, 7)]) func pages(_ count: Int, _ limit: Int) async throws {
         try await withTemporaryFolder { folder in
             var ids: [JobID] = []

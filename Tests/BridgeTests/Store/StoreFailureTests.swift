@@ -11,7 +11,7 @@ import Testing
 @testable import Bridge
 
 /// A database that cannot be written (any more, for a time).
-@Suite(.timeLimit(.minutes(1))) struct StoreFailureTests {
+@Suite(.timeLimit(.minutes(5))) struct StoreFailureTests {
     private static let refusal = "RAISE(ABORT, 'no')"
 
     /// Tables that a submission writes to, each as the one that refuses.

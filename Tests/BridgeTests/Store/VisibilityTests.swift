@@ -7,7 +7,7 @@ import Testing
 @testable import Bridge
 
 /// Nobody is told what is not on disk, and nothing waits longer than that.
-@Suite(.timeLimit(.minutes(1))) struct VisibilityTests {
+@Suite(.timeLimit(.minutes(5))) struct VisibilityTests {
     private func texts(_ job: Job, after cursor: UInt64 = 0) throws -> [String] {
         try #require(job.events(after: cursor, limit: 100)).map { logged in
             switch logged.event {

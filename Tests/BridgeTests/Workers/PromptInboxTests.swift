@@ -87,7 +87,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct PromptChannelTests {
+@Suite(.timeLimit(.minutes(5))) struct PromptChannelTests {
     private func number(_ input: PromptInbox.Input?) -> String? {
         if case .stuck(let reason)? = input { reason } else { nil }
     }

@@ -8,7 +8,7 @@ import Testing
 @testable import Simulator
 
 /// Answers of HTTP that go wrong.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct AnswerFaultTests {
     @Test func aRequestIsRefused() async throws {
         try await withSimulator { server in

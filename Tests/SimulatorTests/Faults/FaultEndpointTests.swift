@@ -6,7 +6,7 @@ import Testing
 @testable import Simulator
 
 /// `/simulator/faults` and `/simulator/statistics`.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct FaultEndpointTests {
     @Test func armsListsAndClears() async throws {
         try await withSimulator { server in

@@ -7,7 +7,7 @@ import Testing
 @testable import Simulator
 
 /// The simulated process ends, and comes back.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct RestartTests {
     @Test(arguments: [Moment.submit, .start, .node, .step(2), .success, .end, .view, .connect])
     func theProcessEndsAtAMoment(_ moment: Moment) async throws {

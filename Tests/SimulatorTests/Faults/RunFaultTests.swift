@@ -5,7 +5,7 @@ import Testing
 @testable import Simulator
 
 /// Runs, the worker and the history that go wrong.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct RunFaultTests {
     @Test(arguments: [
         (Fault.outOfMemory(.node), "torch.OutOfMemoryError", "1"), (.outOfMemory(.step(2)), "torch.OutOfMemoryError", "3"),

@@ -6,7 +6,7 @@ import Testing
 @testable import Simulator
 
 /// Sockets and messages that go wrong.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct SocketFaultTests {
     /// The moment, a message that still comes, and one that does not any more.
     @Test(arguments: [
