@@ -167,14 +167,15 @@ import Testing
         return parts
     }
 
-    /// The parts add up to what the caller measures, but for the way to it.
+    /// The parts add up to what the caller measures, but for the way there and back, which is in nobody's account.
     @Test func theTimingOfARunAddsUp() async throws {
         try await withBridge { bridge, _ in
-            let forms: [(String, [(String, String)], Int)] = [
-                ("", [], 200), ("?outputs=base64", [], 200), ("", [("Accept", "image/png")], 200), ("", [("Accept", "video/*")], 406),
-                ("?timeout=0.1", [], 504), ("", [("Prefer", "respond-async")], 202), ("", [("Prefer", "wait=1")], 202),
+            // The last: milliseconds that it takes at least.
+            let forms: [(String, [(String, String)], Int, Double)] = [
+                ("", [], 200, 119), ("?outputs=base64", [], 200, 119), ("", [("Accept", "image/png")], 200, 119), ("", [("Accept", "video/*")], 406, 119),
+                ("?timeout=0.1", [], 504, 99), ("", [("Prefer", "respond-async")], 202, 0), ("", [("Prefer", "wait=1")], 202, 999),
             ]
-            for (number, (query, headers, status)) in forms.enumerated() {
+            for (number, (query, headers, status, least)) in forms.enumerated() {
                 let isLong = status == 202 || status == 504
                 let begin = ContinuousClock.now
                 let answer = try await bridge.run(Graph.delay(milliseconds: isLong ? 600_000 : 120, seed: number), query: query, headers)
@@ -183,8 +184,7 @@ import Testing
                 let parts = try timing(of: answer)
                 let sum = parts.values.reduce(0, +)
                 #expect(sum <= measured + 1, "\(parts), measured \(measured)")
-                // What a slow machine takes for the way there and back is in nobody's account.
-                #expect(sum >= measured / 2 - 500, "\(parts), measured \(measured)")
+                #expect(sum >= least, "\(parts)")
                 // ComfyUI's word that it has begun may be read late, but not what comes before its end.
                 if !isLong { #expect((parts["queue"] ?? 0) + (parts["execution"] ?? 0) >= 119) }
                 if let id = answer.headers.first(name: "Comfy-Job-Id"), status == 202 { _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel") }
