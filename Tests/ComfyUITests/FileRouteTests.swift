@@ -186,23 +186,23 @@ import Testing
         }
     }
 
-    /// The limit is for silence, not for the whole: a slow source takes several times as long.
+    /// The limit is for silence, not for the whole: a slow source takes longer.
     @Test func slowSourcesAreWaitedFor() async throws {
         struct SlowPieces: AsyncSequence, Sendable {
             struct AsyncIterator: AsyncIteratorProtocol {
-                var left = 5
+                var left = 11
                 mutating func next() async throws -> ByteBuffer? {
                     guard left > 0 else { return nil }
                     left -= 1
-                    try await Task.sleep(for: .milliseconds(600))
+                    try await Task.sleep(for: .milliseconds(500))
                     return ByteBuffer(string: "piece")
                 }
             }
             func makeAsyncIterator() -> AsyncIterator { AsyncIterator() }
         }
         let answer = FakeHTTPServer.Reply.answer(200, #"{"name": "x"}"#)
-        try await FakeHTTPServer.withClient(requestTimeout: .seconds(2), respond: { _ in answer }) { client, _ in
-            _ = try await client.upload(name: "x", content: SlowPieces(), length: 25)
+        try await FakeHTTPServer.withClient(requestTimeout: .seconds(5), respond: { _ in answer }) { client, _ in
+            _ = try await client.upload(name: "x", content: SlowPieces(), length: 55)
         }
     }
 

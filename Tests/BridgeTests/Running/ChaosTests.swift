@@ -127,7 +127,7 @@ import Testing
         // How often it ran.
         let counts = record.counts
         let excuses = counts.lost + counts.forgotten + job.repeatedFailures + (job.kind == .websocket ? 3 : 0)
-        #expect(counts.started <= 1 + excuses, "\(counts) for \(comment)")
+        #expect(counts.started <= 1 + excuses, "\(counts) for \(comment), events \(record.viewers.first?.map(\.data) ?? [])")
         #expect(Chaos.counts(of: record.id, simulators).started == counts.started, "ran after its end: \(comment)")
     }
 
