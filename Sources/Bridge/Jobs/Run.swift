@@ -54,17 +54,14 @@ struct Run: Sendable {
     private var hasMissedPart = false
     /// The socket broke while the prompt ran, and ComfyUI has not been seen since.
     private var isOutOfSight = false
-    /// Whether this ComfyUI marks previews with their prompt, once it was told to (protocol section 7).
-    var marksPreviews: Bool
     private var tracker: ProgressTracker
     /// Nodes that ComfyUI has a result of already, and nodes that it began to run; generated ones too.
     private var cached: Set<String> = []
     private var begun: Set<String> = []
 
-    init(workflow: Workflow, outputNodes: Set<String>, marksPreviews: Bool) {
+    init(workflow: Workflow, outputNodes: Set<String>) {
         self.workflow = workflow
         self.outputNodes = outputNodes
-        self.marksPreviews = marksPreviews
         tracker = ProgressTracker(workflow: workflow, needed: outputNodes.isEmpty ? Set(workflow.nodes.keys) : workflow.reachable(from: outputNodes))
     }
 
@@ -132,8 +129,6 @@ struct Run: Sendable {
         guard isRunning else { return [] }
         switch message {
         case .preview(let frame):
-            // Once previews are marked, an unmarked one belongs to a prompt without client id (protocol section 8.4).
-            guard frame.metadata != nil || !marksPreviews else { return [] }
             guard let node = frame.metadata?.displayNodeID ?? frame.metadata?.nodeID ?? tracker.currentNode else { return [] }
             if frame.contentType == "image/png", isSentOverSocket(node) {
                 return [.capture(node: node, contentType: frame.contentType, image: frame.image)]
@@ -200,9 +195,13 @@ struct Run: Sendable {
     }
 
     private mutating func decided(_ ending: Ending) -> [Action] {
-        let actions = start()
+        // Its start was missed; or it is not this run's end but, late, that of one before, which had the same id.
+        if case .waiting = phase {
+            hasGap = true
+            return [.reconcile]
+        }
         phase = .ending(ending)
-        return actions
+        return []
     }
 
     private mutating func ended() -> [Action] {

@@ -11,8 +11,7 @@ final class PromptInbox: Sendable {
     /// What happens to a prompt, in one order.
     enum Input: Sendable {
         case message(ComfyMessage)
-        /// `marksPreviews`: ComfyUI had said before, over this connection, that it marks previews with their prompt.
-        case binary(ComfyBinaryMessage, marksPreviews: Bool)
+        case binary(ComfyBinaryMessage)
         /// The socket broke; messages may be missing from here on.
         case lostTouch
         /// The socket is back.
@@ -60,7 +59,6 @@ final class PromptInbox: Sendable {
         /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
         var current: String?
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
-        var serverFeatures: Set<String> = []
         var registration = RegistrationProof()
     }
 
@@ -77,8 +75,6 @@ final class PromptInbox: Sendable {
     var openCount: Int { state.withLock { $0.prompts.count } }
     /// Those of them that ComfyUI has not done yet.
     var insideCount: Int { state.withLock { $0.prompts.values.count { !$0.isOver } } }
-    /// Whether ComfyUI said that it marks previews with their prompt.
-    var marksPreviews: Bool { state.withLock { $0.serverFeatures.contains("supports_preview_metadata") } }
 
     /// Opens a prompt: from here on its messages are kept. Before the submit, so that none is missed.
     func open(_ job: JobID) -> Channel {
@@ -125,23 +121,20 @@ final class PromptInbox: Sendable {
         case .disconnected: withRegistration { $0.disconnected() }
         }
         switch event {
-        case .message(.featureFlags(let flags), _):
-            let supported = flags.object?.filter { $0.value == true }.map(\.key) ?? []
-            state.withLock { $0.serverFeatures = Set(supported) }
         case .message(let message, _):
             noteRunning(message)
             deliver(.message(message), promptID: message.promptID)
         case .binary(.preview(let frame)):
-            // One without a mark belongs to what runs now, and to nothing else that is open.
+            // One without a mark belongs to what runs now, and to nothing else that is open: a prompt without client id tells by its progress that it
+            // runs (protocol section 8.4). Whether ComfyUI marks previews says nothing: it decides that before it has our flags, and sends it after.
             guard let promptID = frame.metadata?.promptID ?? state.withLock({ $0.current }) else { break }
-            deliver(.binary(.preview(frame), marksPreviews: marksPreviews), promptID: promptID)
+            deliver(.binary(.preview(frame)), promptID: promptID)
         case .binary(let message):
-            deliver(.binary(message, marksPreviews: marksPreviews), promptID: nil)
+            deliver(.binary(message), promptID: nil)
         case .undecodable:
             break  // logged by the socket
         case .connected:
-            // Until it has our flags ComfyUI does not mark the previews of a new connection, whatever it did before.
-            state.withLock { ($0.serverFeatures, $0.current) = ([], nil) }
+            state.withLock { $0.current = nil }
             changeConnection(.connected, input: .reconnected)
         case .disconnected(let reason):
             changeConnection(.disconnected(since: .now, reason: reason), input: .lostTouch)

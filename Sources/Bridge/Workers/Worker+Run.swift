@@ -51,7 +51,7 @@ extension Worker {
         return await withTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             let submission = job.submission
-            var run = Run(workflow: submission.workflow, outputNodes: submission.outputNodes, marksPreviews: inbox.marksPreviews)
+            var run = Run(workflow: submission.workflow, outputNodes: submission.outputNodes)
             var pulse = Pulse(limits: .init(start: configuration.startLimit, work: configuration.stall))
             var delivery = entry == .submit ? Delivery.underWay : .done
             /// A short run can be over before ComfyUI has answered the submit, and the answer may still say that outputs were left out.
@@ -115,9 +115,7 @@ extension Worker {
                 var actions: [Run.Action] = []
                 switch input {
                 case .message(let message): actions = run.received(message)
-                case .binary(let message, let marksPreviews):
-                    run.marksPreviews = marksPreviews
-                    actions = run.received(message)
+                case .binary(let message): actions = run.received(message)
                 case .submitted(.refused(let error)): return .refused(error)
                 case .submitted(.notDelivered(let reason)): return ending.map(RunEnd.ended) ?? notFound(reason)
                 case .submitted(.notReached): return ending.map(RunEnd.ended) ?? .notReached

@@ -44,12 +44,13 @@ extension Worker {
         }
     }
 
-    /// A job that was inside a ComfyUI before may still be in this one: it must not run there twice. What it has of a run that failed is forgotten,
-    /// so that it is not taken for the next one's. Nil: ComfyUI does not have it.
+    /// A job that was inside a ComfyUI before may still be in this one: it must not run there twice. What it has of a run after which the job is
+    /// to run again is forgotten, so that it is not taken for the next one's. Nil: ComfyUI does not have it.
     private func lookBeforeSubmitting(_ job: Job) async -> PromptInbox.SubmitResult? {
         do {
             switch try await look(for: job) {
             case .waiting, .running, .finished(_, .succeeded): return .found
+            case .finished(_, .failed(let error)) where error.code == .nodeExecutionError: return .found
             case .finished, .unreadable: try await client.deleteHistory([job.id.description])
             case .absent: break
             }

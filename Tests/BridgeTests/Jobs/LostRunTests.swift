@@ -14,7 +14,7 @@ import Testing
 
     private func run(_ steps: [Step], _ classType: String = "SaveImage") throws -> Run {
         let graph: JSON = ["1": ["class_type": .string(classType), "inputs": [:]]]
-        var run = Run(workflow: try Workflow(checking: graph), outputNodes: ["1"], marksPreviews: true)
+        var run = Run(workflow: try Workflow(checking: graph), outputNodes: ["1"])
         for step in steps {
             switch step {
             case .start: _ = run.received(.executionStart(promptID: "p", timestamp: nil))
@@ -47,6 +47,8 @@ import Testing
         ([.start, .touchLost, .running, .finished], true), ([.touchLost, .running, .success, .finished], true), ([.touchLost, .finished], true),
         // The socket said nothing at all.
         ([.finished], true), ([.start, .finished], true), ([.start, .node, .success, .finished], false),
+        // An end without a beginning: of this run, or late of the one before.
+        ([.success, .ended, .finished], true), ([.success, .start, .node, .success, .finished], false),
     ] as [([Step], Bool)])
     func results(_ steps: [Step], _ expected: Bool) throws {
         #expect(try run(steps, "SaveImageWebsocket").lacksResults == expected)
@@ -54,7 +56,7 @@ import Testing
     }
 
     @Test("A prompt that is gone after ComfyUI said how it went needs no other witness, unless messages are missing", arguments: [
-        ([.start, .success], true), ([.start, .failure], true), ([.start], false), ([], false), ([.start, .touchLost, .success], false),
+        ([.start, .success], true), ([.start, .failure], true), ([.start], false), ([], false), ([.success], false), ([.failure], false), ([.start, .touchLost, .success], false),
         ([.start, .success, .touchLost], false),
     ] as [([Step], Bool)])
     func absent(_ steps: [Step], _ isEnd: Bool) throws {

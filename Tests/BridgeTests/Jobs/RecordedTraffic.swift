@@ -87,16 +87,12 @@ struct RecordedTraffic {
         let workflow = try Workflow(checking: prompt.graph)
         let outputNodes = Set(workflow.nodes.filter { $0.value.classType.hasPrefix("Save") || $0.value.classType.hasPrefix("Preview") }.keys)
         var sockets: Set<String> = []
-        var marksPreviews = false
         var isOpen = false
         for line in lines where line.milliseconds <= prompt.postedAt {
             if line.event["ev"] == "ws_open", line.event["query"]?["clientId"]?.string == prompt.clientID { sockets.insert(line.event["conn"]?.string ?? "") }
-            if line.event["ev"] == "ws_recv", line.event["text"]?.string?.contains("\"feature_flags\"") == true, sockets.contains(line.event["conn"]?.string ?? "") {
-                marksPreviews = true
-            }
         }
         isOpen = !sockets.isEmpty
-        var replay = Replay(run: Run(workflow: workflow, outputNodes: outputNodes, marksPreviews: marksPreviews))
+        var replay = Replay(run: Run(workflow: workflow, outputNodes: outputNodes))
         let history = history(of: prompt)
         for line in lines where line.milliseconds >= prompt.postedAt {
             let connection = line.event["conn"]?.string ?? ""

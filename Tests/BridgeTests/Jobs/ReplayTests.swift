@@ -102,7 +102,7 @@ import Testing
         let traffic = try RecordedTraffic(name)
         #expect(try traffic.prompts.map { try traffic.replay($0).reusedNodes.sorted() } == expected)
         let fromHistory = try traffic.prompts.map { prompt -> [String] in
-            var replay = Replay(run: Run(workflow: try Workflow(checking: prompt.graph), outputNodes: [], marksPreviews: false))
+            var replay = Replay(run: Run(workflow: try Workflow(checking: prompt.graph), outputNodes: []))
             replay.run.lostTouch()
             replay.perform(replay.run.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: traffic.history(of: prompt))))
             return replay.reusedNodes.sorted()
@@ -113,7 +113,7 @@ import Testing
     @Test("A node that was not seen to run is known to be reused only if nothing was missed", arguments: [(false, ["3"]), (true, [])])
     func unseen(_ hasGap: Bool, _ expected: [String]) throws {
         let graph: JSON = ["3": ["class_type": "SaveImage", "inputs": [:]]]
-        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["3"], marksPreviews: true))
+        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["3"]))
         replay.perform(replay.run.received(.executionStart(promptID: "p", timestamp: nil)))
         if hasGap { replay.run.lostTouch() }
         replay.perform(replay.run.received(.executed(promptID: "p", node: "3", displayNode: "3", output: ["images": [["filename": "a.png"]]])))
@@ -132,7 +132,7 @@ import Testing
     ] as [([ComfyMessage], [ComfyMessage], Bool)])
     func lacking(_ before: [ComfyMessage], _ after: [ComfyMessage], _ lacksResults: Bool) throws {
         let graph: JSON = ["2": ["class_type": "SaveImageWebsocket", "inputs": [:]]]
-        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["2"], marksPreviews: true))
+        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["2"]))
         for message in before { replay.perform(replay.run.received(message)) }
         replay.run.lostTouch()
         for message in after { replay.perform(replay.run.received(message)) }
@@ -149,28 +149,6 @@ import Testing
         let traffic = try RecordedTraffic(name)
         let replay = try traffic.replay(traffic.prompts[0])
         #expect(replay.wantsHistory)
-    }
-
-    @Test("A prompt without client id is noise to everybody else", arguments: ["no_client_id", "v0.25/no_client_id"])
-    func strangersNoise(_ name: String) throws {
-        let traffic = try RecordedTraffic(name)
-        let graph: JSON = ["1": ["class_type": "RecSampler", "inputs": ["steps": 3]], "3": ["class_type": "SaveImage", "inputs": ["images": ["1", 0]]]]
-        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["3"], marksPreviews: true))
-        replay.perform(replay.run.received(.executionStart(promptID: "ours", timestamp: nil)))
-        var frames = 0
-        for line in traffic.lines where line.event["ev"] == "ws_recv" {
-            if let text = line.event["text"]?.string {
-                let message = try ComfyMessage(parsing: text)
-                if message.promptID == nil { replay.perform(replay.run.received(message)) }
-            } else if let message = try line.binary {
-                frames += 1
-                replay.perform(replay.run.received(message))
-            }
-        }
-        #expect(frames > 0)
-        #expect(replay.previews == 0)
-        #expect(replay.ending == nil)
-        #expect(replay.nodes.isEmpty)
     }
 
     @Test("Servers' paths do not reach callers", arguments: [

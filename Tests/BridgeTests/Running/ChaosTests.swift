@@ -233,6 +233,13 @@ private final class Chaos: Sendable {
         let queues: [String]
     }
 
+    /// A viewer comes back again and again, and does not come to the end of its job.
+    private struct Endless: Error {
+        let seen: [RunningBridge.Event]
+        /// What it got the last time.
+        let last: [RunningBridge.Event]
+    }
+
     /// Nothing that the plan does to a job takes nearly as long.
     private static let limit = Duration.seconds(45)
 
@@ -315,10 +322,12 @@ private final class Chaos: Sendable {
                 .GET, "/api/v2/jobs/\(id)/events?previews=url", [("Last-Event-ID", "\(seen.last?.id ?? 0)")], body: nil)
             try #require(response.status == .ok)
             var left = patience.map { Int.random(in: $0, using: &random) } ?? .max
-            seen += try await bridge.events(response) { _ in
+            let events = try await bridge.events(response) { _ in
                 left -= 1
                 return left == 0
-            }.filter { $0.id != nil }
+            }
+            guard connections < 1000 else { throw Endless(seen: seen, last: events) }
+            seen += events.filter { $0.id != nil }
         }
         return (seen, connections - 1)
     }

@@ -195,12 +195,18 @@ enum Graph {
         ]
     }
 
-    static func delay(milliseconds: Int, seed: Int = 1) -> JSON {
-        [
+    /// - Parameter failure: with which it ends after the delay.
+    static func delay(milliseconds: Int, seed: Int = 1, failure: String? = nil) -> JSON {
+        var graph: JSONObject = [
             "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 1, "color": JSON(seed)]],
             "2": ["class_type": "SimDelay", "inputs": ["image": ["1", 0], "milliseconds": JSON(milliseconds), "interruptible": true]],
             "3": ["class_type": "SaveImage", "inputs": ["images": ["2", 0], "filename_prefix": "d"]],
         ]
+        if let failure {
+            graph["4"] = ["class_type": "SimRaise", "inputs": ["image": ["2", 0], "steps": 1, "message": .string(failure)]]
+            graph["3"] = ["class_type": "SaveImage", "inputs": ["images": ["4", 0], "filename_prefix": "d"]]
+        }
+        return .object(graph)
     }
 
     static func fails(_ message: String) -> JSON {

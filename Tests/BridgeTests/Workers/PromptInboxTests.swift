@@ -6,41 +6,59 @@ import Testing
 @testable import Bridge
 
 @Suite struct PromptInboxTests {
-    private static let flags = EventSocketEvent.message(.featureFlags(["supports_preview_metadata": true]), raw: "")
-    private static let unmarked = EventSocketEvent.binary(.preview(PreviewFrame(metadata: nil, contentType: "image/png", image: ByteBuffer())))
-
-    /// Of each unmarked picture in turn.
-    @Test("An unmarked picture is a stranger's only if ComfyUI had our flags on this connection", arguments: [
-        ([unmarked], [false]), ([flags, unmarked], [true]), ([unmarked, flags, unmarked], [false, true]),
-        ([flags, unmarked, .disconnected(reason: "r"), .connected(sid: nil), unmarked, flags, unmarked], [true, false, true]),
-    ] as [([EventSocketEvent], [Bool])])
-    func marks(_ events: [EventSocketEvent], _ expected: [Bool]) async {
+    /// ComfyUI sends one without a mark to a prompt that runs while it gets our flags, and to all sockets for a prompt without client id.
+    @Test("An unmarked picture is the running prompt's, and nobody's when it is not known what runs", arguments: [
+        ([.ours], 1), ([.ours, .flags], 1), ([.flags, .ours], 1), ([], 0), ([.flags], 0), ([.ours, .ended], 0), ([.ours, .connected], 0),
+        ([.ours, .ended, .stranger], 0), ([.ours, .stranger], 0), ([.ours, .connected, .flags, .ours], 1),
+    ] as [([Step], Int)])
+    func unmarked(_ before: [Step], _ expected: Int) async {
         let inbox = PromptInbox { _ in }
         let job = JobID()
         let channel = inbox.open(job)
         let other = inbox.open(JobID())
         inbox.receive(.connected(sid: nil))
-        for event in events {
-            // What runs is the job.
-            if case .binary = event { inbox.receive(.message(.executionStart(promptID: job.description, timestamp: nil), raw: "")) }
-            inbox.receive(event)
+        for step in before {
+            switch step {
+            case .flags: inbox.receive(.message(.featureFlags(["supports_preview_metadata": true]), raw: ""))
+            case .ours: inbox.receive(.message(.executionStart(promptID: job.description, timestamp: nil), raw: ""))
+            case .ended: inbox.receive(.message(.executionEnded(promptID: job.description), raw: ""))
+            case .stranger: inbox.receive(.message(.progressState(promptID: "stranger", nodes: []), raw: ""))
+            case .connected: inbox.receive(.connected(sid: nil))
+            }
         }
-        // Nothing runs any more, or it is not known what.
-        inbox.receive(.message(.executionEnded(promptID: job.description), raw: ""))
-        inbox.receive(Self.unmarked)
-        inbox.receive(.connected(sid: nil))
-        inbox.receive(Self.unmarked)
-        inbox.close(job, channel)
-        var seen: [Bool] = []
-        while let input = await channel.next() {
-            if case .binary(_, let marksPreviews) = input { seen.append(marksPreviews) }
+        inbox.receive(Self.picture)
+        #expect(await pictures(in: channel) { inbox.close(job, channel) } == expected)
+        #expect(await pictures(in: other) { other.finish() } == 0)
+    }
+
+    enum Step: Sendable { case flags, ours, ended, stranger, connected }
+
+    private static let picture = EventSocketEvent.binary(.preview(PreviewFrame(metadata: nil, contentType: "image/png", image: ByteBuffer())))
+
+    private func pictures(in channel: PromptInbox.Channel, after finish: () -> Void) async -> Int {
+        finish()
+        var count = 0
+        while let input = await channel.next() { if case .binary = input { count += 1 } }
+        return count
+    }
+
+    @Test("A prompt without client id is noise to everybody else", arguments: ["no_client_id", "v0.25/no_client_id"])
+    func strangersNoise(_ name: String) async throws {
+        let traffic = try RecordedTraffic(name)
+        let inbox = PromptInbox { _ in }
+        let job = JobID()
+        let channel = inbox.open(job)
+        var frames = 0
+        for line in traffic.lines where line.event["ev"] == "ws_recv" {
+            if let text = line.event["text"]?.string {
+                inbox.receive(.message(try ComfyMessage(parsing: text), raw: text))
+            } else if let message = try line.binary {
+                frames += 1
+                inbox.receive(.binary(message))
+            }
         }
-        #expect(seen == expected)
-        other.send(.deadline)
-        while let input = await other.next() {
-            if case .deadline = input { break }
-            if case .binary = input { Issue.record("another prompt got the picture") }
-        }
+        #expect(frames > 0)
+        #expect(await pictures(in: channel) { inbox.close(job, channel) } == 0)
     }
 
     @Test func theBeginningOfOnePromptIsToldToTheOthers() async {
