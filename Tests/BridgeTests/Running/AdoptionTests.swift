@@ -201,6 +201,23 @@ import Testing
         }
     }
 
+    /// The bridge believes that it was not delivered.
+    @Test("What ComfyUI has of a job is looked at before it is submitted again", arguments: [JobStatus.succeeded, .failed])
+    func foundBeforeTheSubmit(_ end: JobStatus) async throws {
+        try await withSimulator { simulator, port in
+            try await withWorker(port) { lone in
+                let job = try lone.job(end == .failed ? Graph.fails("no") : Graph.picture())
+                try await lone.submit(job)
+                while try await lone.client.history(job.id.description) == nil { await Task.yield() }
+                _ = job.count(.notDelivered(reason: "r"), on: "e")
+                await lone.service.putBack(job)
+                await job.wait { _ in false }
+                #expect(job.status == end)
+                #expect(simulator.statistics.promptsRun[job.id.description] == 1)
+            }
+        }
+    }
+
     @Test func aJobThatEndedElsewhereIsTakenOutWhenComfyUIIsBack() async throws {
         try await withSimulator { simulator, port in
             try await withWorker(port, { $0.patience = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
