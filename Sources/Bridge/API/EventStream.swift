@@ -28,6 +28,8 @@ final class EventStream: BodySource {
     private struct State {
         var pendingOpening: [UInt8]?
         var cursor: UInt64
+        /// It has come back to old events and not caught up yet. Pieces are for those that keep up: what was superseded since is still in them.
+        var isBehind: Bool
         /// The number of the newest preview that the viewer was sent or never had a claim to; nil if it wants none.
         var previewNumber: Int?
         var isHeartbeatDue = false
@@ -72,7 +74,10 @@ final class EventStream: BodySource {
         self.heartbeats = heartbeats
         self.viewers = viewers
         token = opening.token
-        state = Mutex(State(cursor: opening.cursor, previewNumber: options.previews == .none ? nil : job.previewNumber(upTo: opening.cursor)))
+        state = Mutex(
+            State(
+                cursor: opening.cursor, isBehind: opening.snapshot.isEmpty,
+                previewNumber: options.previews == .none ? nil : job.previewNumber(upTo: opening.cursor)))
         let bytes = encode(opening)
         state.withLock { $0.pendingOpening = bytes }
     }
@@ -132,13 +137,16 @@ final class EventStream: BodySource {
         let representation = representation.renewed()
         let kind = EncodingKey(
             previews: options.previews, includesNative: options.includesNative, base: representation.links.base, linksExpire: representation.links.expires)
-        if let piece = job.pieces.piece(for: kind, at: state.cursor), let bytes = state.take(piece) { return bytes }
+        if !state.isBehind, let piece = job.pieces.piece(for: kind, at: state.cursor), let bytes = state.take(piece) { return bytes }
         while true {
             guard let events = job.events(after: state.cursor, limit: Self.batch) else {
                 state.hasFailed = true
                 return nil
             }
-            guard !events.isEmpty else { return nil }
+            guard !events.isEmpty else {
+                state.isBehind = false
+                return nil
+            }
             let bytes = join(events, kind, representation, &state)
             if !bytes.isEmpty { return bytes }
             if state.hasEnded { return nil }

@@ -14,6 +14,8 @@ final class PromptQueue: Sendable {
         var pending = PythonHeap()
         var running: Prompt?
         var history = History()
+        /// Prompts that have ended, whose entries come later.
+        var late: [String] = []
         var freeMemory = false
         var isClosed = false
 
@@ -97,7 +99,7 @@ final class PromptQueue: Sendable {
             guard !state.isClosed else { return }
             state.isClosed = true
             for prompt in state.pending.items + (state.running.map { [$0] } ?? []) { tally.count(prompt.id) { $0.lost += 1 } }
-            for entry in state.history.entries { tally.count(entry.prompt.id) { $0.forgotten += 1 } }
+            for id in state.history.entries.map(\.prompt.id) + state.late { tally.count(id) { $0.forgotten += 1 } }
         }
     }
 
@@ -120,12 +122,13 @@ final class PromptQueue: Sendable {
         }
     }
 
-    /// The running prompt has ended; `entry` is nil when the history does not learn of it (yet).
+    /// The running prompt has ended; `entry` is nil when the history does not learn of it, or, where it `isLate`, not yet.
     ///
     /// - Returns: false when the process ended before.
-    func finish(_ id: String, _ entry: HistoryEntry?) -> Bool {
+    func finish(_ id: String, _ entry: HistoryEntry?, isLate: Bool = false) -> Bool {
         state.withLock { state in
             guard !state.isClosed else { return false }
+            if isLate { state.late.append(id) }
             tally.count(id) { $0.finished += 1 }
             state.running = nil
             if let entry { state.history.insert(entry, limit: Self.maximumHistory) }
@@ -135,7 +138,12 @@ final class PromptQueue: Sendable {
     }
 
     /// An entry that comes later than its prompt's end.
-    func add(_ entry: HistoryEntry) { state.withLock { $0.history.insert(entry, limit: Self.maximumHistory) } }
+    func add(_ entry: HistoryEntry) {
+        state.withLock { state in
+            state.late.firstIndex(of: entry.prompt.id).map { _ = state.late.remove(at: $0) }
+            state.history.insert(entry, limit: Self.maximumHistory)
+        }
+    }
 
     /// Whether the cache is to be dropped; asks once.
     func takeFreeRequest() -> Bool {

@@ -114,7 +114,7 @@ struct FaultPoints: Sendable {
             return true
         }
         guard let delay = switches.strike(.historyLate, subject: { prompt.subject })?.number else { return queue.finish(prompt.id, shown) }
-        guard queue.finish(prompt.id, nil) else { return false }
+        guard queue.finish(prompt.id, nil, isLate: true) else { return false }
         let late = shown
         loop.scheduleTask(in: .milliseconds(Int64(delay))) { queue.add(late) }
         return true

@@ -100,6 +100,17 @@ struct RunFaultTests {
         }
     }
 
+    @Test func anEntryThatIsNotThereYetGoesDownWithTheProcess() async throws {
+        try await withSimulator { server in
+            let socket = try await server.socket()
+            server.simulator.faults.arm(.historyLate(milliseconds: 3_600_000))
+            let id = try await server.submit(Graphs.trivial(prefix: "marked"))
+            try await socket.messagesOfRun()
+            try await server.simulator.perform(.exit)
+            #expect(server.simulator.statistics.prompts[id] == .init(accepted: 1, started: 1, finished: 1, forgotten: 1))
+        }
+    }
+
     @Test func anEntryHasOtherOutputs() async throws {
         try await history(.historyOutputs(.renamed)) { server, _, entry in
             let name = try #require(entry?["outputs"]?["2"]?["images"]?[0]?["filename"]?.string)
