@@ -194,7 +194,7 @@ import Testing
                 mutating func next() async throws -> ByteBuffer? {
                     guard left > 0 else { return nil }
                     left -= 1
-                    try await Task.sleep(for: .milliseconds(500))
+                    try await Task.sleep(for: .milliseconds(500))  // the source's slowness, not a wait for something
                     return ByteBuffer(string: "piece")
                 }
             }

@@ -122,7 +122,8 @@ final class PromptQueue: Sendable {
         }
     }
 
-    /// The running prompt has ended; `entry` is nil when the history does not learn of it, or, where it `isLate`, not yet.
+    /// The running prompt has ended; `entry` is nil when the history does not learn of it, or, where it `isLate`, not yet. That is told here, not
+    /// by a second call: the process may end between two.
     ///
     /// - Returns: false when the process ended before.
     func finish(_ id: String, _ entry: HistoryEntry?, isLate: Bool = false) -> Bool {

@@ -158,7 +158,6 @@ import Testing
         #expect(fast.viewers.droppedPreviews == 0)
     }
 
-    /// Both are at the same place, but the piece lacks what one has to be told.
     @Test func whoComesBackGetsNothingThatWasSuperseded() throws {
         let job = Job(submission: try .sample())
         let watching = try Viewer(job)
@@ -175,6 +174,7 @@ import Testing
         #expect(positions(pieces.0) == [5] && pieces.0 == pieces.1)
     }
 
+    /// Both are at the same place, but the piece lacks what one has to be told.
     @Test func whatOneViewerAloneIsToldIsInNoSharedPiece() throws {
         let job = try runningJob()
         let late = try Viewer(job)

@@ -56,8 +56,8 @@ import Testing
     }
 
     @Test("A prompt that is gone after ComfyUI said how it went needs no other witness, unless messages are missing", arguments: [
-        ([.start, .success], true), ([.start, .failure], true), ([.start], false), ([], false), ([.success], false), ([.failure], false), ([.start, .touchLost, .success], false),
-        ([.start, .success, .touchLost], false),
+        ([.start, .success], true), ([.start, .failure], true), ([.start], false), ([], false), ([.success], false), ([.failure], false),
+        ([.start, .touchLost, .success], false), ([.start, .success, .touchLost], false),
     ] as [([Step], Bool)])
     func absent(_ steps: [Step], _ isEnd: Bool) throws {
         var run = try run(steps)

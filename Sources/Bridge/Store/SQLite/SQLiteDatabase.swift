@@ -104,6 +104,7 @@ final class SQLiteDatabase: Sendable {
     func probe() async {
         do {
             try await write { db in
+                // Two changes whatever the tables hold; an update might find no row, and nothing would be written.
                 try db.execute(sql: "INSERT INTO workers (endpoint, client_id) VALUES ('probe', '')")
                 try db.execute(sql: "DELETE FROM workers WHERE endpoint = 'probe'")
             }
