@@ -69,6 +69,8 @@ class CuttingProxy:
         self.pairs = set()
         self.lock = threading.Lock()
         self.streams = 0
+        self.received = bytearray()
+        """What the bridge has sent."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):
@@ -109,6 +111,8 @@ class CuttingProxy:
                         return
                     if end is client and b"/events?" in data.split(b"\r\n")[0]:
                         self.streams += 1
+                    if end is server:
+                        self.received += data
                     other[end].sendall(data)
         except OSError:
             return
@@ -117,3 +121,64 @@ class CuttingProxy:
                 self.pairs.discard((client, server))
             client.close()
             server.close()
+
+
+class PrefixProxy:
+    """A proxy that has put the bridge below a path, and takes the path away from what it passes on, or leaves it. What is elsewhere is its own 404.
+
+    One request a connection."""
+
+    def __init__(self, prefix, strips=True):
+        self.prefix = prefix.encode()
+        self.strips = strips
+        self.target = None
+        """The bridge's URL; set once it is known, for the bridge is told this proxy's first."""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.origin = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = self.origin + prefix
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with client:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = client.recv(65536)
+                if not data:
+                    return
+                head += data
+            head, _, body = head.partition(b"\r\n\r\n")
+            line, *fields = head.split(b"\r\n")
+            method, path, version = line.split(b" ")
+            if not path.startswith(self.prefix):
+                client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\nConnection: close\r\n\r\nelsewhere")
+                return
+            path = path.removeprefix(self.prefix) if self.strips else path
+            fields = [field for field in fields if not field.lower().startswith(b"connection:")] + [b"Connection: close"]
+            if not path.startswith(b"/"):
+                path = b"/" + path
+            with socket.create_connection((urlsplit(self.target).hostname, urlsplit(self.target).port)) as server:
+                server.sendall(b"\r\n".join([b" ".join([method, path, version]), *fields, b"", b""]) + body)
+                other = {client: server, server: client}
+                try:
+                    while True:
+                        for end in select.select([client, server], [], [])[0]:
+                            data = end.recv(65536)
+                            if not data:
+                                return
+                            other[end].sendall(data)
+                except OSError:
+                    return

@@ -64,7 +64,7 @@ def test_callers_get_their_job_and_the_process_ends(start, contract):
         pass
     bridge.process.send_signal(signal.SIGTERM)
     head, _, body = blocked.read_all().partition(b"\r\n\r\n")
-    assert stream.read_all().endswith(b"retry: 2000\n\n\r\n0\r\n\r\n")
+    assert stream.read_all().endswith(b"retry: 2000\n\r\n0\r\n\r\n")
     status, took = end(bridge, within=3)
     assert status == 0
     assert took < 3 + MOMENT

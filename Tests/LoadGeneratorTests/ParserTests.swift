@@ -47,7 +47,7 @@ import Testing
         ("data: a\n\n", ["||a"]),
         ("id: 7\nevent: status\ndata: {}\n\n", ["status|7|{}"]),
         ("event:status\r\ndata:a\r\ndata: b\r\n\r\n", ["status||a\nb"]),
-        (": heartbeat\n\ndata: a\n\n", [":", "||a"]),
+        (": heartbeat\ndata: a\n\n: heartbeat\n", [":", "||a", ":"]), (": heartbeat\n\ndata: a\n\n", [":", "||a"]),
         ("retry: 1000\n\nevent: status\n\ndata: a\n\n", ["||a"]),
         ("data: cut", []),
     ])

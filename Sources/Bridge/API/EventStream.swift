@@ -203,7 +203,7 @@ final class EventStream: BodySource {
         }
     }
 
-    /// `retry:`, what the caller asked to have first, the present. The last event of a snapshot carries the newest id that
+    /// `retry:`, which belongs to the first event, what the caller asked to have first, the present. The last event of a snapshot carries the newest id that
     /// it covers, so that a viewer that leaves right after it loses nothing.
     private func encode(_ opening: Job.Opening) -> [UInt8] {
         var bytes = ServerSentEvent.retry(milliseconds: 1000) + options.preamble

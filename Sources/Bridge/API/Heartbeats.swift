@@ -20,8 +20,10 @@ final class Heartbeats: Service {
     }
 
     func run() async throws {
-        try await repeating(every: interval) {
-            for beat in self.beats.withLock({ $0 }).values { beat() }
-        }
+        try await repeating(every: interval) { self.beat() }
+    }
+
+    func beat() {
+        for beat in beats.withLock({ $0 }).values { beat() }
     }
 }

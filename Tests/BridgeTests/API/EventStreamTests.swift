@@ -1,4 +1,6 @@
 import MicroHTTP
+import OrderedCollections
+import OrderedJSON
 import Testing
 
 @testable import Bridge
@@ -16,7 +18,7 @@ import Testing
             self.job = job
             stream = try #require(
                 EventStream(
-                    job, from: start, representation: Representation(links: Links(base: ""), retention: .zero), options: .init(previews: previews),
+                    job, from: start, representation: Representation(links: Links(origin: ""), retention: .zero), options: .init(previews: previews),
                     heartbeats: Heartbeats(interval: .seconds(1)), viewers: viewers))
             stream.attach {}
         }
@@ -45,6 +47,57 @@ import Testing
 
     private func dropped(_ pieces: [String]) -> [Int] {
         pieces.flatMap { $0.matches(of: #/event: dropped\ndata: \{"previews":(\d+)\}\n\n/#).compactMap { Int($0.output.1) } }
+    }
+
+    /// What clients make of a stream that take every blank line for the end of an event.
+    private func blocks(_ text: String) -> [[Substring]] {
+        text.dropLast().split(separator: "\n", omittingEmptySubsequences: false).split(separator: "", omittingEmptySubsequences: false).map(Array.init)
+    }
+
+    @Test("Every blank line ends an event with data, from the first byte on", arguments: [Job.Start.snapshot, .after(id: 0), .after(id: 1), .after(id: 900)])
+    func noEmptyBlocks(_ start: Job.Start) throws {
+        let job = try runningJob()
+        let heartbeats = Heartbeats(interval: .seconds(1))
+        let stream = try #require(
+            EventStream(
+                job, from: start, representation: Representation(links: Links(origin: ""), retention: .zero), options: .init(), heartbeats: heartbeats,
+                viewers: Viewers()))
+        stream.attach {}
+        var text = ""
+        func read() { while case .bytes(let bytes) = stream.next() { text += String(decoding: bytes, as: UTF8.self) } }
+        func beat() {
+            heartbeats.beat()
+            read()
+        }
+        #expect(ServerSentEvent.retry(milliseconds: 1).last == UInt8(ascii: "\n") && ServerSentEvent.heartbeat.last == UInt8(ascii: "\n"))
+        read()
+        #expect(text.hasPrefix("retry: 1000\n"))
+        beat()
+        beat()
+        publish(2, on: job)
+        read()
+        beat()
+        job.publish(.log(LogEntry(.info, "a")))
+        read()
+        beat()
+        stream.drain()
+        read()
+        #expect(text.matches(of: #/: heartbeat\n/#).count == 4)
+        var found = blocks(text)
+        #expect(found.last?.contains { $0.hasPrefix("data:") } == false, "what comes after the last event is no event")
+        found.removeLast()
+        #expect(found.count >= 3)
+        for block in found { #expect(block.filter { $0.hasPrefix("data: {") }.count == 1, "\(block)") }
+        #expect(text.hasSuffix("\n\n: heartbeat\nretry: 2000\n"))
+    }
+
+    @Test("No character ends the line of data but for readers of bytes", arguments: [
+        ("a\u{2028}b", #"a\u2028b"#), ("\u{2029}", #"\u2029"#), ("\u{85}\u{85}", #"\u0085\u0085"#), ("a\r\nb\u{B}\u{C}\u{1C}\u{1D}\u{1E}", #"a\r\nb\u000b\u000c\u001c\u001d\u001e"#),
+        ("é\u{C5}€\u{2027}\u{202A}\u{84}😀", "é\u{C5}€\u{2027}\u{202A}\u{84}😀"), ("plain", "plain"),
+    ])
+    func lineSeparators(_ text: String, _ sent: String) {
+        let event = ServerSentEvent.encode("log", id: 7, data: JSON.object(["message": .string(text)]).encoded())
+        #expect(String(decoding: event, as: UTF8.self) == "id: 7\nevent: log\ndata: {\"message\":\"\(sent)\"}\n\n")
     }
 
     @Test func whoReadsTooLateIsToldHowManyPreviewsItMissed() throws {

@@ -51,7 +51,7 @@ import Testing
                     }
                     for response in [stream, live] {
                         let text = String(buffer: try await response.body.collect(upTo: 1 << 20))
-                        #expect(text.hasSuffix("retry: 2000\n\n"))
+                        #expect(text.hasSuffix("\nretry: 2000\n"))
                     }
 
                     // The door stays open for those who want to know, and for what was promised.
