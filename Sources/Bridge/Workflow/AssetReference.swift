@@ -5,7 +5,8 @@ import OrderedJSON
 enum AssetReference {
     /// The id of the asset; nil for what is no reference. One without an id refers to nothing, and is named by its text.
     static func id(in value: JSON) -> String? {
-        guard let members = value.object, members["__type"] == "core/ASSET" else { return nil }
+        // What ComfyUI unwraps is a wrapper, whatever else it has.
+        guard let members = value.object, members["__type"] == "core/ASSET", members["__value__"] == nil else { return nil }
         return members["info"]?["id"]?.string ?? value.text
     }
 }

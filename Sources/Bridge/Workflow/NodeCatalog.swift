@@ -7,11 +7,34 @@ import OrderedJSON
 /// it, and answers a submission at once, while the job would wait in the queue.
 struct NodeCatalog: Sendable {
     struct NodeClass: Sendable {
-        let isOutput: Bool
+        fileprivate(set) var isOutput: Bool
         let outputCount: Int
+        /// Outputs that may be text.
+        fileprivate let textOutputs: Set<Int>
         let requiredInputs: [String]
-        /// Inputs that name a file for a loader to read; ComfyUI does not confine them (protocol section 14).
-        let fileInputs: [String]
+        /// Those that files hang on; `parent.*` is what grows below an input at run time.
+        fileprivate(set) var fileUses: [String: FileUse]
+
+        /// Inputs that name a file for a loader to read.
+        var fileInputs: [String] { fileUses.filter { $0.value == .file }.map(\.key) }
+
+        fileprivate func mayBeText(output: Int) -> Bool { !(0..<outputCount).contains(output) || textOutputs.contains(output) }
+
+        fileprivate func fileUse(of input: String) -> FileUse? {
+            // No class has such an input, and names that long are not compared.
+            guard input.utf8.count <= 256 else { return .path(isRead: true) }
+            if let use = fileUses[input] { return use }
+            if let dot = input.lastIndex(of: "."), let use = fileUses[input[...dot] + "*"] { return use }
+            return declared.contains(input) ? nil : FileUse(ofUndeclared: input)
+        }
+
+        fileprivate let declared: Set<String>
+
+        /// The same as another ComfyUI has it, which may be the one that runs it: what either calls a file is one.
+        fileprivate mutating func add(filesOf other: NodeClass) {
+            isOutput = isOutput || other.isOutput
+            for (input, use) in other.fileUses { fileUses[input] = use.merged(with: fileUses[input]) }
+        }
     }
 
     private(set) var classes: [String: NodeClass] = [:]
@@ -27,24 +50,54 @@ struct NodeCatalog: Sendable {
     init(of workflow: Workflow, from catalogs: [NodeCatalog]) {
         let names = workflow.classTypes
         replaced = names.filter { name in catalogs.contains { $0.replaced.contains(name) } }
-        for name in names { classes[name] = catalogs.lazy.compactMap { $0.classes[name] }.first }
+        for name in names {
+            let known = catalogs.compactMap { $0.classes[name] }
+            guard var first = known.first else { continue }
+            for other in known.dropFirst() { first.add(filesOf: other) }
+            classes[name] = first
+        }
     }
 
     /// Adds one class, for example one that was installed since the catalog was read.
     mutating func add(_ name: String, _ info: JSON) {
         var required: [String] = []
-        var files: [String] = []
+        var declared: Set<String> = []
+        var uses: [String: FileUse] = [:]
+        let isOutput = info["output_node"]?.bool ?? false
+        func add(_ input: String, _ definition: JSON) {
+            switch definition[0]?.string {
+            case "COMFY_DYNAMICCOMBO_V3":
+                for option in definition[1]?["options"]?.array ?? [] { addAll(below: input, option["inputs"]) { $0 } }
+            case "COMFY_AUTOGROW_V3":
+                addAll(below: input, definition[1]?["template"]?["input"]) { _ in "*" }
+            default:
+                declared.insert(input)
+                let ownName = input.split(separator: ".").last { $0 != "*" }.map(String.init) ?? input
+                if let use = FileUse(of: ownName, in: name, isOutput: isOutput, definition) { uses[input] = use.merged(with: uses[input]) }
+            }
+        }
+        func addAll(below parent: String, _ groups: JSON?, _ named: (String) -> String) {
+            for group in ["required", "optional"] {
+                for (input, definition) in groups?[group]?.object ?? [:] { add("\(parent).\(named(input))", definition) }
+            }
+        }
         for group in ["required", "optional"] {
             for (input, definition) in info["input"]?[group]?.object ?? [:] {
                 let type = definition[0]?.string
                 // Version 3 nodes declare inputs that grow and branch at run time; only ComfyUI can check those.
                 if group == "required", type?.hasPrefix("COMFY_") != true { required.append(input) }
-                let options = definition[1]?.object ?? [:]
-                if options.contains(where: { $0.key.hasSuffix("_upload") && $0.value == true }) { files.append(input) }
+                add(input, definition)
             }
         }
+        let outputs = info["output"]?.array ?? []
         classes[name] = NodeClass(
-            isOutput: info["output_node"]?.bool ?? false, outputCount: info["output"]?.array?.count ?? 0, requiredInputs: required, fileInputs: files)
+            isOutput: isOutput, outputCount: outputs.count, textOutputs: Set(outputs.indices.filter { Self.mayBeText(outputs[$0]) }), requiredInputs: required,
+            fileUses: uses, declared: declared)
+    }
+
+    private static func mayBeText(_ type: JSON) -> Bool {
+        guard let name = type.string else { return true }  // a list of choices
+        return name.split(separator: ",").contains { ["STRING", "*", "COMBO", "COMFY_MATCHTYPE_V3"].contains($0.trimmed) }
     }
 
     /// The classes of the workflow that are not in the catalog.
@@ -60,7 +113,7 @@ struct NodeCatalog: Sendable {
 
     /// Everything wrong with the workflow that can be told without running ComfyUI's own validation. As there, nodes that
     /// no output needs are only checked for their class.
-    func faults(in workflow: Workflow) -> [WorkflowFault] {
+    func faults(in workflow: Workflow, rules: FileRules = FileRules()) -> [WorkflowFault] {
         var faults: [WorkflowFault] = []
         let unknown = unknownClasses(in: workflow)
         for (id, node) in workflow.nodes where unknown.contains(node.classType) {
@@ -70,7 +123,10 @@ struct NodeCatalog: Sendable {
                     message: "Node '\(id)' has the class \(node.classType), which this ComfyUI does not know; install its node pack or correct the name."))
         }
         // The rest can only be judged by who knows every node.
-        guard workflow.classTypes.allSatisfy({ classes[$0] != nil || unknown.contains($0) }) else { return faults }
+        guard workflow.classTypes.allSatisfy({ classes[$0] != nil || unknown.contains($0) }) else {
+            for (id, node) in workflow.nodes { faults.append(contentsOf: fileFaults(id, node, in: workflow, rules)) }
+            return faults
+        }
         let outputs = outputNodes(of: workflow)
         if faults.isEmpty, outputs.isEmpty {
             faults.append(
@@ -78,7 +134,7 @@ struct NodeCatalog: Sendable {
         }
         let needed = workflow.reachable(from: outputs)
         for (id, node) in workflow.nodes where needed.contains(id) {
-            faults.append(contentsOf: inputFaults(id, node, in: workflow))
+            faults.append(contentsOf: inputFaults(id, node, in: workflow) + fileFaults(id, node, in: workflow, rules))
         }
         return faults
     }
@@ -103,11 +159,38 @@ struct NodeCatalog: Sendable {
                         "input '\(link.input)' is linked to output \(link.output) of node '\(link.source)' (\(source.classType)), which has \(sourceClass.outputCount)."))
             }
         }
-        for input in nodeClass.fileInputs {
-            guard let name = node.inputs[input]?.string else { continue }
-            let parts = name.split(whereSeparator: { $0 == "/" || $0 == "\\" })
-            if name.hasPrefix("/") || name.hasPrefix("\\") || name.dropFirst().hasPrefix(":") || parts.contains("..") {
-                faults.append(fault(input, "unsafe_path", "input '\(input)' must name a file inside ComfyUI's input folder, without '..' and not an absolute path."))
+        return faults
+    }
+
+    private func fileFaults(_ id: String, _ node: Workflow.Node, in workflow: Workflow, _ rules: FileRules) -> [WorkflowFault] {
+        let nodeClass = classes[node.classType]
+        var faults: [WorkflowFault] = []
+        func add(_ input: String, _ reason: String, _ message: String) {
+            faults.append(WorkflowFault(node: id, field: input, reason: reason, classType: node.classType, message: "Node '\(id)' (\(node.classType)): \(message)"))
+        }
+        for link in node.links where nodeClass?.fileUse(of: link.input) == .file {
+            let source = workflow.nodes[link.source].flatMap { classes[$0.classType] }
+            if source?.mayBeText(output: link.output) ?? true {
+                add(link.input, "unsafe_path", "input '\(link.input)' names a file and must not be linked to a text; write the name itself, so that it can be checked.")
+            }
+        }
+        for (input, value) in node.inputs where Workflow.Link(input: input, value) == nil {
+            // Of a class that ComfyUI replaces nothing is known; every text of it may be a name.
+            guard let use = nodeClass.map({ $0.fileUse(of: input) }) ?? .choice(offered: []) else { continue }
+            switch rules.breach(of: use, by: value, input, of: node.classType) {
+            case .unconfined?:
+                let message =
+                    use == .path(isRead: false)
+                    ? "input '\(input)' must name a place inside ComfyUI's output folder, without '..' and not an absolute path."
+                    : "input '\(input)' must name a file inside ComfyUI's input folder, without '..' and not an absolute path. "
+                        + "Upload the file (POST /api/v2/assets) and use its name or id."
+                add(input, "unsafe_path", message)
+            case .otherOutput?:
+                add(
+                    input, "isolated_output",
+                    "input '\(input)' reads outputs by their name, which this bridge does not allow (--isolate-outputs). Use the id of the output instead: "
+                        + #"{"__type": "core/ASSET", "info": {"id": "…"}}."#)
+            case nil: break
             }
         }
         return faults

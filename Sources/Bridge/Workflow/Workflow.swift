@@ -9,6 +9,7 @@ struct Workflow: Sendable {
         let classType: String
         /// `_meta.title`, which the editor writes.
         let title: String?
+        /// As the node gets them: taken out of `{"__value__": …}`.
         let inputs: JSONObject
         /// Inputs that are links (`["<node id>", <output index>]`).
         let links: [Link]
@@ -32,11 +33,8 @@ struct Workflow: Sendable {
                     node: id, field: "inputs", reason: "missing_inputs", classType: classType,
                     message: "Node '\(id)' (\(classType)) has no inputs object; write \"inputs\": {} for a node without inputs.")
             }
-            self.inputs = inputs
-            links = inputs.compactMap { name, value in
-                guard let pair = value.array, pair.count == 2, let source = pair[0].string, let output = pair[1].int else { return nil }
-                return Link(input: name, source: source, output: output)
-            }
+            self.inputs = inputs.values.contains { $0["__value__"] != nil } ? inputs.mapValues(\.unwrapped) : inputs
+            links = self.inputs.compactMap { Link(input: $0, $1) }
         }
     }
 
@@ -44,6 +42,23 @@ struct Workflow: Sendable {
         let input: String
         let source: String
         let output: Int
+
+        init(input: String, source: String, output: Int) {
+            self.input = input
+            self.source = source
+            self.output = output
+        }
+
+        /// Nil for a value that is no link. What Python takes for a number is one, also `true`, or a link could hide from the checks; one that is
+        /// no place in a list becomes -1.
+        init?(input: String, _ value: JSON) {
+            guard let pair = value.array, pair.count == 2, let source = pair[0].string else { return nil }
+            switch pair[1] {
+            case .number(let number): self.init(input: input, source: source, output: number.int ?? -1)
+            case .bool(let isOne): self.init(input: input, source: source, output: isOne ? 1 : 0)
+            default: return nil
+            }
+        }
     }
 
     /// The graph as JSON text, key order and digits as they came.
