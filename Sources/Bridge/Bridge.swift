@@ -49,8 +49,8 @@ package struct ComfyBridge: Sendable {
             service: service, assets: assets, pool: pool, keys: IdempotencyKeys(.job, store: storage.keys),
             uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
             content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
-            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain)
-        let router = Router(routes: Routes.all(api), access: access, drain: drain, logger: logger)
+            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain, fileRules: configuration.fileRules)
+        let router = Router(routes: Routes.all(api), access: access, mount: configuration.publicURL?.path ?? "", drain: drain, logger: logger)
         server = HTTPServer(
             configuration: OpenFiles.limit(configuration.http, logger: logger), logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
             failure: { router.response(to: $0, headers: $1) }, respond: { await router.respond(to: $0) })

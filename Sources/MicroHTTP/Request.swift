@@ -3,9 +3,9 @@ package struct Request: Sendable {
     /// As received; methods are case-sensitive (RFC 9110 section 9.1).
     package let method: String
     /// Without the query, percent-decoded once. `%00` stays as it is, and `%2F` becomes an ordinary `/`.
-    package let path: String
+    package var path: String
     /// Percent-decoded with `+` as a space, in order, duplicates kept. A name without `=` has an empty value.
-    package let query: [(name: String, value: String)]
+    package var query: [(name: String, value: String)]
     package let headers: HTTPHeaders
     /// Empty on a route that streams.
     package let body: [UInt8]

@@ -10,6 +10,9 @@ const HISTORY_KEY = "comfy-bridge.jobs";
 const TOKEN_KEY = "comfy-bridge.token";
 const READINESS_INTERVAL = 15_000;
 
+/** Where the bridge is: a proxy may have put it below a path. */
+const ROOT = new URL(".", document.currentScript.src);
+
 const byId = (id) => document.getElementById(id);
 
 /** An element with attributes (null leaves one out) and children (strings become text). */
@@ -23,12 +26,13 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Links of the bridge on this page's own origin, whatever host name the server put into them; null for what is no http link. */
+/** Links of the bridge as this page reaches it, whatever host name and path the server put before them; null for what is no http link. */
 function localURL(link) {
   let url;
-  try { url = new URL(link, location.origin); } catch { return null; }
+  try { url = new URL(link, ROOT); } catch { return null; }
   if (url.protocol !== "http:" && url.protocol !== "https:") return null;
-  return url.pathname.startsWith("/api/v2/") ? new URL(url.pathname + url.search, location.origin) : url;
+  const own = url.pathname.indexOf("/api/v2/");
+  return own >= 0 ? new URL(url.pathname.slice(own + 1) + url.search, ROOT) : url;
 }
 
 function sizeText(bytes) {
@@ -743,7 +747,7 @@ let fileName = "workflow_api.json";
 
 function showCurl() {
   byId("curl").textContent = curlCommand(byId("curl-variant").value, {
-    origin: location.origin,
+    origin: ROOT.href.replace(/\/$/, ""),
     text: byId("workflow").value,
     fileName,
     inline: byId("curl-inline").checked,
@@ -838,7 +842,7 @@ async function showJobOfAddress() {
   panel.clear();
   try {
     const job = await request(jobURL(`/api/v2/jobs/${id}`));
-    const { workflow } = await request(`/api/v2/jobs/${id}/workflow`).catch(() => ({ workflow: {} }));
+    const { workflow } = await request(localURL(`/api/v2/jobs/${id}/workflow`)).catch(() => ({ workflow: {} }));
     const nodes = nodesOf(workflow);
     if (!titles.has(job.id)) titles.set(job.id, nodes.length > 0 ? `${nodes.length} nodes, ${nodes.at(-1).classType}` : "");
     panel.show(job, nodes, byId("previews").value);
@@ -851,7 +855,7 @@ async function showReadiness() {
   const chip = byId("bridge");
   const say = (state, text) => { chip.dataset.state = state; chip.textContent = text; };
   try {
-    const response = await fetch("/readyz", { cache: "no-store", headers: access.headers() });
+    const response = await fetch(new URL("readyz", ROOT), { cache: "no-store", headers: access.headers() });
     const body = await response.json();
     // Without a token the bridge says no more than whether it is ready.
     const workers = body.comfyui ?? [{ connected: body.ready }];

@@ -44,6 +44,9 @@ import Testing
         (["--url-lifetime", "0"], "--url-lifetime"), (["--cors-origin", "app.example.com"], "scheme://host"), (["--cors-origin", "https://a.example/"], "without a path"),
         (["--cors-origin", "null"], "--cors-origin"), (["--allowed-host", "a.example:80"], "--allowed-host"), (["--allowed-host", "http://a.example"], "--allowed-host"),
         (["--public-url", "a.example"], "--public-url"), (["--public-url", "ftp://a.example"], "--public-url"),
+        (["--public-url", "https://a.example/x?y"], "--public-url"), (["--public-url", "https://a.example/#x"], "--public-url"),
+        (["--public-url", "https://a.example/a//b"], "--public-url"), (["--public-url", "https://a.example/../x"], "--public-url"),
+        (["--public-url", "https://a.example/a%20b"], "--public-url"),
     ])
     func errors(_ arguments: [String], _ named: String) {
         #expect {

@@ -15,15 +15,18 @@ struct API: Sendable {
     let heartbeats: Heartbeats
     let access: AccessGuard
     /// What callers see when a proxy stands before the bridge; nil takes the `Host` they named.
-    let publicURL: String?
+    let publicURL: PublicURL?
     /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
     let sdkHold: Duration
     let drain: Drain
+    var fileRules = FileRules()
     var viewers: Viewers { service.metrics.viewers }
 
     func representation(for request: Request) -> Representation {
-        Representation(links: Links(request, publicURL: publicURL, signer: access.signer), retention: service.retention)
+        Representation(links: links(for: request), retention: service.retention)
     }
+
+    func links(for request: Request) -> Links { Links(request, publicURL: publicURL, signer: access.signer) }
 
     /// The present, for the metrics.
     func metricsReport() async throws -> MetricsReport {
@@ -72,7 +75,7 @@ struct API: Sendable {
         options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
         options.failsWhenUnreachable = failsWhenUnreachable
         options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
-        let submission = try await SubmissionReader(pool: pool, assets: assets).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
+        let submission = try await SubmissionReader(pool: pool, assets: assets, fileRules: fileRules).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
         guard let key = try request.idempotencyKey() else { return try await submit(submission, key: nil) }
         let digest = submission.digest
         var claim = try await keys.claim(key, digest: digest)

@@ -185,12 +185,12 @@ extension APIError {
     }
 
     /// How a job that ended early answers its blocked caller.
-    init(_ error: JobError, job: Job) {
+    init(_ error: JobError, job: Job, links: Links) {
         var details: JSONObject = ["job_id": .string(job.id.description)]
         if let node = error.node { details["node_id"] = .string(node) }
         if let classType = error.classType { details["class_type"] = .string(classType) }
         details.merge(APIError.details(of: error.faults).object ?? [:]) { own, _ in own }
-        var headers: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Location": Links.path(of: job.id)]
+        var headers: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Location": links.job(job.id)]
         let status: Int
         switch error.code {
         case .nodeExecutionError, .outOfMemory, .poison: status = 500

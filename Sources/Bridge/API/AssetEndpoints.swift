@@ -72,8 +72,9 @@ struct AssetEndpoints: Sendable {
 
     /// - Parameter isNew: whether the bytes were new here.
     private func created(_ asset: Asset, isNew: Bool, status: Int, _ request: Request) -> Response {
-        var members = api.representation(for: request).asset(asset)
+        let representation = api.representation(for: request)
+        var members = representation.asset(asset)
         members["created_new"] = .bool(isNew)
-        return .json(.object(members), status: status, headers: ["Location": Links.path(of: asset)])
+        return .json(.object(members), status: status, headers: ["Location": representation.links.asset(asset)])
     }
 }

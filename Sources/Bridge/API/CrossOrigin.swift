@@ -1,7 +1,7 @@
 import MicroHTTP
 
-/// What pages of other origins may do (the CORS protocol of the Fetch standard). Credentials of the browser are never allowed: the bridge
-/// knows no cookies, a page sends its token itself.
+/// What pages of other origins may do (the CORS protocol of the Fetch standard). The bridge itself knows no cookies, a page sends its token; but
+/// what a proxy before it asks for, the browser may send along for the origins that are named. Never for all.
 struct CrossOrigin: Sendable, Equatable {
     /// The origins on the list of `--cors-origin`.
     var origins: Set<Origin> = []
@@ -45,6 +45,7 @@ struct CrossOrigin: Sendable, Equatable {
         headers.add(name: "Vary", value: "Origin")
         guard let origin else { return }
         headers["Access-Control-Allow-Origin"] = origin
+        if Origin(origin).map(origins.contains) ?? false { headers["Access-Control-Allow-Credentials"] = "true" }
         headers["Access-Control-Expose-Headers"] = Self.responseHeaders
     }
 }

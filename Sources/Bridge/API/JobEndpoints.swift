@@ -8,7 +8,7 @@ struct JobEndpoints: Sendable {
 
     func submit(_ request: Request, _: PathParameters) async throws -> Response {
         let job = try await api.submit(request, acceptsBareGraph: false, attachesToSame: false, failsWhenUnreachable: false)
-        return answer(job, request, status: 201, headers: ["Location": Links.path(of: job.id)])
+        return answer(job, request, status: 201, headers: ["Location": api.links(for: request).job(job.id)])
     }
 
     /// The job as it is; with `Prefer: wait=N` once its status is another than now, with a poll of the official SDK once it is over.

@@ -60,14 +60,17 @@ struct PathParameters: Sendable {
 struct Router: Sendable {
     private let routes: [Route]
     private let access: AccessGuard
+    /// The path below which a proxy has put the bridge. Requests come with it or without, as the proxy likes; links have it.
+    private let mount: String
     private let drain: Drain
     private let logger: Logger
     private let methods: [String]
     let requests: RequestCounts
 
-    init(routes: [Route], access: AccessGuard, drain: Drain, logger: Logger) {
+    init(routes: [Route], access: AccessGuard, mount: String = "", drain: Drain, logger: Logger) {
         self.routes = routes
         self.access = access
+        self.mount = mount
         self.drain = drain
         self.logger = logger
         methods = Set(routes.flatMap(\.methods)).sorted()
@@ -75,11 +78,20 @@ struct Router: Sendable {
     }
 
     func takesForm(_ method: String, _ path: String) -> Bool {
-        routes.contains { $0.takesForm && $0.method == method && $0.path == path }
+        let path = ownPath(path)
+        return routes.contains { $0.takesForm && $0.method == method && $0.path == path }
+    }
+
+    private func ownPath(_ path: String) -> String {
+        guard !mount.isEmpty, path.utf8.starts(with: mount.utf8), path.utf8.dropFirst(mount.utf8.count).first == UInt8(ascii: "/") else { return path }
+        return String(path[mount.utf8.endIndex...])
     }
 
     func respond(to request: Request) async -> Response {
         let begin = ContinuousClock.now
+        var request = request
+        request.path = ownPath(request.path)
+        request.query = URLSigner.withOptionsApart(request.query)
         var origin: String?
         var route: Route?
         var response: Response
@@ -126,6 +138,8 @@ struct Router: Sendable {
     }
 
     private func find(_ request: Request, _ found: inout Route?) async throws -> Response {
+        // The page's own links are relative to a folder.
+        if !mount.isEmpty, request.path == mount { return Response(status: 308, headers: ["Location": mount + "/"], body: .empty) }
         let path = request.path.split(separator: "/", omittingEmptySubsequences: true)
         var others: [Route] = []
         for route in routes {

@@ -61,7 +61,7 @@ struct RunEndpoint: Sendable {
         let snapshot = job.snapshot
         guard snapshot.status.isTerminal, prefer.wait != .zero else {
             var headers = handle
-            headers["Location"] = Links.path(of: job.id)
+            headers["Location"] = representation.links.job(job.id)
             headers["Preference-Applied"] = prefer.applied
             var members = representation.job(job)
             if isSentAway {
@@ -71,7 +71,7 @@ struct RunEndpoint: Sendable {
             return .json(.object(members), status: 202, headers: headers)
         }
         guard snapshot.status == .succeeded else {
-            throw APIError(snapshot.error ?? .lost, job: job)
+            throw APIError(snapshot.error ?? .lost, job: job, links: representation.links)
         }
         do {
             switch accept.answer {
@@ -82,7 +82,7 @@ struct RunEndpoint: Sendable {
             // The job is done, only its bytes could not be had: whoever knows its id can get them later.
             if error.details == .null { error.details = ["job_id": .string(job.id.description)] }
             error.headers["Comfy-Job-Id"] = job.id.description
-            error.headers["Location"] = Links.path(of: job.id)
+            error.headers["Location"] = representation.links.job(job.id)
             throw error
         }
     }

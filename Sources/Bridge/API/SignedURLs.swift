@@ -4,7 +4,7 @@ import FoundationEssentials
 /// Makes and checks the signatures of URLs that can be read without a token: for `EventSource`, `<img>` and download links, which send no
 /// headers.
 ///
-/// A signature is bound to one path and to the second it ends; parameters such as `previews` may be added to the URL. The key comes from
+/// A signature is bound to one path and to the second it ends; parameters such as `previews` may stand before and after it. The key comes from
 /// the tokens alone: a URL outlives a restart, and ends when any of the tokens is changed.
 struct URLSigner: Sendable {
     /// Seconds.
@@ -29,6 +29,19 @@ struct URLSigner: Sendable {
     /// - Parameter path: as in the URL, without percent escapes.
     func query(for path: String, expires: Int) -> String {
         "expires=\(expires)&signature=\(HMAC<SHA256>.authenticationCode(for: Self.message(path, "\(expires)"), using: key).hexadecimal)"
+    }
+
+    /// The parameters of a URL to which `?previews=url` was added although it had a query already: what follows the signature counts as a
+    /// parameter of its own, since EventSource could not say what is wrong with it.
+    static func withOptionsApart(_ query: [(name: String, value: String)]) -> [(name: String, value: String)] {
+        guard let index = query.firstIndex(where: { $0.name == "signature" }), query[index].value.utf8.count <= 1024,
+            let mark = query[index].value.firstIndex(of: "?")
+        else { return query }
+        var query = query
+        let option = query[index].value[mark...].dropFirst().split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        query[index].value = String(query[index].value[..<mark])
+        query.insert((name: String(option[0]), value: option.count > 1 ? String(option[1]) : ""), at: index + 1)
+        return query
     }
 
     enum Verdict { case valid, expired, forged }

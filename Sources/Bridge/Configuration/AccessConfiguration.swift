@@ -17,7 +17,7 @@ struct AccessConfiguration: Sendable {
     init() {}
 
     /// - Parameter host: where the bridge listens.
-    init(_ reader: OptionReader, host: String, publicURL: String?) throws {
+    init(_ reader: OptionReader, host: String, publicURL: PublicURL?) throws {
         tokens = try Self.tokens(reader)
         urlLifetime = try reader.integer("url-lifetime", default: 3600, in: 1...31_536_000)
         for text in reader.strings("cors-origin") {
@@ -36,12 +36,7 @@ struct AccessConfiguration: Sendable {
             }
             allowedHosts.insert(authority.host)
         }
-        if let publicURL {
-            guard let origin = Origin(ofURL: publicURL) else {
-                throw ConfigurationError("--public-url '\(publicURL)' is no address. Write http:// or https:// and a host, as in https://comfy.example.com.")
-            }
-            publicOrigin = origin
-        }
+        publicOrigin = publicURL?.origin
         let allowsInsecureBind = try reader.flag("allow-insecure-bind")
         guard tokens.isEmpty else { return }
         if !Self.isLoopback(host) {

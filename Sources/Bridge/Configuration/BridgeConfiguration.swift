@@ -16,9 +16,10 @@ package struct BridgeConfiguration: Sendable {
     var previewDirectory: String?
     var heartbeat: Duration
     var upstreamGrace: Duration
-    var publicURL: String?
+    var publicURL: PublicURL?
     var access: AccessConfiguration
     var sdkHold: Duration
+    var fileRules: FileRules
 
     package static let options: [Option] = [
         Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
@@ -31,6 +32,8 @@ package struct BridgeConfiguration: Sendable {
         Option("cors-origin", "ORIGIN", "an origin whose web pages may use the bridge, or * for all; repeat it for several"),
         Option("allowed-host", "NAME", "a host name that the bridge without tokens answers to, beside local ones; repeat it for several"),
         Option(switch: "allow-insecure-bind", "listens on addresses that other machines reach even without a token"),
+        Option("allowed-folder", "FOLDER", "a folder outside of ComfyUI's own whose files workflows may name; repeat it for several"),
+        Option(switch: "isolate-outputs", "refuses workflows that read outputs by their names, as x.png [output]; by their ids they may"),
         Option("queue-limit", "N", default: "256", "jobs that may wait; more are refused with 429"),
         Option("job-timeout", "SECONDS", default: "0", "time limit of a job from the start of its execution; 0 is none"),
         Option("retries", "N", default: "1", "how often a job that ComfyUI lost is run again"),
@@ -97,7 +100,22 @@ package struct BridgeConfiguration: Sendable {
         sdkHold = try reader.seconds("sdk-hold", default: 5)
         guard sdkHold <= .seconds(25) else { throw ConfigurationError("--sdk-hold must be at most 25: the SDK gives up on a request after 30 seconds.") }
         upstreamGrace = try reader.seconds("upstream-grace", default: 10)
-        publicURL = reader.string("public-url").map { $0.hasSuffix("/") ? String($0.dropLast()) : $0 }
+        publicURL = try reader.string("public-url").map { text in
+            guard let url = PublicURL(text) else {
+                throw ConfigurationError(
+                    "--public-url '\(text)' is no address. Write http:// or https://, a host, and the path where a proxy has put the bridge, if any, "
+                        + "as in https://comfy.example.com or https://example.com/comfy.")
+            }
+            return url
+        }
+        fileRules = FileRules(
+            folders: try reader.strings("allowed-folder").map { folder in
+                guard folder.leavesItsFolder, folder.utf8.first != UInt8(ascii: "~") else {
+                    throw ConfigurationError("--allowed-folder '\(folder)' is no absolute path. Write it as ComfyUI sees it, as in /data/pictures.")
+                }
+                return folder.hasSuffix("/") ? String(folder.dropLast()) : folder
+            },
+            isolatesOutputs: try reader.flag("isolate-outputs"))
         access = try AccessConfiguration(reader, host: http.host, publicURL: publicURL)
 
         let jobTimeout = try reader.seconds("job-timeout", default: 0)

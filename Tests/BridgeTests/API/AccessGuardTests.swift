@@ -79,6 +79,7 @@ import Testing
                 #expect(response.status == 403)
                 #expect(try code(response) == "forbidden")
                 #expect(response.headers["Access-Control-Allow-Origin"] == nil)
+                #expect(response.headers["Access-Control-Allow-Credentials"] == nil)
                 #expect(response.headers["Vary"] == "Origin")
             }
         }
@@ -115,12 +116,17 @@ import Testing
             #expect(response.status == status)
             #expect(response.headers["Access-Control-Allow-Origin"] == origin)
             #expect(response.headers["Access-Control-Expose-Headers"]?.contains("Comfy-Job-Id, Location, Retry-After") == true)
-            #expect(response.headers["Access-Control-Allow-Credentials"] == nil)
+            // A page may bring the browser's credentials if it is named; all pages never.
+            #expect(response.headers["Access-Control-Allow-Credentials"] == (flags.contains("*") ? nil : "true"))
             #expect(response.headers.values("Vary").contains("Origin"))
         }
         let refused = try await respond(flags + ["--token", Self.token], "POST", "/things", ["Host": "127.0.0.1:8189", "Origin": origin])
         #expect(refused.status == 401)
         #expect(refused.headers["Access-Control-Allow-Origin"] == origin)
+        #expect(refused.headers["Access-Control-Allow-Credentials"] == (flags.contains("*") ? nil : "true"))
+        // And one that is named keeps what it may when all others come in as well.
+        let both = try await respond(flags + ["--cors-origin", "*"], "GET", "/thing", ["Host": "127.0.0.1:8189", "Origin": origin])
+        #expect(both.headers["Access-Control-Allow-Credentials"] == (flags.contains("*") ? nil : "true"))
         // What a cache keeps of a request without Origin must not be given to a page.
         #expect(try await respond(flags, "GET", "/thing", ["Host": "localhost"]).headers.values("Vary") == ["Accept", "Origin"])
     }
@@ -135,6 +141,7 @@ import Testing
             let response = try await respond(["--token", Self.token, "--cors-origin", "https://app.example.com"], "OPTIONS", path, asked)
             #expect(response.status == 204)
             #expect(response.headers["Access-Control-Allow-Origin"] == "https://app.example.com")
+            #expect(response.headers["Access-Control-Allow-Credentials"] == "true")
             #expect(response.headers["Access-Control-Allow-Methods"] == "DELETE, GET, HEAD, POST")
             #expect(response.headers["Access-Control-Allow-Headers"] == "authorization, Content-Type, last-event-id, idempotency-key")
             #expect(response.headers["Access-Control-Allow-Private-Network"] == "true")
@@ -144,6 +151,7 @@ import Testing
         let response = try await respond(["--cors-origin", "*"], "OPTIONS", "/thing", plain)
         #expect(response.status == 204)
         #expect(response.headers["Access-Control-Allow-Headers"] == nil)
+        #expect(response.headers["Access-Control-Allow-Credentials"] == nil)
         #expect(response.headers["Access-Control-Allow-Private-Network"] == nil)
     }
 
@@ -211,6 +219,51 @@ import Testing
         #expect(try await respond(flags, "GET", path, query: wrong, headers).status == 200)
         #expect(try await respond([], "GET", path, query: wrong, ["Host": "localhost"]).status == 200)
         #expect(try await respond(flags, "GET", path, query: [wrong[0]], ["Host": "localhost"]).status == 401)
+    }
+
+    @Test("Options stand before and after a signature, and after a second question mark", arguments: [
+        "previews=url&SIGNED", "SIGNED&previews=url", "SIGNED?previews=url", "SIGNED?previews=url&native=1", "native=1&SIGNED?previews=url", "SIGNED?previews=url?x",
+        "last_event_id=3&previews=url&SIGNED&native=1", "signed_events=0&SIGNED?previews=url",
+    ])
+    func optionsOfSignedURLs(_ text: String) async throws {
+        let path = "/things/1/content"
+        let signer = try #require(URLSigner(tokens: [Self.token], lifetime: 3600))
+        let signed = signer.query(for: path, expires: .max)
+        // As libmicrohttpd cuts a query.
+        let query = text.replacing("SIGNED", with: signed).split(separator: "&").map { parameter in
+            let parts = parameter.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            return (parts[0], parts[1])
+        }
+        #expect(try await respond(["--token", Self.token], "GET", path, query: query, ["Host": "localhost"]).status == 200)
+        let apart = URLSigner.withOptionsApart(query.map { (name: $0.0, value: $0.1) })
+        #expect(apart.first { $0.name == "previews" }?.value.hasPrefix("url") == true)
+        #expect(apart.contains { $0.name == "native" } == text.contains("native"))
+        // Nothing but the options is free.
+        for (index, parameter) in query.enumerated() where ["expires", "signature"].contains(parameter.0) {
+            var changed = query
+            changed[index].1 = "0" + parameter.1
+            #expect(try await respond(["--token", Self.token], "GET", path, query: changed, ["Host": "localhost"]).status == 401)
+            changed.remove(at: index)
+            #expect(try await respond(["--token", Self.token], "GET", path, query: changed, ["Host": "localhost"]).status == 401)
+        }
+    }
+
+    // MARK: Below a path
+
+    @Test("A proxy may take the path of --public-url away, or leave it", arguments: [
+        ("/comfy/thing", 200), ("/thing", 200), ("/comfy/nothing", 404), ("/comfythings/1/content", 404), ("/comfy/comfy/thing", 404), ("/comfy", 308), ("/comfy/open", 200),
+        ("/Comfy/thing", 404),
+    ])
+    func mount(_ path: String, _ status: Int) async throws {
+        let done: Route.Endpoint = { request, _ in Response(status: 200, headers: ["Path": request.path], body: .empty) }
+        let routes = [Route("GET", "/open", access: .open, done), Route("GET", "/thing", done), Route("POST", "/things", takesForm: true, done)]
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let router = Router(routes: routes, access: AccessGuard(try configuration([])), mount: "/comfy", drain: Drain(keepsJobs: false, logger: logger), logger: logger)
+        let response = await router.respond(to: Request(path: path, headers: ["Host": "localhost"]))
+        #expect(response.status == status)
+        #expect(response.headers["Location"] == (status == 308 ? "/comfy/" : nil))
+        if status == 200 { #expect(response.headers["Path"]?.hasPrefix("/comfy") == false) }
+        #expect(router.takesForm("POST", "/comfy/things") && router.takesForm("POST", "/things") && !router.takesForm("POST", "/comfy/thing"))
     }
 
     @Test func signedEventsIsAFlag() async throws {

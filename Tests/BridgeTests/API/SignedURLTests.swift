@@ -75,17 +75,38 @@ import Testing
         #expect(ends.count <= lifetime / max(1, lifetime / 4) + 1)
     }
 
+    @Test("All links have the path of --public-url", arguments: [
+        ("https://h.example/comfy", "https://h.example", "/comfy"), ("https://h.example:8443/a/b.c/", "https://h.example:8443", "/a/b.c"), ("HTTP://H.example//", "HTTP://H.example", ""),
+        ("http://[::1]:80", "http://[::1]:80", ""),
+    ])
+    func publicURLs(_ text: String, _ base: String, _ mount: String) throws {
+        let url = try #require(PublicURL(text))
+        #expect(url.base == base && url.path == mount)
+        let job = try #require(JobID("6b0c1f8e-7f7e-4f0e-9f0a-0d8e6b1c2d3e"))
+        let links = Links(Request(query: [("signed_events", "1")], headers: ["Host": "10.0.0.1"]), publicURL: url, signer: try signer())
+        #expect(links.job(job) == "\(mount)/api/v2/jobs/\(job)")
+        #expect(links.cancel(job) == "\(mount)/api/v2/jobs/\(job)/cancel")
+        #expect(links.preview(job, 1).hasPrefix("\(base)\(mount)/api/v2/jobs/\(job)/previews/1?expires="))
+        #expect(links.base == base + mount)
+        #expect(links.renewed().job(job) == links.job(job))
+        // The signature is that of the path without what a proxy takes away.
+        let events = links.events(job).split(separator: "?").map(String.init)
+        #expect(events.count == 2 && events[0] == mount + path)
+        let (expires, signature) = try parts(try #require(events.last))
+        #expect(try signer().check(path, expires: expires, signature: signature) == .valid)
+    }
+
     @Test func linksAreSignedWhereATokenCannotBeSent() throws {
         let job = try #require(JobID("6b0c1f8e-7f7e-4f0e-9f0a-0d8e6b1c2d3e"))
         let signer = try signer()
-        let links = Links(base: "http://a.example", signer: signer, signsEvents: true, at: now)
+        let links = Links(origin: "http://a.example", signer: signer, signsEvents: true, at: now)
         let expires = signer.expiry(at: now)
         #expect(links.expires == expires)
         #expect(links.events(job) == "\(path)?\(signer.query(for: path, expires: expires))")
         #expect(links.preview(job, 3).hasPrefix("http://a.example/api/v2/jobs/\(job)/previews/3?expires=\(expires)&signature="))
         #expect(links.job(job) == "/api/v2/jobs/\(job)")
         #expect(links.cancel(job) == "/api/v2/jobs/\(job)/cancel")
-        #expect(Links(base: "", signer: signer, at: now).events(job) == path)
+        #expect(Links(origin: "", signer: signer, at: now).events(job) == path)
 
         #expect(links.renewed(at: now.addingTimeInterval(1)).events(job) == links.events(job))
         let later = links.renewed(at: now.addingTimeInterval(7200))
@@ -103,7 +124,7 @@ import Testing
     }
 
     @Test func aURLEndsWithItsSignatureOrItsContent() throws {
-        let links = Links(base: "", signer: try signer(), at: now)
+        let links = Links(origin: "", signer: try signer(), at: now)
         let end = Date(timeIntervalSince1970: Double(try #require(links.expires)))
         #expect(links.expiry(until: .distantFuture) == end)
         #expect(links.expiry(until: now) == now)
