@@ -50,10 +50,12 @@ package struct ComfyBridge: Sendable {
             uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
             content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
             publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain, fileRules: configuration.fileRules)
-        let router = Router(routes: Routes.all(api), access: access, mount: configuration.publicURL?.path ?? "", drain: drain, logger: logger)
+        let router = Router(
+            routes: Routes.all(api), access: access, mount: configuration.publicURL?.path ?? "", drain: drain, bodyLimit: configuration.bodyLimit,
+            uploadLimit: configuration.uploadLimit, logger: logger)
         server = HTTPServer(
-            configuration: OpenFiles.limit(configuration.http, logger: logger), logger: logger, uploadLimit: { router.takesForm($0, $1) ? configuration.uploadLimit : nil },
-            failure: { router.response(to: $0, headers: $1) }, respond: { await router.respond(to: $0) })
+            configuration: OpenFiles.limit(configuration.http, logger: logger), logger: logger, failure: { router.response(to: $0, headers: $1) },
+            admit: { router.admit($0) })
         service.metrics.attach(router.requests)
         service.metrics.attach(openConnections: { [weak server] in server?.openConnections ?? 0 })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.

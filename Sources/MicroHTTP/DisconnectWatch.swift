@@ -16,12 +16,22 @@ final class DisconnectWatch: Sendable {
     private static let lingeringMark: UInt64 = 1 << 63
 
     private struct Lingering {
+        struct Socket {
+            let descriptor: Int32
+            /// When it is looked at again, and closed if nothing came by then.
+            var deadline: ContinuousClock.Instant
+            /// When it is closed whatever comes.
+            let end: ContinuousClock.Instant
+            var isMoving = false
+        }
+
         var isStopped = false
-        /// In the order of their deadlines, which all lie the same time after `linger`.
-        var queue: [(descriptor: Int32, deadline: ContinuousClock.Instant)] = []
+        /// In the order of their deadlines, which all lie the same time after they were put here.
+        var queue: [Socket] = []
     }
 
-    private static let lingerTime = Duration.seconds(2)
+    private static let lingerPatience = Duration.seconds(2)
+    private static let lingerTime = Duration.seconds(30)
     private let lingerLimit: Int
 
     private let epoll: Epoll
@@ -55,8 +65,8 @@ final class DisconnectWatch: Sendable {
         epoll.remove(descriptor)
     }
 
-    /// Keeps the socket of a connection that is about to be closed, reads what still comes and throws it away, until the client closes or 2 s
-    /// have passed. Without this, closing a socket with unread data makes the kernel reset the connection, and a client that is in
+    /// Keeps the socket of a connection that is about to be closed, reads what still comes and throws it away, until the client closes, nothing
+    /// has come for 2 s, or 30 s have passed. Without this, closing a socket with unread data makes the kernel reset the connection, and a client that is in
     /// the middle of an upload never gets to read why it was refused. At most `lingerLimit` at a time; further ones are not kept.
     func linger(_ descriptor: Int32) {
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
@@ -64,7 +74,8 @@ final class DisconnectWatch: Sendable {
         let isKept = lingering.withLock {
             guard !$0.isStopped, $0.queue.count < lingerLimit else { return false }
             guard epoll.add(copy, EPOLLIN.rawValue | EPOLLRDHUP.rawValue, token: Self.lingeringMark | UInt64(copy)) else { return false }
-            $0.queue.append((copy, .now + Self.lingerTime))
+            let now = ContinuousClock.now
+            $0.queue.append(.init(descriptor: copy, deadline: now + Self.lingerPatience, end: now + Self.lingerTime))
             return true
         }
         if isKept { epoll.wake() } else { close(copy) }
@@ -90,7 +101,15 @@ final class DisconnectWatch: Sendable {
         lingering.withLock { lingering in
             let now = ContinuousClock.now
             let expired = lingering.isStopped ? lingering.queue.count : lingering.queue.prefix { $0.deadline <= now }.count
-            for (descriptor, _) in lingering.queue.prefix(expired) { release(descriptor) }
+            for var socket in lingering.queue.prefix(expired) {
+                if lingering.isStopped || !socket.isMoving || socket.end <= now {
+                    release(socket.descriptor)
+                } else {
+                    socket.isMoving = false
+                    socket.deadline = now + Self.lingerPatience
+                    lingering.queue.append(socket)
+                }
+            }
             lingering.queue.removeFirst(expired)
             if lingering.isStopped { return nil }
             guard let next = lingering.queue.first else { return -1 }
@@ -107,9 +126,10 @@ final class DisconnectWatch: Sendable {
             }
             return false
         }
-        guard isOver else { return }
         lingering.withLock { lingering in
             guard let index = lingering.queue.firstIndex(where: { $0.descriptor == descriptor }) else { return }
+            lingering.queue[index].isMoving = true
+            guard isOver else { return }
             lingering.queue.remove(at: index)
             release(descriptor)
         }

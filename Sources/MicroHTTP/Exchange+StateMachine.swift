@@ -4,7 +4,7 @@
 ///
 ///     receiving → running ⇄ parked → replied → answered → closed
 ///
-/// plus two ways out: `refused` (the server stops while the request is still arriving) and `gone` (the client left). The handler of a
+/// plus two ways out: `refused` (there is an answer while the request is still arriving: its head brought it, or the server stops) and `gone` (the client left). The handler of a
 /// streamed request runs, and may reply, while the body is still to come:
 ///
 ///     receiving → uploading → running → …          the body was there first
@@ -55,7 +55,7 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         case close
     }
 
-    /// What the access handler does with a piece of a streamed body.
+    /// What the access handler does with a piece of a body.
     enum Receive {
         case take
         case discard
@@ -81,6 +81,22 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
     private(set) var state = State.receiving
 
     // MARK: On the thread of the connection
+
+    /// The head alone brought an answer. A body is not read.
+    mutating func answer(_ reply: Reply, hasBody: Bool) -> Step {
+        switch state {
+        case .receiving where !hasBody:
+            state = .refused(reply, nil)
+            return .read
+        case .receiving:
+            state = .answered(nil)
+            return .decline(reply)
+        case .refused(let reply, _):
+            state = .answered(nil)
+            return .decline(reply)
+        case .uploading, .declined, .interrupted, .cut, .running, .parked, .replied, .answered, .gone, .closed: return .close
+        }
+    }
 
     /// The head is there, and its handler shall have it before the body.
     mutating func offer(_ upload: UploadProgress) -> Step {
@@ -141,11 +157,12 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         }
     }
 
-    /// Some of a streamed body is there.
+    /// Some of a body is there.
     ///
-    /// - Parameter isFull: the reader has enough.
+    /// - Parameter isFull: the reader of a streamed one has enough.
     mutating func receive(_ count: Int, isFull: Bool) -> Receive {
         switch state {
+        case .receiving: return .take
         case .uploading(let work, var upload) where !upload.isSuspended:
             upload.received(isFull ? 0 : count)
             if isFull { upload.stage = .paused }
@@ -155,7 +172,7 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         case .interrupted(let reply):
             state = .cut
             return .cut(reply)
-        case .receiving, .uploading, .declined, .cut, .running, .parked, .replied, .answered, .gone, .closed: return .close
+        case .uploading, .declined, .cut, .running, .parked, .replied, .answered, .gone, .closed: return .close
         }
     }
 

@@ -8,20 +8,43 @@ import Synchronization
 final class Exchange: Sendable {
     private typealias Machine = ExchangeMachine<Response, Task<Response, Never>, any StreamedBody>
 
+    /// What the head brought.
+    private enum Plan {
+        /// Refused in a way that ends the connection.
+        case refused(Response)
+        /// Answered without a look at the body.
+        case answered(Response)
+        case admitted(RequestBody, respond: @Sendable (Request) async -> Response)
+    }
+
     private struct Incoming {
         var head: RequestHead
         var body: [UInt8] = []
+        /// For the body.
+        var share: BodyShare?
+        /// Bytes that came, kept or not.
+        var received = 0
         /// What the body will come to, as far as the client has said; no promise that it arrives.
         var expected = 0
 
         /// Grows by doubling, but not beyond what the client announced, and never on its word alone.
-        mutating func append(_ bytes: UnsafeRawBufferPointer) {
+        ///
+        /// - Returns: false if there is no memory for it.
+        mutating func append(_ bytes: UnsafeRawBufferPointer) -> Bool {
             let needed = body.count + bytes.count
             if needed > body.capacity {
                 let doubled = max(needed, 2 * body.capacity, 4096)
-                body.reserveCapacity(expected >= needed ? min(doubled, expected) : doubled)
+                let capacity = expected >= needed ? min(doubled, expected) : doubled
+                guard share?.grow(to: capacity) ?? false else { return false }
+                body.reserveCapacity(capacity)
             }
             body.append(contentsOf: bytes)
+            return true
+        }
+
+        mutating func drop() {
+            body = []
+            share = nil
         }
     }
 
@@ -31,12 +54,13 @@ final class Exchange: Sendable {
     private unowned let reception: Reception
     private let isHead: Bool
     private let isOldHTTP: Bool
-    /// Most bytes that the body may have.
-    private let bodyLimit: Int
+    private let plan: Plan
+    /// Bytes that the body has, as far as the client said.
+    private let length: Int?
+    private let awaitsContinue: Bool
     /// Bytes of a live stream that the kernel may hold unsent.
     private static let unsentLimit: Int32 = 128 * 1024
-    /// The handler gets the request without its body.
-    private let isStreamed: Bool
+    /// Of a body that is streamed.
     private let form: FormUpload?
     /// Left when the request is through.
     let group: DispatchGroup
@@ -50,41 +74,58 @@ final class Exchange: Sendable {
         self.reception = reception
         isHead = head.method == "HEAD"
         isOldHTTP = head.version == "HTTP/1.0"
-        let uploadLimit = reception.uploadLimit(head.method, head.path)
-        isStreamed = uploadLimit != nil
-        bodyLimit = uploadLimit ?? reception.configuration.maximumBodySize
-        form = uploadLimit.flatMap { FormUpload(contentType: head.headers["Content-Type"], maximumSize: $0) }
-        incoming = Mutex(Incoming(head: head))
+        awaitsContinue = head.expectsContinue
+        let framing = head.framing
+        length = if case .length(let count) = framing { count } else { nil }
+        let (plan, share) = Self.plan(head, framing, on: connection, reception)
+        self.plan = plan
+        form = if case .admitted(.streamed(let limit), _) = plan {
+            FormUpload(contentType: head.headers["Content-Type"], maximumSize: limit, share: share)
+        } else {
+            nil
+        }
+        incoming = Mutex(Incoming(head: head, share: share, expected: length ?? 0))
+    }
+
+    private static func plan(_ head: RequestHead, _ framing: RequestHead.Framing, on connection: Connection, _ reception: Reception) -> (Plan, BodyShare?) {
+        func failure(_ failure: HTTPServerFailure) -> Response { reception.failure(failure, head.headers) }
+        if connection.isSurplus { return (.refused(failure(.tooManyConnections(limit: reception.configuration.connectionLimit))), nil) }
+        if case .malformed(let reason) = framing { return (.refused(failure(.malformed(reason))), nil) }
+        if connection.conditions.phase == .stopping { return (.answered(failure(.shuttingDown)), nil) }
+        let request = Request(
+            method: head.method, path: head.path, query: head.query, headers: head.headers, remoteAddress: connection.remoteAddress)
+        switch reception.admit(request) {
+        case .answered(let response): return (.answered(response), nil)
+        case .admitted(let body, let respond):
+            let length: Int? = if case .length(let count) = framing { count } else { nil }
+            if let length, length > body.limit { return (.answered(failure(.bodyTooLarge(limit: body.limit))), nil) }
+            guard let share = BodyShare(body.share(of: length), of: reception.bodyMemory) else {
+                return (.answered(failure(.bodiesTooLarge(limit: reception.bodyMemory.limit))), nil)
+            }
+            return (.admitted(body, respond: respond), share)
+        }
     }
 
     // MARK: On the thread of the connection
 
-    /// The head is there. An answer queued here closes the connection afterwards and leaves the body unread, with no `100 Continue` sent, so
-    /// it is for refusals only.
+    /// The head is there. An answer queued in this call closes the connection afterwards and leaves the body unread, with no `100 Continue` sent.
     ///
     /// - Returns: false to close the connection at once, here and below.
     func headReceived() -> Bool {
         let before = connection.begin(self)
         if before.isGone { _ = disconnect() }
         if before.phase == .stopping { stop() }
-        guard let head = incoming.withLock({ $0?.head }) else { return false }
-        if connection.isSurplus {
-            if head.framing != .length(0) { connection.linger() }
-            return queue(failure(.tooManyConnections(limit: reception.configuration.connectionLimit)))
+        switch plan {
+        case .refused(let response):
+            if length != 0 { connection.linger() }
+            return queue(response)
+        case .answered(let response): return perform(machine.withLock { $0.answer(response, hasBody: length != 0) })
+        case .admitted(.streamed, _):
+            form?.attach { [weak self] in self?.ask() }
+            let upload = UploadProgress(rest: length ?? .max, awaitsContinue: awaitsContinue)
+            return perform(machine.withLock { $0.offer(upload) })
+        case .admitted: return true
         }
-        var rest = Int.max
-        switch head.framing {
-        case .malformed(let reason): return decline(failure(.malformed(reason)))
-        case .length(let count) where count > bodyLimit: return decline(failure(.bodyTooLarge(limit: bodyLimit)))
-        case .length(let count): rest = count
-        case .chunked: break
-        }
-        guard isStreamed else {
-            incoming.withLock { $0?.expected = rest < .max ? rest : 0 }
-            return true
-        }
-        form?.attach { [weak self] in self?.ask() }
-        return perform(machine.withLock { $0.offer(UploadProgress(rest: rest, awaitsContinue: head.expectsContinue)) })
     }
 
     enum BodyReceipt {
@@ -96,36 +137,45 @@ final class Exchange: Sendable {
 
     /// A part of the body is there.
     func bodyReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
-        if isStreamed { return streamReceived(bytes) }
-        let isTaken = incoming.withLock { incoming in
-            guard incoming != nil, incoming!.body.count + bytes.count <= bodyLimit else { return false }
-            incoming!.append(bytes)
-            return true
-        }
-        if isTaken { return .taken }
-        interrupt(with: failure(.bodyTooLarge(limit: bodyLimit)))
-        incoming.withLock { $0 = nil }
-        return .close
-    }
-
-    private func streamReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
         let receive = machine.withLock { machine in
             // Looked at inside the lock: a reader takes first and asks then, so if this finds the form full, the reader's next question comes
             // after the suspension, and ends it.
-            let receive = machine.receive(bytes.count, isFull: form?.isFull ?? true)
+            let receive = machine.receive(bytes.count, isFull: form?.isFull ?? isStreamed)
             if case .suspend = receive { connection.handle.suspend() }
             return receive
         }
         switch receive {
         case .take:
-            form?.receive(bytes)
+            if let form {
+                form.receive(bytes)
+                return .taken
+            }
+            guard let failure = collect(bytes) else { return .taken }
+            interrupt(with: self.failure(failure))
+            incoming.withLock { $0 = nil }
+            return .close
+        case .discard:
+            incoming.withLock { $0?.drop() }
             return .taken
-        case .discard: return .taken
         case .suspend: return .left
         case .close: return .close
         case .cut(let response):
             interrupt(with: response)
             return .close
+        }
+    }
+
+    private var isStreamed: Bool { if case .admitted(.streamed, _) = plan { true } else { false } }
+
+    /// - Returns: why it is not taken.
+    private func collect(_ bytes: UnsafeRawBufferPointer) -> HTTPServerFailure? {
+        guard case .admitted(let body, _) = plan else { return nil }
+        return incoming.withLock { incoming in
+            guard incoming != nil else { return .shuttingDown }
+            incoming!.received += bytes.count
+            guard incoming!.received <= body.limit else { return .bodyTooLarge(limit: body.limit) }
+            if case .ignored = body { return nil }
+            return incoming!.append(bytes) ? nil : .bodiesTooLarge(limit: reception.bodyMemory.limit)
         }
     }
 
@@ -149,17 +199,17 @@ final class Exchange: Sendable {
     private func perform(_ step: Machine.Step) -> Bool {
         switch step {
         case .dispatch:
-            guard let incoming = incoming.withLock({ $0.take() }) else { return false }
+            guard case .admitted(_, let respond) = plan, let incoming = incoming.withLock({ $0.take() }) else { return false }
             let request = Request(
                 method: incoming.head.method,
                 path: incoming.head.path,
                 query: incoming.head.query,
                 headers: incoming.head.headers,
-                body: incoming.body,
+                held: HeldBody(incoming.body, share: form == nil ? incoming.share : nil),
                 form: form,
                 remoteAddress: connection.remoteAddress
             )
-            if let failure = reception.dispatch(self, request) { deliver(reception.failure(failure, request.headers)) }
+            if let failure = reception.dispatch(self, request, respond) { deliver(reception.failure(failure, request.headers)) }
             return wait()
         case .complete:
             form?.finish()
@@ -230,6 +280,7 @@ final class Exchange: Sendable {
     func completed(_ end: BodyEnd) {
         let effects = machine.withLock { $0.close() }
         connection.end(self)
+        incoming.withLock { $0 = nil }
         form?.fail(.disconnected)
         effects.cancel?.cancel()
         effects.stream?.close(end)
@@ -239,8 +290,8 @@ final class Exchange: Sendable {
     // MARK: On the task of the handler
 
     /// Runs the handler in a task of its own, so that it can be cancelled when the client leaves, and delivers what it answers.
-    func run(_ request: Request) async {
-        let work = Task { await reception.respond(request) }
+    func run(_ request: Request, _ respond: @escaping @Sendable (Request) async -> Response) async {
+        let work = Task { await respond(request) }
         if !machine.withLock({ $0.attach(work) }) { work.cancel() }
         let response = await withTaskCancellationHandler {
             await work.value

@@ -24,6 +24,8 @@ package final class FormUpload: AsyncSequence, Sendable {
 
     /// Of the whole body.
     private let maximumSize: Int
+    /// For what waits for the reader, and for what the reader keeps.
+    private let share: BodyShare?
     /// Used by the thread of the connection only, so nobody waits for this lock.
     private let arrival: Mutex<Arrival>
     private let state = Mutex(State())
@@ -33,12 +35,19 @@ package final class FormUpload: AsyncSequence, Sendable {
         var size = 0
     }
 
+    /// Whether the content is called a form; its boundary may be unusable still.
+    package static func isForm(contentType: String?) -> Bool {
+        let name = "multipart/form-data"
+        guard let contentType, HTTPHeaders.isSame(String(Substring(contentType.utf8.prefix(name.utf8.count))), name) else { return false }
+        return ParameterizedValue(contentType).map { HTTPHeaders.isSame($0.value, name) } ?? true
+    }
+
     /// Nil if the content is no form.
-    init?(contentType: String?, maximumSize: Int) {
-        guard let contentType, contentType.lowercased().hasPrefix("multipart/form-data") else { return nil }
+    init?(contentType: String?, maximumSize: Int, share: BodyShare? = nil) {
+        guard let contentType, Self.isForm(contentType: contentType) else { return nil }
         let value = ParameterizedValue(contentType)
-        if let value, value.value != "multipart/form-data" { return nil }
         self.maximumSize = maximumSize
+        self.share = share
         let boundary = value?["boundary"] ?? ""
         arrival = Mutex(Arrival(parser: MultipartParser(boundary: boundary)))
         // RFC 2046 has 70 characters and not all of these; there are clients that use others.
@@ -72,6 +81,13 @@ package final class FormUpload: AsyncSequence, Sendable {
         } onCancel: {
             cancelWaiting()
         }
+    }
+
+    /// Sets memory aside for content that the reader keeps, until the form goes.
+    ///
+    /// - Throws: `FormUploadError.noMemory`.
+    package func keep(_ count: Int) throws(FormUploadError) {
+        guard share?.grow(by: count) ?? true else { throw .noMemory }
     }
 
     private func cancelWaiting() {
@@ -134,6 +150,8 @@ package enum FormUploadError: Error, Equatable {
     case malformed(String)
     /// A body of unknown length (chunked) crossed the limit of its route. One whose length is known never gets a task.
     case tooLarge(limit: Int)
+    /// All bodies under way take too much memory together.
+    case noMemory
     /// The client left, or the server stops.
     case disconnected
 }
@@ -144,6 +162,8 @@ private typealias Continuation = CheckedContinuation<FormUpload.Element?, any Er
 private struct State {
     var wake: (@Sendable () -> Void)?
     private var elements: [FormUpload.Element] = []
+    /// The elements before it are taken.
+    private var first = 0
     /// Content of the last part, on its way to become an element.
     private var gathered: [UInt8] = []
     private(set) var size = 0
@@ -187,6 +207,7 @@ private struct State {
         case .success: flush()
         case .failure:
             elements = []
+            first = 0
             gathered = []
             size = 0
         }
@@ -195,8 +216,14 @@ private struct State {
     /// What the reader gets now; nil if it has to wait.
     mutating func take() -> Ready? {
         if case .failure = end { return end }
-        guard !elements.isEmpty else { return end }
-        let element = elements.removeFirst()
+        guard first < elements.count else { return end }
+        let element = elements[first]
+        elements[first] = .bytes([])
+        first += 1
+        if first == elements.count || first >= 64 {
+            elements.removeFirst(first)
+            first = 0
+        }
         size -= element.cost
         return .success(element)
     }

@@ -43,7 +43,8 @@ package struct HTTPHeaders: Sendable, Equatable, ExpressibleByDictionaryLiteral,
         left.fields.elementsEqual(right.fields) { isSame($0.name, $1.name) && $0.value == $1.value }
     }
 
-    private static func isSame(_ left: String, _ right: String) -> Bool {
+    /// Without regard to ASCII case.
+    static func isSame(_ left: String, _ right: String) -> Bool {
         left.utf8.count == right.utf8.count && left.utf8.elementsEqual(right.utf8) { lowered($0) == lowered($1) }
     }
 
@@ -54,7 +55,7 @@ package struct HTTPHeaders: Sendable, Equatable, ExpressibleByDictionaryLiteral,
 
 extension HTTPHeaders {
     /// A `token` of RFC 9110 section 5.6.2, the only thing a field name may be.
-    static func isToken(_ name: some Sequence<UInt8>) -> Bool {
+    package static func isToken(_ name: some Sequence<UInt8>) -> Bool {
         var isEmpty = true
         for byte in name {
             isEmpty = false

@@ -18,10 +18,9 @@ extension HTTPServer {
         /// not reading its response. Waiting for a handler or for a stream's source is not idling. Rounded up to whole seconds; 0 is
         /// for ever.
         package var idleTimeout: Duration
-        /// Bytes; a larger body is refused with `HTTPServerFailure.bodyTooLarge`. Bodies are held whole until their handler lets go of them,
-        /// so uploads can take up to `connectionLimit` times this. Not for routes with an `uploadLimit`, of whose bodies little more than
-        /// 256 KiB is held each.
-        package var maximumBodySize: Int
+        /// Bytes that the bodies of all requests under way may take; what does not fit is refused with `HTTPServerFailure.bodiesTooLarge`.
+        /// A body of known length has its place from its head on, until its handler lets go of it; one that is streamed takes 320 KiB.
+        package var bodyMemory: Int
         /// How long a graceful stop waits for handlers and streams before it ends them.
         package var drainTimeout: Duration
         /// Requests that may wait for their task to be created; beyond, `HTTPServerFailure.overloaded`. Tasks are created as fast
@@ -40,7 +39,7 @@ extension HTTPServer {
             connectionLimit: Int = 10_000,
             connectionMemory: Int = 8 * 1024,
             idleTimeout: Duration = .seconds(60),
-            maximumBodySize: Int = 64 * 1024 * 1024,
+            bodyMemory: Int = 256 * 1024 * 1024,
             drainTimeout: Duration = .seconds(10),
             requestBacklog: Int = 4096,
             listenBacklog: Int32 = 1024
@@ -51,7 +50,7 @@ extension HTTPServer {
             self.connectionLimit = connectionLimit
             self.connectionMemory = connectionMemory
             self.idleTimeout = idleTimeout
-            self.maximumBodySize = maximumBodySize
+            self.bodyMemory = bodyMemory
             self.drainTimeout = drainTimeout
             self.requestBacklog = requestBacklog
             self.listenBacklog = listenBacklog

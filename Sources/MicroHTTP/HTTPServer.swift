@@ -4,8 +4,8 @@ import Synchronization
 
 /// An HTTP/1.1 server on libmicrohttpd.
 ///
-/// Requests are read on libmicrohttpd's threads and handed, complete (or before their body, see `uploadLimit`), to `respond`, which runs in
-/// a task each. While it runs, the connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is
+/// Requests are read on libmicrohttpd's threads. The head of each is shown to `admit`, which answers it or says how its body is to be taken and
+/// who responds. That runs in a task each. While it runs, the connection is suspended and costs neither a thread nor a timer; a client that leaves in the meantime is
 /// noticed within a second.
 ///
 /// A graceful shutdown (or the cancellation of `run()`) goes like this: streams are asked to `drain`, and every connection is closed
@@ -39,32 +39,28 @@ package final class HTTPServer: Service {
 
     private let configuration: Configuration
     private let logger: Logger
-    private let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
     private let failure: @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response
-    private let respond: @Sendable (Request) async -> Response
+    private let admit: @Sendable (Request) -> Admission
+    private let bodyMemory: BodyMemory
     private let state = Mutex(State.idle)
 
     /// - Parameters:
-    ///   - uploadLimit: which routes stream the body of a request instead of collecting it, and how many bytes of it they take (more is
-    ///     `HTTPServerFailure.bodyTooLarge`, or `FormUploadError.tooLarge` if the length was not said). Their handlers run as soon as the
-    ///     head is there; what they answer before they have read `Request.form` is sent before the body is asked for. Called on the
-    ///     server's threads: must not block.
     ///   - failure: renders the errors that the server itself finds. Called on the server's threads: must not block. Its body should
     ///     be `.bytes` or `.empty`. It also gets the headers of the request, unless a handler had that already.
-    ///   - respond: answers a request. It runs in a task of its own on the default executor, which is cancelled when the client goes away
+    ///   - admit: decides about a request by its head, once: until then nothing is kept of a body. Called on the server's threads: must not
+    ///     block. What it lets respond runs in a task of its own on the default executor, which is cancelled when the client goes away
     ///     and when the server stops; what it returns after that is dropped.
     package init(
         configuration: Configuration,
         logger: Logger,
-        uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
         failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
-        respond: @escaping @Sendable (Request) async -> Response
+        admit: @escaping @Sendable (Request) -> Admission
     ) {
         self.configuration = configuration
         self.logger = logger
-        self.uploadLimit = uploadLimit
         self.failure = failure
-        self.respond = respond
+        self.admit = admit
+        bodyMemory = BodyMemory(limit: configuration.bodyMemory)
     }
 
     /// Binds and listens, unless that was done already. Requests are answered once `run()` is called; until then they wait, as many as
@@ -89,7 +85,7 @@ package final class HTTPServer: Service {
             throw HTTPServerError.cannotStart("no descriptors left")
         }
         let reception = Reception(
-            configuration: configuration, logger: logger, watch: watch, senders: senders, uploadLimit: uploadLimit, failure: failure, respond: respond
+            configuration: configuration, logger: logger, watch: watch, senders: senders, bodyMemory: bodyMemory, failure: failure, admit: admit
         )
         let socket = try ListeningSocket(configuration)
         let daemon = try Daemon(socket, reception: reception)
@@ -109,8 +105,8 @@ package final class HTTPServer: Service {
         }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.stopWhenAsked(parts) }
-            for await (exchange, request) in parts.reception.jobs {
-                group.addTask { await exchange.run(request) }
+            for await job in parts.reception.jobs {
+                group.addTask { await job.exchange.run(job.request, job.respond) }
             }
         }
         state.withLock { $0 = .stopped }
@@ -118,6 +114,11 @@ package final class HTTPServer: Service {
 
     /// The connections that are open now, idle ones included.
     package var openConnections: Int { state.withLock { $0.parts }?.reception.openConnections ?? 0 }
+
+    /// Bytes set aside for bodies at the moment.
+    package var bodyMemoryInUse: Int { bodyMemory.used }
+    /// The most that ever were.
+    package var mostBodyMemoryInUse: Int { bodyMemory.most }
 
     private func stopWhenAsked(_ parts: Parts) async {
         let isGraceful: Bool

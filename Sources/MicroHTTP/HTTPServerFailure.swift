@@ -5,6 +5,8 @@
 package enum HTTPServerFailure: Sendable, Equatable {
     /// `Content-Length` above the limit (the body is not read), or a chunked body that crossed it.
     case bodyTooLarge(limit: Int)
+    /// The body does not fit into what is left of `Configuration.bodyMemory`.
+    case bodiesTooLarge(limit: Int)
     /// More requests wait for a task than `Configuration.requestBacklog`.
     case overloaded
     /// The connection is one more than `Configuration.connectionLimit`.

@@ -3,10 +3,10 @@ extension MultipartParser {
     static func part(_ headers: UnsafeRawBufferPointer) throws(FormUploadError) -> Event {
         let fields = try fields(headers)
         // RFC 7578 section 4.7 does away with it. Decoding is not done here, and stored as it came the content would be another.
-        if let encoding = fields["Content-Transfer-Encoding"]?.lowercased(), !["binary", "8bit", "7bit"].contains(encoding) {
-            throw .malformed("A part has the Content-Transfer-Encoding \(encoding): send its content as it is.")
+        if let encoding = fields["Content-Transfer-Encoding"], !["binary", "8bit", "7bit"].contains(where: { HTTPHeaders.isSame($0, encoding) }) {
+            throw .malformed("A part has the Content-Transfer-Encoding \(encoding.prefix(100)): send its content as it is.")
         }
-        guard let disposition = fields["Content-Disposition"].flatMap({ ParameterizedValue($0) }), disposition.value == "form-data",
+        guard let disposition = fields["Content-Disposition"].flatMap({ ParameterizedValue($0) }), HTTPHeaders.isSame(disposition.value, "form-data"),
             let name = disposition["name"]
         else { throw .malformed("A part has no header like Content-Disposition: form-data; name=\"file\".") }
         return .part(name: unescaped(name), filename: disposition["filename"].map(unescaped), contentType: fields["Content-Type"])
@@ -44,15 +44,19 @@ extension MultipartParser {
 
     /// The three escapes of browsers ("multipart/form-data encoding algorithm" of the HTML standard), and no others.
     private static func unescaped(_ text: String) -> String {
-        var result = ""
-        var rest = text.utf8[...]
-        while let percent = rest.firstIndex(of: UInt8(ascii: "%")) {
-            result += Substring(rest[..<percent])
-            let escape = rest[percent...].prefix(3)
-            let escapes = ["%22": "\"", "%0D": "\r", "%0A": "\n"]
-            result += escapes[String(Substring(escape))] ?? "%"
-            rest = rest[percent...].dropFirst(escapes[String(Substring(escape))] == nil ? 1 : 3)
+        var result: [UInt8] = []
+        var rest = Array(text.utf8)[...]
+        while let byte = rest.popFirst() {
+            let escaped: UInt8? =
+                switch (byte, rest.first, rest.dropFirst().first) {
+                case (UInt8(ascii: "%"), UInt8(ascii: "2")?, UInt8(ascii: "2")?): UInt8(ascii: "\"")
+                case (UInt8(ascii: "%"), UInt8(ascii: "0")?, UInt8(ascii: "D")?): UInt8(ascii: "\r")
+                case (UInt8(ascii: "%"), UInt8(ascii: "0")?, UInt8(ascii: "A")?): UInt8(ascii: "\n")
+                default: nil
+                }
+            if escaped != nil { rest = rest.dropFirst(2) }
+            result.append(escaped ?? byte)
         }
-        return result + Substring(rest)
+        return String(decoding: result, as: UTF8.self)
     }
 }

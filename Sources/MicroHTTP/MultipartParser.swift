@@ -24,16 +24,24 @@ struct MultipartParser: Sendable {
         /// At the empty line that ends them, which may be the line end of the next boundary at once.
         case emptyLine
         case content
-        /// Behind the last boundary: everything is ignored.
+        /// Behind the last boundary: what is there is ignored.
         case epilogue
     }
 
     /// Bytes of the headers of one part.
-    private static let headerLimit = 16 * 1024
+    private static let headerLimit = 8 * 1024
+    /// Blanks behind a boundary.
+    private static let paddingLimit = 256
+    /// Bytes before the first boundary, and behind the last one, which nobody reads.
+    private static let unreadLimit = 16 * 1024
 
     /// "\r\n--boundary"; its first byte occurs in it only once.
     private let delimiter: [UInt8]
     private var state = State.preamble
+    /// Bytes of the preamble, then of the epilogue.
+    private var unread = 0
+    /// Bytes of headers that hold no empty line.
+    private var searched = 0
     /// What is not taken apart yet. The line end makes the first boundary one like the others.
     private var held = Array("\r\n".utf8)
 
@@ -43,7 +51,7 @@ struct MultipartParser: Sendable {
 
     /// - Throws: `FormUploadError.malformed`; the parser is of no use after it.
     mutating func parse(_ input: UnsafeRawBufferPointer, _ emit: (Event) -> Void) throws(FormUploadError) {
-        guard state != .epilogue else { return }
+        guard state != .epilogue else { return try skip(input.count) }
         held.append(contentsOf: input)
         var bytes: [UInt8] = []
         swap(&bytes, &held)
@@ -53,6 +61,13 @@ struct MultipartParser: Sendable {
         }
         bytes.removeFirst(taken)
         held = bytes
+    }
+
+    private mutating func skip(_ count: Int) throws(FormUploadError) {
+        unread += count
+        guard unread <= Self.unreadLimit else {
+            throw .malformed("The body has more than \(Self.unreadLimit) bytes \(state == .epilogue ? "behind its last" : "before its first") boundary.")
+        }
     }
 
     /// The body is complete.
@@ -70,7 +85,11 @@ struct MultipartParser: Sendable {
         case .preamble, .content:
             let isContent = state == .content
             let end = rest.firstIndex(of: delimiter) ?? rest.count - rest.lengthOfEnd(thatBegins: delimiter)
-            if isContent, end > 0 { emit(.content(UnsafeRawBufferPointer(rebasing: rest[..<end]))) }
+            if !isContent {
+                try skip(end)
+            } else if end > 0 {
+                emit(.content(UnsafeRawBufferPointer(rebasing: rest[..<end])))
+            }
             guard end + delimiter.count <= rest.count else { return end > 0 ? end : nil }
             state = .boundary
             return end + delimiter.count
@@ -78,10 +97,12 @@ struct MultipartParser: Sendable {
             guard rest.count >= 2 else { return nil }
             if rest.starts(with: "--".utf8) {
                 state = .epilogue
+                unread = 0
+                try skip(rest.count - 2)
                 return rest.count
             }
             let padding = rest.prefix { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }.count
-            guard padding <= Self.headerLimit else { throw .malformed("The line of a boundary is too long.") }
+            guard padding <= Self.paddingLimit else { throw .malformed("The line of a boundary is too long.") }
             guard rest.count >= padding + 2 else { return nil }
             guard rest[padding...].starts(with: "\r\n".utf8) else {
                 throw .malformed("A boundary is followed by something else than the end of its line.")
@@ -89,10 +110,14 @@ struct MultipartParser: Sendable {
             state = .headers
             return padding
         case .headers:
-            guard let end = rest.firstIndex(of: Self.emptyLine), end <= Self.headerLimit else {
+            let from = max(0, searched - Self.emptyLine.count + 1)
+            guard let found = UnsafeRawBufferPointer(rebasing: rest[from...]).firstIndex(of: Self.emptyLine), from + found <= Self.headerLimit else {
                 if rest.count > Self.headerLimit { throw .malformed("The headers of a part are longer than \(Self.headerLimit) bytes.") }
+                searched = rest.count
                 return nil
             }
+            searched = 0
+            let end = from + found
             emit(try Self.part(UnsafeRawBufferPointer(rebasing: rest[..<end])))
             state = .emptyLine
             return end + 2

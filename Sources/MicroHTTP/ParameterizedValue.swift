@@ -19,7 +19,7 @@ struct ParameterizedValue {
             var content: [UInt8] = []
             while let byte = rest.popFirst() {
                 switch (byte, rest.first) {
-                case (UInt8(ascii: "\""), _) where [nil, UInt8(ascii: ";")].contains(rest.drop(while: Self.isBlank).first):
+                case (UInt8(ascii: "\""), _) where (rest.first { !Self.isBlank($0) } ?? UInt8(ascii: ";")) == UInt8(ascii: ";"):
                     return String(decoding: content, as: UTF8.self)
                 case (UInt8(ascii: "\\"), UInt8(ascii: "\"")?), (UInt8(ascii: "\\"), UInt8(ascii: "\\")?): content.append(rest.removeFirst())
                 default: content.append(byte)

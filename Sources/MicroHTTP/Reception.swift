@@ -5,7 +5,7 @@ import Synchronization
 
 /// What the daemon calls, and what outlives it: the open connections, the requests in progress, and the way to the task that runs them.
 final class Reception: Sendable {
-    typealias Job = (exchange: Exchange, request: Request)
+    typealias Job = (exchange: Exchange, request: Request, respond: @Sendable (Request) async -> Response)
 
     private struct Table {
         var phase = Connection.Phase.serving
@@ -14,9 +14,9 @@ final class Reception: Sendable {
 
     let configuration: HTTPServer.Configuration
     let logger: Logger
-    let uploadLimit: @Sendable (_ method: String, _ path: String) -> Int?
     let failure: @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response
-    let respond: @Sendable (Request) async -> Response
+    let admit: @Sendable (Request) -> Admission
+    let bodyMemory: BodyMemory
     /// Complete requests on their way to a task. Bounded by `requestBacklog`; the newest is refused.
     let jobs: AsyncStream<Job>
 
@@ -35,15 +35,15 @@ final class Reception: Sendable {
         logger: Logger,
         watch: DisconnectWatch,
         senders: [StreamSender],
-        uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int?,
+        bodyMemory: BodyMemory,
         failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
-        respond: @escaping @Sendable (Request) async -> Response
+        admit: @escaping @Sendable (Request) -> Admission
     ) {
         self.configuration = configuration
         self.logger = logger
-        self.uploadLimit = uploadLimit
         self.failure = failure
-        self.respond = respond
+        self.admit = admit
+        self.bodyMemory = bodyMemory
         self.watch = watch
         self.senders = senders
         (jobs, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(max(1, configuration.requestBacklog)))
@@ -101,8 +101,8 @@ final class Reception: Sendable {
     }
 
     /// - Returns: why the request cannot have a task.
-    func dispatch(_ exchange: Exchange, _ request: Request) -> HTTPServerFailure? {
-        switch continuation.yield((exchange, request)) {
+    func dispatch(_ exchange: Exchange, _ request: Request, _ respond: @escaping @Sendable (Request) async -> Response) -> HTTPServerFailure? {
+        switch continuation.yield((exchange, request, respond)) {
         case .enqueued: nil
         case .dropped: .overloaded
         case .terminated: .shuttingDown

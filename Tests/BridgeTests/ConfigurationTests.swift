@@ -145,6 +145,18 @@ import Testing
         #expect(throws: ConfigurationError.self) { try configuration(["--host", host, "--allow-insecure-bind=false"], ["COMFY_BRIDGE_ALLOW_INSECURE_BIND": "1"]) }
     }
 
+    @Test("Memory for bodies has room for one of the largest", arguments: [
+        ([], 256), (["--max-body-size", "512"], 512), (["--body-memory", "64"], 64), (["--body-memory", "1000", "--max-body-size", "1000"], 1000), (["--body-memory", "63"], nil),
+        (["--body-memory", "512", "--max-body-size", "513"], nil),
+    ] as [([String], Int?)])
+    func bodyMemory(_ flags: [String], _ megabytes: Int?) throws {
+        guard let megabytes else {
+            _ = #expect(throws: ConfigurationError.self) { try configuration(flags) }
+            return
+        }
+        #expect(try configuration(flags).http.bodyMemory == megabytes << 20)
+    }
+
     @Test func everyPageWithoutATokenIsWarnedOf() throws {
         #expect(try configuration(["--cors-origin", "*"]).access.warnings.count == 1)
         #expect(try configuration(["--cors-origin", "*", "--token", "token-number-one-1234"]).access.warnings.isEmpty)

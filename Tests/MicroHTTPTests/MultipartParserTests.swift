@@ -126,11 +126,37 @@ import Testing
     }
 
     @Test("Headers without end", arguments: [
-        ("", " ", "The line of a boundary is too long."), ("\r\nX: ", "x", "The headers of a part are longer than 16384 bytes."),
+        ("", " ", "The line of a boundary is too long."), ("\r\nX: ", "x", "The headers of a part are longer than 8192 bytes."),
     ])
     func endless(_ begin: String, _ filling: String, _ reason: String) {
         let body = Array("--XX\(begin)\(String(repeating: filling, count: 17_000))".utf8)
         for sizes in [[.max], [1000], [1]] { #expect(parse(body, sizes: sizes) == [reason]) }
+    }
+
+    @Test("What nobody reads has an end", arguments: [("", "before its first"), ("--XX\r\n<file>a\r\n--XX--", "behind its last")])
+    func unread(_ begin: String, _ place: String) {
+        for (count, isTooLong) in [(16_000, false), (17_000, true)] {
+            let body = bytes(begin) + [UInt8](repeating: UInt8(ascii: "x"), count: count) + bytes(begin.isEmpty ? "\r\n--XX\r\n<file>a\r\n--XX--" : "")
+            for sizes in [[.max], [1000], [1]] {
+                #expect(parse(body, sizes: sizes).last == (isTooLong ? "The body has more than 16384 bytes \(place) boundary." : "file(-, -)=a"))
+            }
+        }
+    }
+
+    @Test("Names of percent signs and quotes, of lines that go on, one byte at a time, are no more work than others")
+    func linear() {
+        for filling in ["%", "%22", "\"", "\" ", "\\", "\r\n ", ";a=b", "\u{301}"] {
+            let name = String(repeating: filling, count: 7500 / filling.utf8.count)
+            let part = Array("\r\n--XX\r\nContent-Disposition: form-data; name=\"\(name)\"\r\n\r\n".utf8)
+            var parser = MultipartParser(boundary: "XX")
+            var parts = 0
+            for _ in 0..<20 {
+                for byte in part {
+                    withUnsafeBytes(of: byte) { byte in try? parser.parse(byte) { if case .part = $0 { parts += 1 } } }
+                }
+            }
+            #expect(parts == 20, "\(filling)")
+        }
     }
 
     @Test func notUTF8() {

@@ -67,7 +67,7 @@ import Testing
 
     @Test("A Content-Length above the limit is refused before the body is read", arguments: ["", "Expect: 100-continue\r\n"])
     func tooLarge(_ expectation: String) async throws {
-        try await withServer(.init(threads: 2, maximumBodySize: 1000), respond: Self.echo) { server in
+        try await withServer(bodyLimit: 1000, respond: Self.echo) { server in
             let reply = try await server.withClient { client in
                 try client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\n\(expectation)\r\n")
                 let (status, headers) = try client.head()  // not 100
@@ -83,7 +83,7 @@ import Testing
 
     @Test("A client in the middle of its upload gets to read the refusal")
     func tooLargeInFlight() async throws {
-        try await withServer(.init(threads: 2, maximumBodySize: 1000), respond: Self.echo) { server in
+        try await withServer(bodyLimit: 1000, respond: Self.echo) { server in
             let port = server.port
             let replies = try await offPool {
                 try (0..<20).map { _ in
@@ -99,7 +99,7 @@ import Testing
 
     @Test("A chunked body is refused as soon as it crosses the limit")
     func tooLargeChunked() async throws {
-        try await withServer(.init(threads: 2, maximumBodySize: 1000), respond: Self.echo) { server in
+        try await withServer(bodyLimit: 1000, respond: Self.echo) { server in
             try await server.withClient { client in
                 let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
                 try client.send(head + "3e8\r\n" + String(repeating: "x", count: 1000) + "\r\n0\r\n\r\n")

@@ -76,6 +76,7 @@ struct API: Sendable {
         options.failsWhenUnreachable = failsWhenUnreachable
         options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
         let submission = try await SubmissionReader(pool: pool, assets: assets, fileRules: fileRules).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
+        request.releaseBody()  // not held until the job ends
         guard let key = try request.idempotencyKey() else { return try await submit(submission, key: nil) }
         let digest = submission.digest
         var claim = try await keys.claim(key, digest: digest)

@@ -104,6 +104,7 @@ extension APIError {
         case .tooLarge(let limit):
             self.init(
                 status: 413, code: "payload_too_large", message: "The upload has more than \(limit) bytes; send a smaller file, or raise --max-upload-size.")
+        case .noMemory: self = .overloaded
         case .disconnected: self = .shuttingDown
         }
     }
@@ -148,17 +149,26 @@ extension APIError {
             headers: ["Retry-After": "1"])
     }
 
+    static func bodiesTooLarge(limit: Int) -> APIError {
+        APIError(
+            status: 503, code: "overloaded",
+            message: "The requests that are arriving have bodies of more than \(limit) bytes together, and that is the limit (--body-memory). Try again shortly.",
+            headers: ["Retry-After": "1"])
+    }
+
     static let internalError = APIError(status: 500, code: "internal_error", message: "Something went wrong inside the bridge; its log says what.")
 
     static func payloadTooLarge(limit: Int) -> APIError {
         APIError(
             status: 413, code: "payload_too_large",
-            message: "The body has more than \(limit) bytes. Send large inputs as files instead of inside the workflow, or raise --max-body-size.")
+            message: "The body has more than \(limit) bytes, the most that is taken here. Send large inputs as files instead of inside the workflow, or raise "
+                + "--max-body-size (of uploads, --max-upload-size).")
     }
 
     init(_ failure: HTTPServerFailure) {
         switch failure {
         case .bodyTooLarge(let limit): self = .payloadTooLarge(limit: limit)
+        case .bodiesTooLarge(let limit): self = .bodiesTooLarge(limit: limit)
         case .overloaded: self = .overloaded
         case .tooManyConnections(let limit): self = .tooManyConnections(limit: limit)
         case .shuttingDown: self = .shuttingDown

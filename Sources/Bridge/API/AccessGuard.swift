@@ -57,7 +57,7 @@ struct AccessGuard: Sendable {
     // MARK: Tokens
 
     /// - Throws: 401, and 400 for a `signed_events` that says nothing: before anything is done for the request.
-    func authorize(_ request: Request, for access: Route.Access) throws {
+    func authorize(_ request: Request, for access: Route.Access) throws(APIError) {
         if access != .open, !hasToken(request), try !hasSignature(request, for: access) {
             throw APIError.unauthorized(
                 request.headers["Authorization"] == nil

@@ -8,62 +8,44 @@ struct AssetUpload {
     let writer: BlobWriter
     let description: AssetService.Description
 
-    /// Bytes of one text part; none of those known needs more.
-    private static let textLimit = 8192
+    static let layout = FormLayout(
+        files: ["file"],
+        texts: [.init(name: "file_path"), .init(name: "content_type"), .init(name: "expected_hash"), .init(name: "tags", isRepeated: true), .init(name: "expires_in")])
 
-    /// Reads the form to its end. Parts may come in any order.
+    /// Reads the form to its end.
     ///
     /// - Parameter received: counts the bytes of the file.
     init(reading form: FormUpload, into blobs: BlobStore, received: Counter) async throws {
+        var reader = FormReader(form, Self.layout)
         var writer: BlobWriter?
-        var texts: [String: [[UInt8]]] = [:]
-        var part = ""
         var filename: String?
         var partType: String?
-        do {
-            for try await element in form {
-                switch element {
-                case .part(let name, let partFilename, let contentType) where name == "file":
-                    guard writer == nil else { throw APIError.invalidRequest("file", "There are several parts named 'file'; upload one file at a time.") }
-                    part = name
-                    (filename, partType) = (partFilename, contentType)
-                    writer = try blobs.makeWriter()
-                case .part(let name, _, _):
-                    part = name
-                    texts[name, default: []].append([])
-                case .bytes(let bytes) where part == "file":
-                    received.add(bytes.count)
-                    try await writer?.write(bytes)
-                case .bytes(let bytes):
-                    var values = texts[part] ?? [[]]
-                    guard values[values.count - 1].count + bytes.count <= Self.textLimit else {
-                        throw APIError.invalidRequest(part, "The part '\(part.prefix(100))' has more than \(Self.textLimit) bytes; the file belongs into the part named 'file'.")
-                    }
-                    values[values.count - 1] += bytes
-                    texts[part] = values
-                }
+        while let event = try await reader.next() {
+            switch event {
+            case .file(_, let name, let contentType):
+                (filename, partType) = (name, contentType)
+                writer = try blobs.makeWriter()
+            case .bytes(let bytes):
+                received.add(bytes.count)
+                try await writer?.write(bytes)
             }
-        } catch let error as FormUploadError {
-            throw APIError(error)
         }
         guard let writer else { throw APIError.invalidRequest("file", "The part 'file' is missing; send it for example with curl -F file=@photo.png.") }
-        let fields = texts.mapValues { $0.map { String(decoding: $0, as: UTF8.self) } }
-        func text(_ name: String) -> String? { fields[name]?.first.flatMap { $0.isEmpty ? nil : $0 } }
-        if let expected = text("expected_hash") {
+        if let expected = reader.text("expected_hash") {
             let expected = try AssetMembers.hash(expected, field: "expected_hash")
             guard writer.hash == expected else { throw APIError.hashMismatch(expected: expected, actual: writer.hash) }
         }
-        guard let path = text("file_path") ?? filename else {
+        guard let path = reader.text("file_path") ?? filename else {
             throw APIError.invalidRequest("file_path", "The part 'file_path' is missing; it says what the file is called, for example photo.png.")
         }
-        let lifetime = try text("expires_in").map { text in
+        let lifetime = try reader.text("expires_in").map { text in
             guard let seconds = Int(text) else { throw AssetMembers.invalidLifetime }
             return try AssetMembers.lifetime(seconds)
         }
+        let contentType = try AssetMembers.contentType(reader.text("content_type") ?? partType ?? "application/octet-stream")
         self.writer = writer
         description = AssetService.Description(
-            filePath: try AssetMembers.path(path), contentType: try AssetMembers.contentType(text("content_type") ?? partType ?? "application/octet-stream"),
-            tags: try AssetMembers.tags(fields["tags"] ?? []), lifetime: lifetime)
+            filePath: try AssetMembers.path(path), contentType: contentType, tags: try AssetMembers.tags(reader.texts("tags")), lifetime: lifetime)
     }
 }
 
@@ -120,10 +102,10 @@ struct AssetMembers {
     }
 
     static func contentType(_ text: String) throws -> String {
-        guard text.wholeMatch(of: #/[!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*;[\x20-\x7E\t]*)?/#) != nil, text.utf8.count <= 255 else {
+        guard let type = MediaType(text) else {
             throw APIError.invalidRequest("content_type", "'content_type' is '\(text.prefix(100))'; write a media type such as image/png.")
         }
-        return text
+        return type.description
     }
 
     static func tags(_ tags: [String]) throws -> [String] {

@@ -110,10 +110,10 @@ struct JobEndpoints: Sendable {
     }
 
     private func answer(_ preview: Preview, of job: Job, _ request: Request, cacheControl: String) -> Response {
-        let headers: HTTPHeaders = [
-            "Content-Type": preview.contentType, "ETag": "\"\(preview.number)\"", "Cache-Control": cacheControl, "X-Content-Type-Options": "nosniff",
-            "Comfy-Job-Id": job.id.description,
+        var headers: HTTPHeaders = [
+            "Content-Type": preview.contentType, "ETag": "\"\(preview.number)\"", "Cache-Control": cacheControl, "Comfy-Job-Id": job.id.description,
         ]
+        for (name, value) in AssetContent.confinement { headers[name] = value }
         if request.matches(etag: "\"\(preview.number)\"") { return Response(status: 304, headers: headers, body: .empty) }
         api.service.metrics.sent[.preview].add(preview.bytes.count)
         return Response(status: 200, headers: headers, body: .bytes(preview.bytes))

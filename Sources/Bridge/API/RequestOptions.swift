@@ -14,7 +14,7 @@ extension Request {
     }
 
     /// A query parameter that is 1 or 0.
-    func flag(_ name: String) throws -> Bool {
+    func flag(_ name: String) throws(APIError) -> Bool {
         switch queryValue(name) {
         case nil, "0", "false": return false
         case "1", "true", "": return true

@@ -17,18 +17,26 @@ struct Route: Sendable {
     /// Segments as in openapi.yaml: `/api/v2/jobs/{id}`.
     let path: String
     let access: Access
-    /// Whether the body is a form with a file, which the endpoint reads while it arrives.
-    let takesForm: Bool
+    /// What the endpoint reads of the body.
+    enum Body: Sendable {
+        /// Nothing; there are clients that send a little all the same.
+        case none
+        case json
+        /// A form, while it arrives.
+        case form
+    }
+
+    let body: Body
     /// Whether a request is new work, which a bridge that is being stopped does not take.
     let isWork: Bool
     let endpoint: Endpoint
     fileprivate let segments: [Substring]
 
-    init(_ method: String, _ path: String, access: Access = .token, takesForm: Bool = false, isWork: Bool = false, _ endpoint: @escaping Endpoint) {
+    init(_ method: String, _ path: String, access: Access = .token, body: Body = .none, isWork: Bool = false, _ endpoint: @escaping Endpoint) {
         self.method = method
         self.path = path
         self.access = access
-        self.takesForm = takesForm
+        self.body = body
         self.isWork = isWork
         self.endpoint = endpoint
         segments = path.split(separator: "/", omittingEmptySubsequences: true)
@@ -63,23 +71,29 @@ struct Router: Sendable {
     /// The path below which a proxy has put the bridge. Requests come with it or without, as the proxy likes; links have it.
     private let mount: String
     private let drain: Drain
+    /// Bytes of a body that is collected.
+    private let bodyLimit: Int
+    /// Bytes of a form.
+    private let uploadLimit: Int
     private let logger: Logger
     private let methods: [String]
     let requests: RequestCounts
 
-    init(routes: [Route], access: AccessGuard, mount: String = "", drain: Drain, logger: Logger) {
+    /// Bytes of a body that nobody reads.
+    private static let ignoredLimit = 64 * 1024
+
+    init(
+        routes: [Route], access: AccessGuard, mount: String = "", drain: Drain, bodyLimit: Int = 64 << 20, uploadLimit: Int = 4096 << 20, logger: Logger
+    ) {
         self.routes = routes
         self.access = access
         self.mount = mount
         self.drain = drain
+        self.bodyLimit = bodyLimit
+        self.uploadLimit = uploadLimit
         self.logger = logger
         methods = Set(routes.flatMap(\.methods)).sorted()
         requests = RequestCounts(routes: routes.flatMap { route in route.methods.map { ($0, route.path) } })
-    }
-
-    func takesForm(_ method: String, _ path: String) -> Bool {
-        let path = ownPath(path)
-        return routes.contains { $0.takesForm && $0.method == method && $0.path == path }
     }
 
     private func ownPath(_ path: String) -> String {
@@ -87,25 +101,62 @@ struct Router: Sendable {
         return String(path[mount.utf8.endIndex...])
     }
 
-    func respond(to request: Request) async -> Response {
-        let begin = ContinuousClock.now
-        var request = request
+    /// Decides by the head of a request who may ask and for what, so that nobody else's body is kept. It is not asked again.
+    func admit(_ head: Request) -> Admission {
+        var request = head
         request.path = ownPath(request.path)
         request.query = URLSigner.withOptionsApart(request.query)
         var origin: String?
         var route: Route?
-        var response: Response
         do throws(APIError) {
             origin = try access.admit(request.headers)
-            if origin != nil, let preflight = CrossOrigin.preflight(request, methods: methods) {
-                response = preflight
-            } else {
-                response = await answer(request, &route)
+            if origin != nil, let preflight = CrossOrigin.preflight(request, methods: methods) { return answered(request, preflight, for: origin, nil) }
+            switch try find(request, &route) {
+            case .answer(let response): return answered(request, response, for: origin, nil)
+            case .endpoint(let route, let parameters):
+                return .admitted(body: body(of: route)) { [origin, path = request.path, query = request.query] request in
+                    var request = request
+                    (request.path, request.query) = (path, query)
+                    return await respond(to: request, route, parameters, origin)
+                }
             }
         } catch {
-            response = error.response
+            return answered(request, error.response, for: origin, route)
         }
-        access.crossOrigin.decorate(&response.headers, for: origin)
+    }
+
+    private func body(of route: Route) -> RequestBody {
+        switch route.body {
+        case .none: .ignored(limit: Self.ignoredLimit)
+        case .json: .collected(limit: bodyLimit)
+        case .form: .streamed(limit: uploadLimit)
+        }
+    }
+
+    private func answered(_ request: Request, _ response: Response, for origin: String?, _ route: Route?) -> Admission {
+        .answered(finished(response, to: request, for: origin, route, since: .now))
+    }
+
+    private func respond(to request: Request, _ route: Route, _ parameters: PathParameters, _ origin: String?) async -> Response {
+        let begin = ContinuousClock.now
+        let response: Response
+        do {
+            // The bridge may have begun to stop while the body came.
+            if route.isWork, drain.isDraining { throw APIError.shuttingDown }
+            response = try await route.endpoint(request, parameters)
+        } catch let error as APIError {
+            response = error.response
+        } catch {
+            logger.error(
+                "a request failed unexpectedly", metadata: ["http.method": "\(request.method)", "http.path": "\(request.path)", "error": "\(error)"])
+            response = APIError.internalError.response
+        }
+        return finished(response, to: request, for: origin, route, since: begin)
+    }
+
+    private func finished(_ response: Response, to request: Request, for origin: String?, _ route: Route?, since begin: ContinuousClock.Instant) -> Response {
+        var response = response
+        complete(&response.headers, for: origin)
         requests.count(method: request.method, route: route?.path, status: response.status)
         // Never the query: it may hold a signature.
         logger.debug(
@@ -117,38 +168,39 @@ struct Router: Sendable {
         return response
     }
 
+    /// What every answer has.
+    private func complete(_ headers: inout HTTPHeaders, for origin: String?) {
+        headers["X-Content-Type-Options"] = "nosniff"
+        access.crossOrigin.decorate(&headers, for: origin)
+    }
+
     /// The answer to what the server refused by itself, also one that a page of an allowed origin may read.
     func response(to failure: HTTPServerFailure, headers: HTTPHeaders?) -> Response {
         var response = APIError(failure).response
         requests.count(method: "", route: nil, status: response.status)
-        access.crossOrigin.decorate(&response.headers, for: headers.flatMap { try? access.admit($0) })
+        complete(&response.headers, for: headers.flatMap { try? access.admit($0) })
         return response
     }
 
-    private func answer(_ request: Request, _ route: inout Route?) async -> Response {
-        do {
-            return try await find(request, &route)
-        } catch let error as APIError {
-            return error.response
-        } catch {
-            logger.error(
-                "a request failed unexpectedly", metadata: ["http.method": "\(request.method)", "http.path": "\(request.path)", "error": "\(error)"])
-            return APIError.internalError.response
-        }
+    private enum Finding {
+        case endpoint(Route, PathParameters)
+        case answer(Response)
     }
 
-    private func find(_ request: Request, _ found: inout Route?) async throws -> Response {
+    /// - Parameter named: the route that the request names, also when it may not have it.
+    private func find(_ request: Request, _ named: inout Route?) throws(APIError) -> Finding {
         // The page's own links are relative to a folder.
-        if !mount.isEmpty, request.path == mount { return Response(status: 308, headers: ["Location": mount + "/"], body: .empty) }
+        if !mount.isEmpty, request.path == mount { return .answer(Response(status: 308, headers: ["Location": mount + "/"], body: .empty)) }
         let path = request.path.split(separator: "/", omittingEmptySubsequences: true)
         var others: [Route] = []
         for route in routes {
             guard let parameters = route.parameters(of: path), route.isLiteral || !others.contains(where: \.isLiteral) else { continue }
             if route.methods.contains(request.method) {
-                found = route
+                named = route
                 try access.authorize(request, for: route.access)
                 if route.isWork, drain.isDraining { throw APIError.shuttingDown }
-                return try await route.endpoint(request, parameters)
+                if route.body == .form, !FormUpload.isForm(contentType: request.headers["Content-Type"]) { throw APIError.unsupportedMediaType }
+                return .endpoint(route, parameters)
             }
             others.append(route)
         }
@@ -157,7 +209,7 @@ struct Router: Sendable {
         guard others.isEmpty else {
             let allowed = others.flatMap(\.methods)
             if request.method == "OPTIONS" {
-                return Response(status: 204, headers: ["Allow": (allowed + ["OPTIONS"]).joined(separator: ", ")], body: .empty)
+                return .answer(Response(status: 204, headers: ["Allow": (allowed + ["OPTIONS"]).joined(separator: ", ")], body: .empty))
             }
             throw APIError.methodNotAllowed(request.method, allowed: allowed)
         }

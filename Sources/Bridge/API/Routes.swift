@@ -8,8 +8,8 @@ enum Routes {
         let assets = AssetEndpoints(api: api)
         let server = ServerEndpoints(api: api)
         return [
-            Route("POST", "/run", isWork: true, { try await run($0, $1) }),
-            Route("POST", "/api/v2/jobs", isWork: true, jobs.submit),
+            Route("POST", "/run", body: .json, isWork: true, { try await run($0, $1) }),
+            Route("POST", "/api/v2/jobs", body: .json, isWork: true, jobs.submit),
             Route("GET", "/api/v2/jobs", jobs.list),
             Route("GET", "/api/v2/jobs/{id}", jobs.get),
             Route("GET", "/api/v2/jobs/{id}/workflow", jobs.workflow),
@@ -18,8 +18,8 @@ enum Routes {
             Route("GET", "/api/v2/jobs/{id}/preview", jobs.latestPreview),
             Route("GET", "/api/v2/jobs/{id}/previews/{n}", access: .tokenOrSignature, jobs.preview),
             Route("GET", "/api/v2/jobs/{id}/why", jobs.why),
-            Route("POST", "/api/v2/assets", takesForm: true, isWork: true, assets.upload),
-            Route("POST", "/api/v2/assets/from-hash", isWork: true, assets.fromHash),
+            Route("POST", "/api/v2/assets", body: .form, isWork: true, assets.upload),
+            Route("POST", "/api/v2/assets/from-hash", body: .json, isWork: true, assets.fromHash),
             Route("HEAD", "/api/v2/assets/by-hash/{hash}", assets.lookUp),
             Route("GET", "/api/v2/assets/{id}", assets.get),
             Route("DELETE", "/api/v2/assets/{id}", assets.delete),

@@ -74,7 +74,7 @@ struct ServerEndpoints: Sendable {
 
     /// The page asks each time whether it is still the newest: it comes with the binary.
     private func file(_ file: EmbeddedFile, _ contentType: String, _ request: Request) -> Response {
-        let headers: HTTPHeaders = ["Content-Type": contentType, "Cache-Control": "no-cache", "ETag": file.etag, "X-Content-Type-Options": "nosniff"]
+        let headers: HTTPHeaders = ["Content-Type": contentType, "Cache-Control": "no-cache", "ETag": file.etag]
         if request.matches(etag: file.etag) { return Response(status: 304, headers: headers, body: .empty) }
         return Response(status: 200, headers: headers, body: .bytes(file.bytes))
     }

@@ -127,15 +127,19 @@ struct AssetContent: Sendable {
         return Response(status: status, headers: headers, body: .stream(stream, length: expected ?? download.contentLength.map { Int($0) }))
     }
 
+    /// For content that somebody else made, whoever it was (protocol section 14: anybody can make ComfyUI hold a file of any type). In a tab of its
+    /// own it has neither scripts nor the bridge's origin.
+    static let confinement: HTTPHeaders = ["Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"]
+
     private func headers(of asset: Asset) -> HTTPHeaders {
-        // What a browser would run is only ever saved (protocol section 14: anybody can make ComfyUI hold such a file).
-        let type = asset.contentType.mediaType
-        let isOnlySaved = ["application/octet-stream", "text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml", "text/css"].contains(type) || type.contains("javascript")
-        return [
-            "Content-Type": isOnlySaved ? "application/octet-stream" : asset.contentType,
-            "Content-Disposition": "\(isOnlySaved ? "attachment" : "inline"); \(Self.filename(asset.name))",
-            "ETag": "\"\(asset.id)\"", "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff",
+        let type = MediaType(asset.contentType) ?? .bytes
+        var headers: HTTPHeaders = [
+            "Content-Type": type.delivered.description,
+            "Content-Disposition": "\(type.isShown ? "inline" : "attachment"); \(Self.filename(asset.name))",
+            "ETag": "\"\(asset.id)\"", "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=3600",
         ]
+        for (name, value) in Self.confinement { headers[name] = value }
+        return headers
     }
 
     /// RFC 6266: a plain name for everybody, the exact one where they differ.

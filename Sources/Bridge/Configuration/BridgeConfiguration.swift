@@ -13,6 +13,8 @@ package struct BridgeConfiguration: Sendable {
     var assetRetention: Duration?
     /// Bytes of one upload.
     var uploadLimit: Int
+    /// Bytes of any other body.
+    var bodyLimit: Int
     var previewDirectory: String?
     var heartbeat: Duration
     var upstreamGrace: Duration
@@ -53,6 +55,7 @@ package struct BridgeConfiguration: Sendable {
         Option("sdk-hold", "SECONDS", default: "5", "how long a poll of the official SDK waits for the end of its job; 0 is not at all"),
         Option("heartbeat", "SECONDS", default: "15", "interval of the comments that keep event streams open"),
         Option("max-body-size", "MB", default: "64", "largest request body"),
+        Option("body-memory", "MB", default: "256", "memory for all bodies that are arriving; what does not fit gets 503"),
         Option("connection-limit", "N", default: "10000", "connections at the same time"),
         Option("connection-memory", "KB", default: "8", "memory of a connection, which bounds the head of a request"),
         Option("idle-timeout", "SECONDS", default: "60", "after which an idle connection is closed; 0 is never"),
@@ -74,6 +77,11 @@ package struct BridgeConfiguration: Sendable {
 
     package init(_ reader: OptionReader) throws {
         let defaults = HTTPServer.Configuration()
+        bodyLimit = try reader.integer("max-body-size", default: 64, in: 1...4096) << 20
+        let bodyMemory = try reader.integer("body-memory", default: max(256, bodyLimit >> 20), in: 1...1_048_576) << 20
+        guard bodyMemory >= bodyLimit else {
+            throw ConfigurationError("--body-memory must be at least \(bodyLimit >> 20), the --max-body-size, or no body of that size would ever be taken.")
+        }
         http = HTTPServer.Configuration(
             host: reader.string("host") ?? "127.0.0.1",
             port: UInt16(try reader.integer("port", default: 8189, in: 0...65_535)),
@@ -81,7 +89,7 @@ package struct BridgeConfiguration: Sendable {
             connectionLimit: try reader.integer("connection-limit", default: 10_000, in: 1...1_000_000),
             connectionMemory: try reader.integer("connection-memory", default: 8, in: 2...4096) << 10,
             idleTimeout: try reader.seconds("idle-timeout", default: 60),
-            maximumBodySize: try reader.integer("max-body-size", default: 64, in: 1...4096) << 20,
+            bodyMemory: bodyMemory,
             drainTimeout: try reader.seconds("drain-timeout", default: 10))
         jobs = JobService.Configuration()
         jobs.queueLimit = try reader.integer("queue-limit", default: 256, in: 1...1_000_000)

@@ -124,10 +124,12 @@ import Testing
             let router = Router(routes: Routes.all(api), access: api.access, drain: api.drain, logger: logger)
             let (arrivals, arrival) = AsyncStream.makeStream(of: Void.self)
             let (ends, end) = AsyncStream.makeStream(of: Void.self)
-            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { failure, _ in APIError(failure).response }) { request in
-                arrival.yield()
-                defer { end.yield() }
-                return await router.respond(to: request)
+            let server = HTTPServer(configuration: .init(drainTimeout: .seconds(3600)), logger: logger, failure: { failure, _ in APIError(failure).response }) { _ in
+                .admitted(body: .collected(limit: 0)) { request in
+                    arrival.yield()
+                    defer { end.yield() }
+                    return await router.respond(to: request)
+                }
             }
             let bridge = RunningBridge(base: "http://127.0.0.1:\(try server.start())")
             try await withThrowingTaskGroup(of: Void.self) { group in

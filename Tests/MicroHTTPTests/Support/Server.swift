@@ -7,7 +7,9 @@ import Synchronization
 /// A server on a port of its own, for the length of `body`; afterwards it is stopped, and the test waits until it is.
 func withServer<T: Sendable>(
     _ configuration: HTTPServer.Configuration = .init(threads: 2),
+    bodyLimit: Int = 64 * 1024 * 1024,
     uploadLimit: @escaping @Sendable (_ method: String, _ path: String) -> Int? = { _, _ in nil },
+    admit: (@Sendable (Request) -> Admission)? = nil,
     failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response = render,
     respond: @escaping @Sendable (Request) async -> Response,
     _ body: @escaping @Sendable (RunningServer) async throws -> T
@@ -15,7 +17,10 @@ func withServer<T: Sendable>(
     var logger = Logger(label: "test")
     logger.logLevel = .critical
     let server = HTTPServer(
-        configuration: configuration, logger: logger, uploadLimit: uploadLimit, failure: failure, respond: respond
+        configuration: configuration, logger: logger, failure: failure,
+        admit: admit ?? { request in
+            .admitted(body: uploadLimit(request.method, request.path).map { .streamed(limit: $0) } ?? .collected(limit: bodyLimit), respond: respond)
+        }
     )
     return try await testGracefulShutdown { @Sendable trigger in
         let port = try server.start()
@@ -32,6 +37,16 @@ func withServer<T: Sendable>(
                 throw error
             }
         }
+    }
+}
+
+extension HTTPServer {
+    /// One that admits everything.
+    convenience init(
+        configuration: Configuration, logger: Logger, failure: @escaping @Sendable (HTTPServerFailure, HTTPHeaders?) -> Response,
+        respond: @escaping @Sendable (Request) async -> Response
+    ) {
+        self.init(configuration: configuration, logger: logger, failure: failure, admit: { _ in .admitted(body: .collected(limit: 1 << 20), respond: respond) })
     }
 }
 
@@ -56,6 +71,7 @@ func render(_ failure: HTTPServerFailure, _: HTTPHeaders?) -> Response {
     let (status, text) =
         switch failure {
         case .bodyTooLarge(let limit): (413, "too large, at most \(limit)")
+        case .bodiesTooLarge(let limit): (503, "all bodies at most \(limit)")
         case .overloaded: (503, "overloaded")
         case .tooManyConnections(let limit): (503, "more than \(limit)")
         case .shuttingDown: (503, "shutting down")
