@@ -65,7 +65,7 @@ final class Exchange: Sendable {
     /// Left when the request is through.
     let group: DispatchGroup
     private let machine = Mutex(Machine())
-    /// Gone once the request has been handed to its task.
+    /// Only of a request that is admitted; gone once it has been handed to its task.
     private let incoming: Mutex<Incoming?>
 
     init(_ head: RequestHead, on connection: Connection, reception: Reception, group: DispatchGroup) {
@@ -84,7 +84,8 @@ final class Exchange: Sendable {
         } else {
             nil
         }
-        incoming = Mutex(Incoming(head: head, share: share, expected: length ?? 0))
+        let isAdmitted = if case .admitted = plan { true } else { false }
+        incoming = Mutex(isAdmitted ? Incoming(head: head, share: share, expected: length ?? 0) : nil)
     }
 
     private static func plan(_ head: RequestHead, _ framing: RequestHead.Framing, on connection: Connection, _ reception: Reception) -> (Plan, BodyShare?) {

@@ -4,10 +4,10 @@ import pytest
 from playwright.sync_api import Error, expect
 
 import workflows
+from firefox import Firefox
 from http_client import curl
-from test_browser import run, wait_for
 
-SCRIPT = "fetch('/api/v2/jobs?stolen=1'); try { parent.document.title = 'mine'; top.document.title = 'mine' } catch (e) {}"
+SCRIPT = "fetch('/api/v2/jobs/stolen/why'); try { parent.document.title = 'mine'; top.document.title = 'mine' } catch (e) {}"
 HTML = f"<!doctype html><title>x</title><script>{SCRIPT}</script><img src=x onerror=\"{SCRIPT}\">".encode()
 XHTML = f'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title>x</title></head><body><script>{SCRIPT}</script></body></html>'.encode()
 SVG = f'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="10" height="10" fill="red"/><script>{SCRIPT}</script></svg>'.encode()
@@ -32,44 +32,75 @@ def upload(bridge, content, type_, tmp_path):
     return f"{bridge}/api/v2/assets/{reply.json()['id']}/content"
 
 
-def test_nothing_runs(bridge, new_page, tmp_path):
-    page = new_page(bridge)
-    stolen = []
-    page.context.on("request", lambda request: stolen.append((current, request.url)) if "stolen" in request.url else None)
-    for current, content in ACTIVE.items():
-        url = upload(bridge, content, current, tmp_path)
+# In the bridge's own page, which lets in what comes from its own origin.
+EMBED = """([name, url]) => new Promise(done => {
+  const element = document.createElement(name);
+  if (name === 'link') element.rel = 'stylesheet';
+  element[{ object: 'data', link: 'href' }[name] || 'src'] = url;
+  element.onload = element.onerror = done;
+  document.body.append(element);
+  // What is saved has no such event.
+  if (name !== 'script' && name !== 'link') fetch(url).then(reply => reply.arrayBuffer()).then(() => requestAnimationFrame(done));
+})"""
+
+
+def thefts(bridge):
+    """How often a script asked for what SCRIPT asks for."""
+    lines = curl(f"{bridge}/metrics").body.decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("comfy_bridge_http_requests_total") and "/why" in line)
+
+
+def uploads(bridge, tmp_path):
+    """Each type with its URL, and whether a browser is to show it."""
+    for type_, content in ACTIVE.items():
+        url = upload(bridge, content, type_, tmp_path)
         reply = curl("-I", url)
-        assert reply.headers["content-security-policy"] == "sandbox; default-src 'none'", current
-        assert reply.headers["x-content-type-options"] == "nosniff", current
-        # In a tab of its own: shown, or saved.
+        assert reply.headers["content-security-policy"] == "sandbox; default-src 'none'", type_
+        assert reply.headers["x-content-type-options"] == "nosniff", type_
+        yield type_, url, reply.headers["content-disposition"].startswith("inline")
+
+
+def test_nothing_runs_in_chromium(bridge, new_page, tmp_path):
+    page = new_page(bridge)
+    before = thefts(bridge)
+    for type_, url, is_shown in uploads(bridge, tmp_path):
         tab = page.context.new_page()
-        if reply.headers["content-disposition"].startswith("inline"):
+        if is_shown:
             tab.goto(url)
         else:
             with tab.expect_download():
                 with pytest.raises(Error, match="Download is starting|ERR_ABORTED"):
                     tab.goto(url)
         tab.close()
-        # In the bridge's own page, which lets frames of its own origin in: as a frame, an object, a script, a style sheet.
         for name in ["iframe", "embed", "object", "script", "link"]:
-            page.evaluate("""([name, url]) => new Promise(done => {
-                const element = document.createElement(name)
-                if (name === 'link') element.rel = 'stylesheet'
-                element[{ object: 'data', link: 'href' }[name] || 'src'] = url
-                element.onload = element.onerror = done
-                document.body.append(element)
-                if (name !== 'script' && name !== 'link') fetch(url).then(reply => reply.arrayBuffer()).then(() => requestAnimationFrame(done))
-            })""", [name, url])
-    assert stolen == []
+            page.evaluate(EMBED, [name, url])
+        assert thefts(bridge) == before, type_
     assert page.title() != "mine"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 0, 0)"
+    # Had one run, it would have been seen.
+    page.evaluate(f"async () => {{ await {SCRIPT} }}")
+    assert thefts(bridge) == before + 1
 
 
-def test_a_script_does_run_where_nothing_confines_it(bridge, new_page):
-    """That the test above would see one."""
-    page = new_page(bridge)
-    with page.expect_request("**/api/v2/jobs?stolen=1"):
-        page.evaluate(SCRIPT)
+def test_nothing_runs_in_firefox(bridge, tmp_path):
+    tab = Firefox()
+    try:
+        before = thefts(bridge)
+        tab.goto(bridge)
+        for type_, url, is_shown in uploads(bridge, tmp_path):
+            for name in ["iframe", "embed", "object", "script", "link"]:
+                tab.evaluate(EMBED, [name, url])
+            if is_shown:
+                tab.goto(url)
+                tab.goto(bridge)
+            assert thefts(bridge) == before, type_
+        tab.evaluate(EMBED, ["iframe", f"{bridge}/openapi.yaml"])
+        assert tab.evaluate("() => document.title") != "mine"
+        assert thefts(bridge) == before
+        tab.evaluate(f"async () => {{ await {SCRIPT} }}")
+        assert thefts(bridge) == before + 1
+    finally:
+        tab.close()
 
 
 @pytest.mark.parametrize("type_", ["image/png, text/html", "image/png;a=b, text/html", 'image/png;a="b\\", text/html', "text/plain\ttext/html", "image", "image/png;", "image/png; a=b c"])

@@ -9,6 +9,8 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
         case proceed, park, attach(Int), deliver(String), disconnect, stop(String), answered(Int?), close
         // Of a streamed body: the bytes that are to come, those that came.
         case offer(Int, awaitsContinue: Bool = false), receive(Int, isFull: Bool = false), ask
+        /// A reply that the head alone brought.
+        case answer(String, hasBody: Bool)
         /// A reply that may wait for the end of the body.
         case deliverCalmly(String)
     }
@@ -23,6 +25,7 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
             case .attach(let work): machine.attach(work) ? "kept" : "cancel it"
             case .offer(let rest, let awaitsContinue): "\(machine.offer(UploadProgress(rest: rest, awaitsContinue: awaitsContinue)))"
             case .receive(let count, let isFull): "\(machine.receive(count, isFull: isFull))"
+            case .answer(let reply, let hasBody): "\(machine.answer(reply, hasBody: hasBody))"
             case .ask: text(machine.ask())
             case .deliver(let reply): text(machine.deliver(reply, isUrgent: true))
             case .deliverCalmly(let reply): text(machine.deliver(reply, isUrgent: false))
@@ -79,6 +82,18 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
         // libmicrohttpd ends the request itself.
         ([.proceed, .attach(1), .close, .deliver("a"), .attach(2)], ["dispatch", "kept", "cancel 1", "discard a", "cancel it"]),
         ([.proceed, .deliver("a"), .close], ["dispatch", "-", "discard a"]),
+        // A body that is collected, until the server stops.
+        ([.receive(1), .receive(1), .proceed], ["take", "take", "dispatch"]),
+        ([.receive(1), .stop("s"), .receive(1), .proceed], ["take", "-", "discard", #"answer("s")"#]),
+        ([.receive(1), .disconnect, .receive(1)], ["take", "receiving", "close"]),
+        // Answered by the head: without a body when it is complete, with one at once; not when the client has left; by the server's own
+        // answer when it stops.
+        ([.answer("a", hasBody: false), .proceed, .close], ["read", #"answer("a")"#, "-"]),
+        ([.answer("a", hasBody: true), .answered(nil), .stop("s"), .close], [#"decline("a")"#, "-", "-", "-"]),
+        ([.answer("a", hasBody: false), .stop("s"), .proceed], ["read", "-", #"answer("a")"#]),
+        ([.answer("a", hasBody: false), .disconnect, .proceed], ["read", "discard a, receiving", "close"]),
+        ([.disconnect, .answer("a", hasBody: true)], ["receiving", "close"]),
+        ([.stop("s"), .answer("a", hasBody: false)], ["-", #"decline("s")"#]),
     ] as [([Input], [String])])
     func table(_ inputs: [Input], _ expected: [String]) {
         #expect(run(inputs) == expected)
@@ -178,7 +193,7 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
                 case .receive(let count, let isFull): if case .suspend = machine.receive(count, isFull: isFull) { isSuspended = true }
                 case .answered(let stream): machine.answered(with: stream)
                 case .attach(let work): _ = machine.attach(work)
-                case .offer, .deliverCalmly, .close: break
+                case .answer, .offer, .deliverCalmly, .close: break
                 case .ask: effects = machine.ask()
                 case .deliver(let reply): effects = machine.deliver(reply, isUrgent: true)
                 case .disconnect: effects = machine.disconnect()
