@@ -1,17 +1,24 @@
 extension ComfySimulator {
-    /// The ComfyUI whose behavior is followed (protocol section 16a).
-    package enum Compatibility: String, Sendable, CaseIterable {
-        case v0_25_0 = "0.25.0"
+    /// The ComfyUI whose behavior is followed (protocol sections 16a and 16b). From the oldest to the newest.
+    package enum Compatibility: String, Sendable, CaseIterable, Comparable {
         case v0_3_64 = "0.3.64"
+        case v0_25_0 = "0.25.0"
+        case v0_33_0 = "0.33.0"
+
+        package static let newest = v0_33_0
+
+        private var age: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+
+        package static func < (left: Self, right: Self) -> Bool { left.age < right.age }
     }
 
     /// Which results are still known to the next run (protocol section 12, "What stays cached").
     package enum CachePolicy: Sendable {
-        /// Those that the next graph has too: both versions on usual machines.
+        /// Those that the next graph has too: all versions on usual machines.
         case latestGraph
-        /// Also those of earlier graphs: 0.25 with much free memory. At 1000 results all are dropped.
+        /// Also those of earlier graphs: from 0.25 on with much free memory. At 1000 results all are dropped.
         case everything
-        /// None: 0.25 with no free memory.
+        /// None: from 0.25 on with no free memory.
         case nothing
     }
 
@@ -20,7 +27,7 @@ extension ComfySimulator {
         package var host = "127.0.0.1"
         /// 0 lets the system choose.
         package var port = 0
-        package var compatibility = Compatibility.v0_25_0
+        package var compatibility = Compatibility.newest
         /// Extra time that each step of a sampler takes.
         package var stepDelay = Duration.zero
         /// Holds `input`, `output` and `temp`. Nil: a fresh one, removed when the simulator stops.

@@ -13,7 +13,7 @@ import UnixSignals
 let simulatorOptions: [Option] = [
     Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
     Option("port", "PORT", default: "8188", "port to listen on; 0 lets the system choose"),
-    Option("compat", "VERSION", default: "0.25.0", "the ComfyUI to be like: 0.25.0 or 0.3.64"),
+    Option("compat", "VERSION", default: "0.33.0", "the ComfyUI to be like: 0.33.0, 0.25.0 or 0.3.64"),
     Option("step-delay", "MS", default: "100", "how long a sampling step takes"),
     Option("preview-size", "PIXELS", default: "512", "longer side of a preview"),
     Option("max-upload-size", "MB", default: "100", "largest request body, as ComfyUI's option of that name"),
@@ -61,7 +61,7 @@ func simulate(_ arguments: [String]) async throws {
     var configuration = ComfySimulator.Configuration()
     configuration.host = reader.string("host") ?? "127.0.0.1"
     configuration.port = try reader.integer("port", default: 8188, in: 0...65_535)
-    configuration.compatibility = try reader.choice("compat", default: "0.25.0", ["0.25.0", "0.3.64"]) == "0.25.0" ? .v0_25_0 : .v0_3_64
+    configuration.compatibility = try ComfySimulator.Compatibility(rawValue: reader.choice("compat", default: "0.33.0", ["0.33.0", "0.25.0", "0.3.64"])) ?? .newest
     configuration.stepDelay = .milliseconds(try reader.integer("step-delay", default: 100, in: 0...3_600_000))
     configuration.previewSize = try reader.integer("preview-size", default: 512, in: 16...4096)
     if reader.string("preview-bytes") != nil {

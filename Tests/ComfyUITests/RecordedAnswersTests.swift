@@ -77,7 +77,7 @@ import Testing
             #expect(numbers == numbers.sorted())
             for item in queue.running + queue.pending {
                 #expect(queue.contains(item.promptID) && !item.outputNodes.isEmpty)
-                #expect((item.createTime != nil) == recording.name.hasPrefix("v0.25/"))
+                #expect((item.createTime != nil) == recording.name.hasPrefix("v0."))
             }
             #expect(!queue.contains("nothing"))
         }

@@ -4,11 +4,12 @@ import OrderedCollections
 import OrderedJSON
 import Testing
 
-/// Every frame of every recording of both versions.
+/// Every frame of every recording of all versions.
 @Suite struct RecordedFramesTests {
     /// Types that only node packs and the asset scanner send.
     static let foreignTypes: Set<String> = [
         "rec.custom", "assets.seed.started", "assets.seed.fast_complete", "assets.seed.enrich_complete", "assets.seed.completed",
+        "assets.seed.paused", "assets.seed.resumed", "assets.seed.progress",
     ]
 
     @Test(arguments: Recording.all)
@@ -17,15 +18,14 @@ import Testing
         for text in try recording.texts() {
             let message = try ComfyMessage(parsing: text)
             decoded += 1
-            if case .unknown(let type, let raw) = message {
+            if case .unknown(let type, let raw, _) = message {
                 #expect(Self.foreignTypes.contains(type), "\(type) is no known type")
                 #expect(raw == text)
             }
             #expect(text.contains(#""type": "\#(message.type)""#), "another type than in the text")
             if let promptID = message.promptID { #expect(text.contains(promptID)) }
         }
-        // misc_http and security_headers are the two scenarios without a socket.
-        let isSilent = recording.name.hasSuffix("misc_http") || recording.name.hasSuffix("security_headers")
+        let isSilent = ["misc_http", "security_headers", "view_active_content"].contains { recording.name.hasSuffix($0) }
         #expect((decoded == 0) == isSilent)
     }
 
@@ -41,15 +41,15 @@ import Testing
                 if let metadata = preview.metadata { #expect(metadata.promptID.utf8.count == 36) }
             case .progressText(let nodeID, let text, let promptID):
                 #expect(!nodeID.isEmpty && !text.isEmpty && promptID == nil)
-            case .unknown(let type, _): Issue.record("type \(type) is no known type")
+            case .unknown(let type, _, _): Issue.record("type \(type) is no known type")
             }
         }
     }
 
     @Test func theRecordingsAreThere() throws {
-        #expect(Recording.all.count == 86)
-        #expect(try Recording.all.reduce(0) { try $0 + $1.texts().count } > 3000)
-        #expect(try Recording.all.reduce(0) { try $0 + $1.binaries().count } > 250)
+        #expect(Recording.all.count == 140)
+        #expect(try Recording.all.reduce(0) { try $0 + $1.texts().count } > 5000)
+        #expect(try Recording.all.reduce(0) { try $0 + $1.binaries().count } > 350)
     }
 
     /// One whole run, message by message (protocol section 8.1).

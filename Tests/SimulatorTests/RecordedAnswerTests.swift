@@ -15,14 +15,17 @@ struct RecordedAnswerTests {
         "v0.25/jobs_api", "v0.25/prompt_id_and_extra_data", "v0.25/cached_no_client_id", "cached_full", "v0.25/cached_full",
         "node_exception", "v0.25/node_exception", "interrupt_running", "v0.25/interrupt_running", "delete_pending", "v0.25/delete_pending",
         "subgraph_expansion", "v0.25/subgraph_expansion", "no_client_id", "v0.25/no_client_id", "view_variants", "v0.25/view_variants",
-        "v0.25/security_headers", "v0.25/intermediate_output",
+        "v0.25/security_headers", "v0.25/intermediate_output", "v0.33/validation_errors", "v0.33/upload_and_load", "v0.33/misc_http", "v0.33/jobs_api",
+        "v0.33/prompt_id_and_extra_data", "v0.33/cached_no_client_id", "v0.33/cached_full", "v0.33/node_exception", "v0.33/interrupt_running",
+        "v0.33/delete_pending", "v0.33/subgraph_expansion", "v0.33/no_client_id", "v0.33/view_variants", "v0.33/security_headers",
+        "v0.33/intermediate_output", "v0.33/jobs_cancel", "v0.33/save_passthrough", "v0.33/save_text", "v0.33/view_active_content",
     ])
     func answersAreAsRecorded(_ scenario: String) async throws {
         let recording = try Recording(scenario)
         let folder = try TemporaryFolder()
         try recording.writeViewedFiles(to: folder.path)
         let replay = try await withSimulator {
-            $0.compatibility = scenario.hasPrefix("v0.25/") ? .v0_25_0 : .v0_3_64
+            $0.compatibility = .of(scenario)
             $0.checkpoints = ["random-sd15.safetensors"]
             $0.directory = folder.path
         } _: { server in

@@ -12,7 +12,7 @@ struct RecordedRunTests {
             "success_previews_metadata", "success_previews_legacy", "cached_full", "cached_partial", "node_exception", "interrupt_running",
             "interrupt_uninterruptible", "save_image_websocket", "save_image_websocket_legacy", "subgraph_expansion",
             "execution_blocker", "no_client_id", "preview_image_temp", "ws_first_message", "worker_thread_dead",
-        ], ["", "v0.25/"])
+        ], ["", "v0.25/", "v0.33/"])
     func messagesComeAsRecorded(_ scenario: String, _ version: String) async throws {
         let replay = try await replay(version + scenario)
         for (socket, lines) in replay.recorded.sockets {
@@ -21,7 +21,7 @@ struct RecordedRunTests {
     }
 
     /// Prompts that are submitted while others run: when their `status` comes between the others' messages is chance.
-    @Test(arguments: ["two_clients", "two_prompts_one_client", "duplicate_prompt_id", "delete_pending"], ["", "v0.25/"])
+    @Test(arguments: ["two_clients", "two_prompts_one_client", "duplicate_prompt_id", "delete_pending"], ["", "v0.25/", "v0.33/"])
     func messagesOfOverlappingPromptsComeAsRecorded(_ scenario: String, _ version: String) async throws {
         let replay = try await replay(version + scenario)
         let isStatus = { (line: String) in line.hasPrefix(#"{"type":"status""#) }
@@ -33,7 +33,9 @@ struct RecordedRunTests {
     }
 
     /// The everyday job with the stock sampler, its previews on, off and as configured.
-    @Test(arguments: ["v0.25/txt2img_ksampler", "txt2img_ksampler", "v0.25/preview_method_per_prompt", "v0.25/intermediate_output"])
+    @Test(arguments: ["v0.25/txt2img_ksampler", "txt2img_ksampler", "v0.25/preview_method_per_prompt", "v0.25/intermediate_output", "v0.33/txt2img_ksampler",
+        "v0.33/preview_method_per_prompt", "v0.33/intermediate_output", "v0.33/save_passthrough", "v0.33/save_text", "v0.33/cached_no_client_id",
+    ])
     func samplersSendAsRecorded(_ scenario: String) async throws {
         let replay = try await replay(scenario) { $0.checkpoints = ["random-sd15.safetensors"] }
         for (socket, lines) in replay.recorded.sockets {
@@ -43,7 +45,8 @@ struct RecordedRunTests {
 
     @Test(arguments: [
         ("v0.25/cache_across_prompts", ComfySimulator.CachePolicy.latestGraph), ("v0.25/cache_across_prompts_bigmem", .everything),
-        ("v0.25/cache_ram_pressure", .nothing),
+        ("v0.25/cache_ram_pressure", .nothing), ("v0.33/cache_across_prompts", .latestGraph), ("v0.33/cache_across_prompts_bigmem", .everything),
+        ("v0.33/cache_ram_pressure", .nothing),
     ])
     func cachesKeepWhatTheRecordedServerKept(_ scenario: String, _ policy: ComfySimulator.CachePolicy) async throws {
         let replay = try await replay(scenario) { $0.cachePolicy = policy }
@@ -55,7 +58,7 @@ struct RecordedRunTests {
     private func replay(_ name: String, _ configure: (inout ComfySimulator.Configuration) -> Void = { _ in }) async throws -> Replay {
         let recording = try Recording(name)
         return try await withSimulator {
-            $0.compatibility = name.hasPrefix("v0.25/") ? .v0_25_0 : .v0_3_64
+            $0.compatibility = .of(name)
             configure(&$0)
         } _: { server in
             try await Replay(recording, against: server)

@@ -75,6 +75,7 @@ struct SocketTests {
 
     @Test(arguments: [
         (ComfySimulator.Compatibility.v0_25_0, HTTPHeaders([("Sec-Fetch-Site", "cross-site")])),
+        (.v0_33_0, HTTPHeaders([("Sec-Fetch-Site", "cross-site")])),
         (.v0_25_0, HTTPHeaders([("Origin", "http://evil.example")])), (.v0_3_64, HTTPHeaders([("Origin", "http://evil.example:1")])),
     ])
     func refusesStrangers(_ compatibility: ComfySimulator.Compatibility, _ headers: HTTPHeaders) async throws {

@@ -77,15 +77,30 @@ final class PromptQueue: Sendable {
     }
 
     /// Removes the first pending prompt of that id. An unknown id changes nothing; the last one is announced twice.
-    func delete(_ id: String) throws {
+    @discardableResult
+    func delete(_ id: String) throws -> Bool {
         try state.withLock { state in
-            guard let index = state.pending.items.firstIndex(where: { $0.id == id }) else { return }
+            guard let index = state.pending.items.firstIndex(where: { $0.id == id }) else { return false }
             tally.count(id) { $0.removed += 1 }
             let isLast = state.pending.items.count == 1
             try state.pending.remove(at: index)
             lengthChanged(state.remaining)
             if isLast { lengthChanged(state.remaining) }
+            return true
         }
+    }
+
+    /// Removes a pending prompt, or interrupts the running one, in one step.
+    ///
+    /// - Parameter interrupt: must not call back into the queue.
+    /// - Returns: whether there was one.
+    func cancel(_ id: String, interrupt: () -> Void) throws -> Bool {
+        let isRunning = state.withLock { state in
+            guard state.running?.id == id else { return false }
+            interrupt()
+            return true
+        }
+        return try isRunning || delete(id)
     }
 
     func history(_ id: String) -> HistoryEntry? { state.withLock { $0.history[id] } }

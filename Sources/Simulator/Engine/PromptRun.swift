@@ -64,7 +64,7 @@ final class PromptRun {
                 current = id
                 try execute(id, &cache)
             }
-            if services.compatibility == .v0_25_0 { announceIntermediates(among: cached.elements) }
+            if services.compatibility >= .v0_25_0 { announceIntermediates(among: cached.elements) }
             try services.faults.reached(.success, prompt)
         } catch is Abandoned {
             return .abandoned
@@ -102,7 +102,8 @@ final class PromptRun {
 
     /// A selected output node whose result is known: `executed` with the old output, and no `executing`.
     private func announce(_ cached: ResultCache.Entry, as id: String) {
-        guard !prompt.client.isAbsent else { return }
+        // 0.25 forgets the results of one that nobody is told of.
+        guard !prompt.client.isAbsent || services.compatibility >= .v0_33_0 else { return }
         sendExecuted(id, output: cached.ui)
         guard let ui = cached.ui else { return }
         outputs[id] = .object(ui)
@@ -140,7 +141,7 @@ final class PromptRun {
             expand(id, expansion, &cache)
             return false
         }
-        let entry = ResultCache.Entry(values: result.values, ui: result.ui, meta: graph.identity(id).meta)
+        let entry = ResultCache.Entry(values: values(of: result, nodeClass, inputs), ui: result.ui, meta: graph.identity(id).meta)
         if let ui = result.ui {
             outputs[id] = .object(ui)
             meta[id] = .object(entry.meta)
@@ -148,6 +149,13 @@ final class PromptRun {
         }
         keep(entry, of: id, &cache)
         return true
+    }
+
+    /// What the next nodes get.
+    private func values(of result: NodeResult, _ nodeClass: NodeClass, _ inputs: OrderedDictionary<String, NodeValue>) -> [NodeValue] {
+        guard let input = nodeClass.behavior.handsOn, services.compatibility >= .v0_33_0, let value = inputs[input] else { return result.values }
+        if case .blocked = value { return result.values }
+        return [value]
     }
 
     private func keep(_ entry: ResultCache.Entry, of id: String, _ cache: inout ResultCache) {
@@ -204,7 +212,7 @@ final class PromptRun {
     func reportProgress(node: String, value: Int, maximum: Int, preview: Preview?) throws {
         steps += 1
         try services.faults.reached(.step(steps), prompt)
-        if services.compatibility == .v0_25_0 {
+        if services.compatibility >= .v0_25_0 {
             let passes = throttles[node, default: ProgressThrottle()].passes(
                 value: value, maximum: maximum, hasPreview: preview != nil, now: .now)
             guard passes else { return }

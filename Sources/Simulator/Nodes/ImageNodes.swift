@@ -15,7 +15,7 @@ enum ImageNodes {
             return .values(.images(Array(repeating: picture, count: try call.int("batch_size"))))
         },
         "ImageInvert": NodeBehavior { call in .values(.images(try call.images("image").map { $0.inverted() })) },
-        "ImageCropV2": NodeBehavior(isNew: true) { call in
+        "ImageCropV2": NodeBehavior(since: .v0_25_0) { call in
             let region = call.json("crop_region") ?? [:]
             let cropped = try call.images("image").map { picture in
                 picture.cropped(

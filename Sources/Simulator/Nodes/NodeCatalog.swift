@@ -18,8 +18,8 @@ struct NodeCatalog: Sendable {
         var classes: OrderedDictionary<String, NodeClass> = [:]
         for (name, info) in entries {
             guard let behavior = behaviors[name], let info = info.object else { continue }
-            if behavior.isNew, compatibility == .v0_3_64 { continue }
-            classes[name] = NodeClass(name: name, info: info, behavior: behavior)
+            guard compatibility >= behavior.since else { continue }
+            classes[name] = NodeClass(name: name, info: Self.handingOn(behavior.handsOn, info, compatibility), behavior: behavior)
         }
         precondition(behaviors.keys.allSatisfy { entries[$0] != nil }, "a class has a behavior but no object_info")
         self.classes = classes
@@ -33,7 +33,7 @@ struct NodeCatalog: Sendable {
         guard let nodeClass = classes[name] else { return nil }
         var entries: JSONObject = [name: .object(nodeClass.info)]
         if let input = nodeClass.behavior.fileInput { Self.setChoices(folders.files(.input), of: input, in: name, &entries) }
-        guard compatibility == .v0_25_0, case .object(let info)? = entries[name], info["is_input_list"] == nil else { return entries[name] }
+        guard compatibility >= .v0_25_0, case .object(let info)? = entries[name], info["is_input_list"] == nil else { return entries[name] }
         var extended: JSONObject = [:]
         let renamed = ["EmptyImage": "Empty Image"]
         for (key, value) in info {
@@ -45,6 +45,12 @@ struct NodeCatalog: Sendable {
             }
         }
         return .object(extended)
+    }
+
+    /// From 0.33 on nodes that save or show hand on their input.
+    private static func handingOn(_ input: String?, _ info: JSONObject, _ compatibility: ComfySimulator.Compatibility) -> JSONObject {
+        guard let input, compatibility >= .v0_33_0, let type = info["input"]?["required"]?[input]?[0] else { return info }
+        return info.merging(["output": [type], "output_is_list": [false], "output_name": [.string(input)]]) { $1 }
     }
 
     /// Replaces a choice list in its old form, keeping the options behind it.

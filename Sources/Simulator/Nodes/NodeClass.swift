@@ -72,8 +72,10 @@ struct NodeBehavior: Sendable {
     var fileInput: String?
     /// False: runs every time (its `IS_CHANGED` never equals itself).
     var isCached = true
-    /// Not in 0.3.64.
-    var isNew = false
+    /// The first version that has the class.
+    var since = ComfySimulator.Compatibility.v0_3_64
+    /// The input that it hands on, from 0.33 on, as if it were its output.
+    var handsOn: String?
     let run: @Sendable (NodeCall) throws -> NodeResult
 }
 

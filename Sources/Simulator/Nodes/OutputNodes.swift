@@ -4,11 +4,11 @@ import OrderedJSON
 /// Nodes whose results leave the graph.
 enum OutputNodes {
     static let all: [String: NodeBehavior] = [
-        "SaveImage": NodeBehavior { call in
+        "SaveImage": NodeBehavior(handsOn: "images") { call in
             .ui(["images": try save(try call.images("images"), prefix: try call.text("filename_prefix"), kind: .output, call)])
         },
-        "PreviewImage": NodeBehavior { call in .ui(["images": try preview(try call.images("images"), call)]) },
-        "SaveAnimatedWEBP": NodeBehavior { call in
+        "PreviewImage": NodeBehavior(handsOn: "images") { call in .ui(["images": try preview(try call.images("images"), call)]) },
+        "SaveAnimatedWEBP": NodeBehavior(handsOn: "images") { call in
             let pictures = try call.images("images")
             let file = try WebP.encode(animation: pictures, milliseconds: Int(1000 / max(0.01, try call.float("fps"))))
             let size = pictures.first.map { ($0.width, $0.height) } ?? (0, 0)
@@ -22,11 +22,16 @@ enum OutputNodes {
             }
             return NodeResult()
         },
-        "SaveLatent": NodeBehavior { call in
+        "SaveLatent": NodeBehavior(handsOn: "samples") { call in
             let file = SampleFile.latent(try call.latent("samples"))
             return .ui([
                 "latents": try write([file], "latent", prefix: try call.text("filename_prefix"), kind: .output, size: (0, 0), call)
             ])
+        },
+        "SaveText": NodeBehavior(since: .v0_33_0, handsOn: "text") { call in
+            let text = try call.text("text")
+            let files = try write([Array(text.utf8)], try call.text("format"), prefix: try call.text("filename_prefix"), kind: .output, size: (0, 0), call)
+            return .ui(["text": [.string(text)], "files": files])
         },
         "PreviewAny": NodeBehavior { call in
             let text = try call.value("source").pythonText

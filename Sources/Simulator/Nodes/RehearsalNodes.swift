@@ -72,14 +72,22 @@ enum RehearsalNodes {
         return NodeResult(expansion: Expansion(graph: graph, outputs: [scaled]))
     }
 
-    /// The `ui` object as given; each item with a `filename` becomes a file.
+    /// The `ui` object as given; each item with a `filename` becomes a file, and the path at the beginning of `result`, as Save3DAdvanced has it.
     private static func output(_ call: NodeCall) throws -> NodeResult {
         let text = try call.text("output")
         guard let parsed = try? JSON(parsing: text, lenient: true), let ui = parsed.object else {
             throw NodeFailure(type: "ValueError", message: "SimOutput: 'output' must be a JSON object, like {\"text\": [\"hello\"]}")
         }
         let bytes = try call.int("bytes")
-        for item in ui.values.flatMap({ $0.array ?? [] }) {
+        var items = ui.values.flatMap { $0.array ?? [] }
+        if let path = ui["result"]?[0]?.string {
+            let parts = path.split(separator: "/")
+            items.append([
+                "filename": .string(parts.last.map(String.init) ?? ""), "subfolder": .string(parts.dropLast().joined(separator: "/")),
+                "type": path.hasPrefix("preview3d_advanced_") ? "temp" : "output",
+            ])
+        }
+        for item in items {
             guard let name = item["filename"]?.string else { continue }
             let kind = Folders.Kind(rawValue: item["type"]?.string ?? "output") ?? .output
             guard let folder = call.services.folders.subfolder(item["subfolder"]?.string ?? "", of: kind), !name.contains("/") else {

@@ -11,19 +11,19 @@ struct Router: Sendable {
         let pattern: [Substring]
         /// Reachable below `/api` too.
         let isMirrored: Bool
-        /// Not in 0.3.64.
-        let isNew: Bool
+        /// The first version that has it.
+        let since: ComfySimulator.Compatibility
         let handle: @Sendable (Router, Request, [String]) throws -> Reply
 
         init(
-            _ method: HTTPMethod, _ pattern: String, mirrored: Bool = true, new: Bool = false,
+            _ method: HTTPMethod, _ pattern: String, mirrored: Bool = true, since: ComfySimulator.Compatibility = .v0_3_64,
             _ handle: @escaping @Sendable (Router, Request, [String]) throws -> Reply
         ) {
             self.method = method
             self.pattern = pattern.split(separator: "/")
             self.handle = handle
             isMirrored = mirrored
-            isNew = new
+            self.since = since
         }
 
         /// What stands for each `{}`.
@@ -54,7 +54,9 @@ struct Router: Sendable {
     let queue: PromptQueue
     let logs: LogBook
 
-    var isNew: Bool { configuration.compatibility == .v0_25_0 }
+    var compatibility: ComfySimulator.Compatibility { configuration.compatibility }
+    /// From 0.25 on.
+    var isNew: Bool { compatibility >= .v0_25_0 }
 
     func respond(_ request: Request) -> Reply { services.faults.disturb(request.method, request.path) { answer(request) } }
 
@@ -87,7 +89,7 @@ struct Router: Sendable {
         let segments = path.split(separator: "/")
         let below = segments.first == "api" ? Array(segments.dropFirst()) : nil
         return Self.routes.compactMap { route in
-            guard isNew || !route.isNew else { return nil }
+            guard compatibility >= route.since else { return nil }
             if let parameters = route.match(segments) { return (route, parameters) }
             if route.isMirrored, let below, !below.isEmpty, let parameters = route.match(below) { return (route, parameters) }
             return nil

@@ -37,7 +37,7 @@ extension Router {
         guard let file = OpenFile(path: folder + "/" + name) else { return .empty(.notFound) }
         let channel = request.value("channel")
         if let preview = request.value("preview") { return try reencode(file, as: preview, channel: channel ?? "", name: name) }
-        let disposition = Self.disposition(name)
+        let disposition = self.disposition(name)
         switch channel {
         case "rgb":
             return picture(try Picture.decode(file.readAll()).withoutAlpha().png(), type: "image/png", disposition)
@@ -46,7 +46,7 @@ extension Router {
             let black = Picture(width: alpha.width, height: alpha.height, color: 0)
             return picture(try black.withAlpha(alpha.alpha()).png(), type: "image/png", disposition)
         default:
-            return FileReply.make(file, type: ContentTypes.guess(name), disposition: disposition, headers: request.headers)
+            return plain(file, name, disposition, request.headers)
         }
     }
 
@@ -56,18 +56,39 @@ extension Router {
         let quality = parts.last.flatMap { Int($0) } ?? 90
         let original = try Picture.decode(file.readAll())
         if parts.first == "jpeg", !channel.contains("a") {
-            return picture(try JPEG.encode(original.withoutAlpha(), quality: quality), type: "image/jpeg", Self.disposition(name))
+            return picture(try JPEG.encode(original.withoutAlpha(), quality: quality), type: "image/jpeg", disposition(name))
         }
         let shown = channel == "rgb" ? original.withoutAlpha() : original
-        return picture(WebP.encode(shown), type: "image/webp", Self.disposition(name))
+        return picture(WebP.encode(shown), type: "image/webp", disposition(name))
     }
 
     private func picture(_ bytes: [UInt8], type: String, _ disposition: String) -> Reply {
         Reply(headers: ["Content-Disposition": disposition, "Content-Type": type], body: .bytes(bytes))
     }
 
-    /// A quote in the name is not escaped; a line break would be no header at all.
-    private static func disposition(_ name: String) -> String { "filename=\"\(name.filter { !$0.isNewline })\"" }
+    /// A quote in the name is not escaped before 0.33; a line break would be no header at all.
+    private func disposition(_ name: String) -> String {
+        var shown = name.filter { !$0.isNewline }
+        if compatibility >= .v0_33_0 { shown = shown.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") }
+        return "filename=\"\(shown)\""
+    }
+
+    /// The file itself. What a browser would run is only given to be saved from 0.33 on, but for drawings that go into an `<img>`.
+    private func plain(_ file: OpenFile, _ name: String, _ disposition: String, _ request: HTTPHeaders) -> Reply {
+        let type = ContentTypes.guess(name)
+        guard compatibility >= .v0_33_0 else { return FileReply.make(file, type: type, disposition: disposition, headers: request) }
+        let isActive = ContentTypes.isActive(name)
+        let isPicture = type == "image/svg+xml" && request.first(name: "sec-fetch-dest") == "image"
+        let isSaved = isActive && !isPicture
+        var reply = FileReply.make(
+            file, type: isSaved ? ContentTypes.fallback : type, disposition: isSaved ? "attachment; \(disposition)" : disposition, headers: request)
+        reply.headers.replaceOrAdd(name: "X-Content-Type-Options", value: "nosniff")
+        if isActive {
+            reply.headers.replaceOrAdd(name: "Cache-Control", value: "no-store")
+            reply.headers.replaceOrAdd(name: "Vary", value: "Sec-Fetch-Dest")
+        }
+        return reply
+    }
 
     // MARK: Upload
 

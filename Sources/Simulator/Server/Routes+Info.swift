@@ -36,7 +36,7 @@ extension Router {
             return .text("Directory not found", status: .notFound)
         },
         Route(.GET, "/i18n") { _, _, _ in .json([:]) },
-        Route(.GET, "/node_replacements", new: true) { _, _, _ in .json([:]) },
+        Route(.GET, "/node_replacements", since: .v0_25_0) { _, _, _ in .json([:]) },
         Route(.GET, "/internal/logs", mirrored: false) { router, _, _ in
             .json(
                 .string(
@@ -53,14 +53,14 @@ extension Router {
             return .empty()
         },
         // Switched off, as by default.
-        Route(.GET, "/api/assets", mirrored: false, new: true) { _, _, _ in assetsDisabled },
-        Route(.POST, "/api/assets", mirrored: false, new: true) { _, _, _ in assetsDisabled },
-        Route(.GET, "/api/assets/{}", mirrored: false, new: true) { _, _, _ in assetsDisabled },
-        Route(.GET, "/api/assets/{}/content", mirrored: false, new: true) { _, _, _ in assetsDisabled },
-        Route(.GET, "/api/assets/seed/status", mirrored: false, new: true) { _, _, _ in assetsDisabled },
-        Route(.GET, "/api/assets/hash/{}", mirrored: false, new: true) { _, _, _ in assetsDisabled },
-        Route(.GET, "/api/tags", mirrored: false, new: true) { _, _, _ in assetsDisabled },
-        Route(.GET, "/assets", mirrored: false, new: true) { _, _, _ in .text("403: Forbidden", status: .forbidden) },
+        Route(.GET, "/api/assets", mirrored: false, since: .v0_25_0) { _, _, _ in assetsDisabled },
+        Route(.POST, "/api/assets", mirrored: false, since: .v0_25_0) { _, _, _ in assetsDisabled },
+        Route(.GET, "/api/assets/{}", mirrored: false, since: .v0_25_0) { _, _, _ in assetsDisabled },
+        Route(.GET, "/api/assets/{}/content", mirrored: false, since: .v0_25_0) { _, _, _ in assetsDisabled },
+        Route(.GET, "/api/assets/seed/status", mirrored: false, since: .v0_25_0) { _, _, _ in assetsDisabled },
+        Route(.GET, "/api/assets/hash/{}", mirrored: false, since: .v0_25_0) { _, _, _ in assetsDisabled },
+        Route(.GET, "/api/tags", mirrored: false, since: .v0_25_0) { _, _, _ in assetsDisabled },
+        Route(.GET, "/assets", mirrored: false, since: .v0_25_0) { _, _, _ in .text("403: Forbidden", status: .forbidden) },
     ]
 
     private static let assetsDisabled = Reply.json(

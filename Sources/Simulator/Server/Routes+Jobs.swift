@@ -2,15 +2,34 @@ import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
 
-/// The read-only jobs API of 0.25 (protocol section 3.3). By the way prefixes are made it exists below `/api/api` too, and not without.
+/// The jobs API: in 0.25 only to be read, with cancel from 0.33 on (protocol section 3.3). By the way prefixes are made it exists below `/api/api` too, and not without.
 extension Router {
     static let jobRoutes: [Route] = [
-        Route(.GET, "/api/jobs", new: true) { router, request, _ in try router.jobs(request) },
-        Route(.GET, "/api/jobs/{}", new: true) { router, _, parameters in
+        Route(.GET, "/api/jobs", since: .v0_25_0) { router, request, _ in try router.jobs(request) },
+        Route(.GET, "/api/jobs/{}", since: .v0_25_0) { router, _, parameters in
             guard let job = router.allJobs().first(where: { $0.prompt.id == parameters[0] }) else {
                 return .json(["error": "Job not found"], status: .notFound)
             }
-            return .json(try job.json(isWhole: true))
+            return .json(try job.json(isWhole: true, router.compatibility))
+        },
+        Route(.POST, "/api/jobs/{}/cancel", since: .v0_33_0) { router, _, parameters in
+            let isCancelled = try router.queue.cancel(parameters[0]) { router.services.control.interrupt() }
+            return .json(["cancelled": JSON(isCancelled)])
+        },
+        Route(.POST, "/api/jobs/cancel", since: .v0_33_0) { router, request, _ in
+            guard let body = request.json else { return .json(["error": "Request body must be valid JSON"], status: .badRequest) }
+            guard let ids = body["job_ids"]?.array else { return .json(["error": "job_ids must be a list"], status: .badRequest) }
+            let invalid = ids.filter { !Router.isPromptID($0) }
+            guard invalid.isEmpty else {
+                return .json(
+                    ["error": "job_ids contains invalid id(s)", "invalid_ids": .array(invalid.map { .string(PythonText.str($0)) })], status: .badRequest)
+            }
+            var isAny = false
+            for id in ids.compactMap(\.string) {
+                let isCancelled = try router.queue.cancel(id) { router.services.control.interrupt() }
+                isAny = isAny || isCancelled
+            }
+            return .json(["cancelled": JSON(isAny)])
         },
     ]
 
@@ -57,7 +76,7 @@ extension Router {
             guard let value = Int(text) else { return refuse("offset must be an integer") }
             offset = max(0, value)
         }
-        let shown = try jobs.map { job in (json: try job.json(isWhole: false), key: sortBy == "created_at" ? job.createTime : job.duration)
+        let shown = try jobs.map { job in (json: try job.json(isWhole: false, compatibility), key: sortBy == "created_at" ? job.createTime : job.duration)
         }
         .filter { job in request.value("workflow_id").map { $0.isEmpty || job.json["workflow_id"]?.string == $0 } ?? true }
         .sorted { order == "asc" ? $0.key < $1.key : $0.key > $1.key }
@@ -84,7 +103,7 @@ private struct Job {
     var duration: Int { (end ?? 0) - (start ?? 0) }
 
     /// - Throws: for an odd `extra_pnginfo`, over which the list of everybody fails (protocol section 13).
-    func json(isWhole: Bool) throws -> JSON {
+    func json(isWhole: Bool, _ compatibility: ComfySimulator.Compatibility) throws -> JSON {
         let workflowID = try workflowID()
         var json: JSONObject = [
             "id": .string(prompt.id), "status": .string(status), "priority": prompt.priority.json, "create_time": JSON(createTime),
@@ -93,11 +112,21 @@ private struct Job {
         if let end { json["execution_end_time"] = JSON(end) }
         if let error = entry?.messages.last(where: { $0.name == "execution_error" }) { json["execution_error"] = .object(error.data) }
         let items = outputItems()
-        json["outputs_count"] = JSON(items.count)
-        if let preview = items.first(where: { $0["type"] == "output" }) ?? items.first { json["preview_output"] = .object(preview) }
+        if compatibility < .v0_33_0 {
+            json["outputs_count"] = JSON(items.count)
+            if let preview = items.first(where: { $0["type"] == "output" }) ?? items.first { json["preview_output"] = .object(preview) }
+        } else {
+            let files = items.filter { $0["content"] == nil }
+            json["outputs_count"] = JSON(files.count)
+            json["previewable_outputs_count"] = JSON(files.count(where: \.isPreviewable))
+            let pictures = files.filter { $0.isPreviewable && !$0.isText }
+            let preview =
+                pictures.first { $0["type"] == "output" } ?? pictures.first ?? files.first { $0.isPreviewable } ?? items.first { $0["content"] != nil }
+            if let preview { json["preview_output"] = .object(preview) }
+        }
         if let workflowID { json["workflow_id"] = .string(workflowID) }
         if isWhole, let entry {
-            json["outputs"] = entry.outputs
+            json["outputs"] = compatibility < .v0_33_0 ? entry.outputs : Self.withFilesForPaths(entry.outputs)
             json["execution_status"] = entry.status
             json["workflow"] = ["prompt": .object(prompt.graph), "extra_data": .object(prompt.extraData)]
         }
@@ -118,13 +147,47 @@ private struct Job {
             (output.object ?? [:]).flatMap { media, items -> [JSONObject] in
                 guard media != "animated" else { return [] }
                 return (items.array ?? []).compactMap { item in
-                    var shown: JSONObject? = item.object
-                    if media == "text", let text = item.string { shown = ["content": .string(text)] }
+                    var shown: JSONObject? = item.object ?? Self.file(forPath: item)
+                    if media == "text", shown == nil, let text = item.string { shown = ["content": .string(text)] }
                     shown?["nodeId"] = .string(node)
-                    shown?["mediaType"] = .string(media)
+                    if shown?["mediaType"] == nil { shown?["mediaType"] = .string(media) }
                     return shown
                 }
             }
         }
+    }
+
+    /// A string that ends like a 3D file counts as one, whose folder then stands where nobody looks for it.
+    private static func file(forPath item: JSON) -> JSONObject? {
+        guard let path = item.string, ["obj", "fbx", "gltf", "glb", "usdz"].contains(where: { path.lowercased().hasSuffix("." + $0) }) else { return nil }
+        return ["filename": .string(path), "type": "output", "subfolder": "", "mediaType": "3d"]
+    }
+
+    private static func withFilesForPaths(_ outputs: JSON) -> JSON {
+        .object(
+            (outputs.object ?? [:]).mapValues { output in
+                guard let lists = output.object else { return output }
+                return .object(
+                    JSONObject(
+                        uniqueKeysWithValues: lists.map { media, items in
+                            guard media != "animated", let items = items.array else { return (media, items) }
+                            return (media, .array(items.filter { !$0.isNull }.map { file(forPath: $0).map(JSON.object) ?? $0 }))
+                        }))
+            })
+    }
+}
+
+extension JSONObject {
+    private func hasExtension(_ extensions: [String]) -> Bool {
+        let name = self["filename"]?.string?.lowercased() ?? ""
+        return extensions.contains { name.hasSuffix("." + $0) }
+    }
+
+    fileprivate var isText: Bool { self["mediaType"] == "text" || hasExtension(["txt", "md", "json"]) }
+
+    fileprivate var isPreviewable: Bool {
+        let format = self["format"]?.string ?? ""
+        return ["images", "video", "audio", "3d", "text"].contains(self["mediaType"]?.string) || format.hasPrefix("video/") || format.hasPrefix("audio/")
+            || hasExtension(["obj", "fbx", "gltf", "glb", "usdz", "txt", "md", "json"])
     }
 }

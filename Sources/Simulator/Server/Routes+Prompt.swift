@@ -59,12 +59,17 @@ extension Router {
         return Priority(counter: body["front"].map(Coercion.isTruthy) ?? false ? -counter : counter)
     }
 
+    /// A UUID as ComfyUI writes it.
+    static func isPromptID(_ given: JSON) -> Bool {
+        guard let text = given.string, let uuid = UUID(uuidString: text) else { return false }
+        return uuid.uuidString.lowercased() == text
+    }
+
     /// Nil: refused. 0.3.64 takes anything as text.
     private func promptID(_ given: JSON?) -> String? {
         guard let given, !(isNew && given.isNull) else { return UUID().uuidString.lowercased() }
         guard isNew else { return PythonText.str(given) }
-        guard let text = given.string, let uuid = UUID(uuidString: text), uuid.uuidString.lowercased() == text else { return nil }
-        return text
+        return Self.isPromptID(given) ? given.string : nil
     }
 
     private func targets(_ body: JSON) throws -> [JSON]? {

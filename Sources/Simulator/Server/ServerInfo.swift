@@ -6,8 +6,10 @@ import OrderedJSON
 enum ServerInfo {
     /// Of `/features` and the answer to `feature_flags`.
     static func features(_ configuration: ComfySimulator.Configuration) -> JSON {
-        var features: JSONObject = ["supports_preview_metadata": true, "max_upload_size": JSON(configuration.maximumUploadSize)]
-        if configuration.compatibility == .v0_25_0 {
+        var features: JSONObject = ["supports_preview_metadata": true]
+        if configuration.compatibility >= .v0_33_0 { features["supports_model_type_tags"] = true }
+        features["max_upload_size"] = JSON(configuration.maximumUploadSize)
+        if configuration.compatibility >= .v0_25_0 {
             features["extension"] = ["manager": ["supports_v4": true]]
             features["node_replacements"] = true
             features["assets"] = false
@@ -16,18 +18,24 @@ enum ServerInfo {
     }
 
     static func systemStats(_ configuration: ComfySimulator.Configuration) -> JSON {
-        let isNew = configuration.compatibility == .v0_25_0
+        let isNew = configuration.compatibility >= .v0_25_0
+        let packages: (frontend: JSON, templates: JSON) =
+            switch configuration.compatibility {
+            case .v0_3_64: ("1.27.10", "0.1.95")
+            case .v0_25_0: ("1.45.15", "0.10.0")
+            case .v0_33_0: ("1.49.6", "0.11.44")
+            }
         let total = JSON(ProcessInfo.processInfo.physicalMemory)
         var system: JSONObject = [
             "os": isNew ? "linux" : "posix", "ram_total": total, "ram_free": total,
             "comfyui_version": .string(configuration.compatibility.rawValue),
-            "required_frontend_version": isNew ? "1.45.15" : "1.27.10",
-            "installed_templates_version": isNew ? "0.10.0" : "0.1.95", "required_templates_version": isNew ? "0.10.0" : "0.1.95",
+            "required_frontend_version": packages.frontend,
+            "installed_templates_version": packages.templates, "required_templates_version": packages.templates,
         ]
         if isNew {
             system["comfy_package_versions"] = [
-                ["name": "comfyui-frontend-package", "installed": "1.45.15", "required": "1.45.15"],
-                ["name": "comfyui-workflow-templates", "installed": "0.10.0", "required": "0.10.0"],
+                ["name": "comfyui-frontend-package", "installed": packages.frontend, "required": packages.frontend],
+                ["name": "comfyui-workflow-templates", "installed": packages.templates, "required": packages.templates],
             ]
         }
         system["python_version"] = "3.11.7 (simulated)"
@@ -51,12 +59,9 @@ enum ServerInfo {
             "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision", "style_models", "embeddings",
             "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models",
         ]
-        let rest = ["custom_nodes", "hypernetworks", "photomaker", "classifiers", "model_patches", "audio_encoders"]
-        switch compatibility {
-        case .v0_3_64: return common + rest
-        case .v0_25_0:
-            return common + ["latent_upscale_models"] + rest
-                + ["background_removal", "frame_interpolation", "geometry_estimation", "optical_flow", "detection"]
-        }
+        let rest = ["hypernetworks", "photomaker", "classifiers", "model_patches", "audio_encoders"]
+        guard compatibility >= .v0_25_0 else { return common + ["custom_nodes"] + rest }
+        return common + ["latent_upscale_models", "custom_nodes"] + (compatibility >= .v0_33_0 ? ["datasets"] : []) + rest
+            + ["background_removal", "frame_interpolation", "geometry_estimation", "optical_flow", "detection"]
     }
 }

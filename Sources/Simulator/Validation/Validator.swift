@@ -26,7 +26,7 @@ struct Validator {
     init(catalog: NodeCatalog, folders: Folders, compatibility: ComfySimulator.Compatibility) {
         self.catalog = catalog
         self.folders = folders
-        isNew = compatibility == .v0_25_0
+        isNew = compatibility >= .v0_25_0
     }
 
     /// - Parameter targets: the only outputs wanted; nil for all.

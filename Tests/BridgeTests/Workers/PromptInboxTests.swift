@@ -42,7 +42,7 @@ import Testing
         return count
     }
 
-    @Test("A prompt without client id is noise to everybody else", arguments: ["no_client_id", "v0.25/no_client_id"])
+    @Test("A prompt without client id is noise to everybody else", arguments: ["no_client_id", "v0.25/no_client_id", "v0.33/no_client_id"])
     func strangersNoise(_ name: String) async throws {
         let traffic = try RecordedTraffic(name)
         let inbox = PromptInbox { _ in }

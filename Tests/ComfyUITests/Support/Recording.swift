@@ -6,7 +6,7 @@ import Testing
 
 /// One file of real traffic (`Recordings/`): what a client of ComfyUI saw, line by line.
 struct Recording: Sendable, CustomTestStringConvertible {
-    /// `name` or `v0.25/name`.
+    /// `name`, `v0.25/name` or `v0.33/name`.
     let name: String
 
     var testDescription: String { name }
@@ -25,7 +25,7 @@ struct Recording: Sendable, CustomTestStringConvertible {
 
     static let all: [Recording] = {
         let folder = Bundle.module.url(forResource: "Recordings", withExtension: nil)!
-        return ["", "v0.25/"].flatMap { prefix in
+        return ["", "v0.25/", "v0.33/"].flatMap { prefix in
             let files = try! FileManager.default.contentsOfDirectory(atPath: folder.appending(path: prefix).path)
             return files.filter { $0.hasSuffix(".jsonl") }.sorted().map { Recording(name: prefix + $0.dropLast(".jsonl".count)) }
         }

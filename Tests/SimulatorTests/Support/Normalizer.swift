@@ -66,7 +66,7 @@ struct Normalizer {
     }
 
     /// Without counter and random letters.
-    private func fileName(_ text: String) -> String {
+    func fileName(_ text: String) -> String {
         text.replacing(/ComfyUI_temp_[a-z]{5}_/, with: "ComfyUI_temp_?_").replacing(/_\d{5}_\./, with: "_#_.")
     }
 }

@@ -2,15 +2,26 @@ import Foundation
 import OrderedCollections
 import OrderedJSON
 
+@testable import Simulator
+
 /// A recording of real ComfyUI, one event per line. The files are the fixtures of ComfyUITests.
 struct Recording {
+    let name: String
     let events: [JSON]
 
     /// - Parameter name: like `cached_full`, or `v0.25/cached_full`.
     init(_ name: String) throws {
+        self.name = name
         let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
         let text = try Data(contentsOf: folder.appendingPathComponent("ComfyUITests/Recordings/\(name).jsonl"))
         events = try text.split(separator: UInt8(ascii: "\n")).map { try JSON(parsing: $0, lenient: true) }
+    }
+}
+
+extension ComfySimulator.Compatibility {
+    /// The version that was recorded.
+    static func of(_ recording: String) -> Self {
+        recording.hasPrefix("v0.33/") ? .v0_33_0 : recording.hasPrefix("v0.25/") ? .v0_25_0 : .v0_3_64
     }
 }
 

@@ -13,9 +13,13 @@ struct Replay {
         let request: String
         let status: Int
         let contentType: String?
+        /// What a browser is told about a file, of those that were recorded.
+        let fileHeaders: [String]
         let body: String
 
-        var description: String { "\(request) → \(status) \(contentType ?? "-") \(body)" }
+        static let fileHeaders = ["content-disposition", "x-content-type-options", "cache-control", "vary"]
+
+        var description: String { "\(request) → \(status) \(contentType ?? "-") \(fileHeaders) \(body)" }
     }
 
     struct Transcript {
@@ -36,6 +40,7 @@ struct Replay {
     private(set) var simulated = Transcript()
     private var clients: [String: SocketClient] = [:]
     private let server: TestServer
+    private let compatibility: ComfySimulator.Compatibility
     /// Multiplies the recorded waiting times of test nodes.
     private let timeScale: Double
     /// Validators of the last file, ours for theirs.
@@ -43,6 +48,7 @@ struct Replay {
 
     init(_ recording: Recording, against server: TestServer, timeScale: Double = 1) async throws {
         self.server = server
+        compatibility = .of(recording.name)
         self.timeScale = timeScale
         let answers = Dictionary(
             recording.events.filter { $0.event == "http_response" }.map { ($0["id"]?.int ?? 0, $0) }, uniquingKeysWith: { $1 })
@@ -104,13 +110,17 @@ struct Replay {
             if let id = (try? JSON(parsing: recordedBody))?["prompt_id"]?.string { recorded.names.add(promptID: id) }
             if let id = answer.json["prompt_id"]?.string { simulated.names.add(promptID: id) }
         }
+        let isFile = path.hasSuffix("/view") && compatibility >= .v0_33_0
+        let names = isFile ? Exchange.fileHeaders : []
         let label = "\(request["id"]?.int ?? 0) \(method) \(path) \(request["query"]?.text ?? "")"
         recorded.exchanges.append(
             Exchange(
                 request: label, status: recordedAnswer["status"]?.int ?? 0, contentType: recordedAnswer["headers"]?["content-type"]?.string,
+                fileHeaders: names.map { recorded.names.fileName(recordedAnswer["headers"]?[$0]?.string ?? "-") },
                 body: recorded.text(recordedBody)))
         simulated.exchanges.append(
-            Exchange(request: label, status: answer.status, contentType: answer.header("content-type"), body: simulated.text(answer.body)))
+            Exchange(request: label, status: answer.status, contentType: answer.header("content-type"),
+                fileHeaders: names.map { simulated.names.fileName(answer.header($0) ?? "-") }, body: simulated.text(answer.body)))
     }
 
     /// Path and query, with the ids of this run.
