@@ -18,6 +18,9 @@ STEP_DELAY = 40
 
 CHROMIUM = "/usr/bin/chromium"
 
+COMFYUI = os.environ.get("COMFYUI_URL", "").rstrip("/")
+"""A real ComfyUI that the tests are to use instead of a simulated one (scripts/test-real)."""
+
 BODY_LIMIT = 1
 """Megabytes, so that a body above it is quickly made."""
 
@@ -29,8 +32,31 @@ def binary():
     return path
 
 
+class RealComfyUI:
+    """Where a test only wants to know where its ComfyUI is."""
+
+    def __init__(self, url):
+        self.url = url
+
+
+HAVE_SIMULATORS = {"test_drain", "test_gone_callers", "test_load_generator", "test_odd_upstream", "test_readme", "test_restart", "test_scarcity", "test_slow_viewers"}
+"""Modules that start simulated ComfyUIs of their own."""
+
+
+def pytest_collection_modifyitems(config, items):
+    """With a real ComfyUI, tests that need the simulator's switches, or its pace, are left out."""
+    if not COMFYUI:
+        return
+    left_out = [item for item in items if item.get_closest_marker("simulated") or item.module.__name__ in HAVE_SIMULATORS]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def simulator(binary):
+    if COMFYUI:
+        yield RealComfyUI(COMFYUI)
+        return
     process = Process(binary, "simulate", "--port", 0, "--step-delay", STEP_DELAY)
     yield process
     process.stop()

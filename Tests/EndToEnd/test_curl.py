@@ -398,7 +398,7 @@ def test_bad_body(bridge, contract, name):
 
 
 def test_errors_of_a_workflow_name_nodes(bridge, contract):
-    workflow = workflows.txt2img()
+    workflow = workflows.stock_txt2img()
     del workflow["5"]["inputs"]["width"]
     workflow["8"]["inputs"]["vae"] = ["77", 0]
     error = contract.check_error(post(contract, f"{bridge}/run", data=workflow), 422, "invalid_workflow")
@@ -409,7 +409,7 @@ def test_errors_of_a_workflow_name_nodes(bridge, contract):
 
 def test_refusal_of_comfyui_names_nodes(bridge, contract):
     """What only ComfyUI can tell: the bridge learns it when it hands the job over."""
-    workflow = workflows.txt2img()
+    workflow = workflows.stock_txt2img()
     workflow["4"]["inputs"]["ckpt_name"] = "missing.safetensors"
     error = contract.check_error(post(contract, f"{bridge}/run", data=workflow), 422, "invalid_workflow")
     fault = error["details"]["node_errors"]["4"][0]

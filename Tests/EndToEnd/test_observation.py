@@ -116,6 +116,7 @@ def test_log_lines_are_json(start_bridge, simulator):
     assert {entry["level"] for entry in requests} == {"debug"}
 
 
+@pytest.mark.simulated("is about it")
 def test_log_of_the_simulator_is_json(binary):
     process = Process(binary, "simulate", "--port", 0, "--log-format", "json", "--log-level", "trace")
     curl(f"{process.url}/queue")
@@ -156,9 +157,9 @@ def why(contract, base, id_, reason):
 def test_reasons_fit_the_document(bridge, contract):
     running, second, third = (curl(f"{bridge}/api/v2/jobs", data={"workflow": workflow}).json()["id"]
                               for workflow in (workflows.endless(), workflows.plain(color=7), workflows.plain(color=8)))
-    wait_for(lambda: "KSampler" in str(curl(f"{bridge}/api/v2/jobs/{running}/why").json()["details"].get("node")))
+    wait_for(lambda: workflows.SAMPLER in str(curl(f"{bridge}/api/v2/jobs/{running}/why").json()["details"].get("node")))
     answer = why(contract, bridge, running, "running")
-    assert answer["details"]["node"]["class_type"] == "KSampler" and 'KSampler "Sampler"' in answer["message"]
+    assert answer["details"]["node"]["class_type"] == workflows.SAMPLER and f'{workflows.SAMPLER} "Sampler"' in answer["message"]
     assert running in why(contract, bridge, second, "comfyui_busy")["message"]
     assert why(contract, bridge, third, "queued")["details"]["queue_position"] == 0
     curl("-X", "POST", f"{bridge}/api/v2/jobs/{running}/cancel")

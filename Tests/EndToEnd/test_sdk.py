@@ -223,6 +223,7 @@ def test_many_at_once_on_one_event_loop(bridge, monkeypatch):
 # Several ComfyUIs
 
 
+@pytest.mark.simulated("starts another one")
 def test_an_output_is_the_input_of_another_comfyui(binary, simulator, connect):
     """While the ComfyUI that made the picture is busy, the next job runs on the other one."""
     other = Process(binary, "simulate", "--port", 0, "--step-delay", 1)

@@ -4,6 +4,10 @@ import json
 import os
 
 
+SAMPLER = "RecSampler" if os.environ.get("COMFYUI_URL") else "KSampler"
+"""The class of node 3 of `txt2img`."""
+
+
 def plain(size=64, color=0x336699, prefix="e2e"):
     """Needs no model and sends no previews."""
     return {
@@ -14,7 +18,19 @@ def plain(size=64, color=0x336699, prefix="e2e"):
 
 
 def txt2img(steps=10, seed=1, size=64):
-    """A sampler with previews; takes `steps` times the simulator's step delay."""
+    """A sampler with previews; takes `steps` times the simulator's step delay. A real ComfyUI has no model: there it is a test node."""
+    if os.environ.get("COMFYUI_URL"):
+        sampler = {"seed": seed, "steps": steps, "delay_ms": 40, "preview_px": size, "batch": 1}
+        return {
+            "3": {"class_type": SAMPLER, "inputs": sampler, "_meta": {"title": "Sampler"}},
+            "8": {"class_type": "ImageInvert", "inputs": {"image": ["3", 0]}},
+            "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "e2e-txt2img"}},
+        }
+    return stock_txt2img(steps, seed, size)
+
+
+def stock_txt2img(steps=10, seed=1, size=64):
+    """The everyday graph, of ComfyUI's own classes."""
     return {
         "3": {
             "class_type": "KSampler",
