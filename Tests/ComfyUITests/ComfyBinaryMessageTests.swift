@@ -48,7 +48,13 @@ import Testing
 
     @Test(arguments: [UInt32(0), 2, 5, .max])
     func otherTypesAreKeptByNumber(_ type: UInt32) throws {
-        #expect(try ComfyBinaryMessage(parsing: Self.frame(.integer(type), .text("abc"))) == .unknown(type: type, length: 3))
+        #expect(try ComfyBinaryMessage(parsing: Self.frame(.integer(type), .text("abc"))) == .unknown(type: type, length: 3, head: ByteBuffer(string: "abc")))
+        let large = try ComfyBinaryMessage(parsing: Self.frame(.integer(type), .text(String(repeating: "x", count: 1 << 20))))
+        guard case .unknown(_, 1 << 20, let head) = large else {
+            Issue.record("\(large)")
+            return
+        }
+        #expect(head.readableBytes == ComfyBinaryMessage.headLimit && head.storageCapacity < 2 * ComfyBinaryMessage.headLimit + 1)
     }
 
     /// Lengths that promise more than there is, and contents that are not what the type says.

@@ -56,9 +56,25 @@ import Testing
         (#"{"type": "progress", "data": {"value": 1, "max": 2.5}}"#, .progress(promptID: nil, node: nil, value: 1, maximum: 2.5)),
         (#"{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 3}}}}"#, .status(queueRemaining: 3, sid: nil)),
         (#"{"type": "pack.monitor", "data": {"cpu": NaN}}"#, .unknown(type: "pack.monitor", raw: #"{"type": "pack.monitor", "data": {"cpu": NaN}}"#)),
+        (
+            #"{"type": "pack.step", "data": {"prompt_id": "p"}}"#,
+            .unknown(type: "pack.step", raw: #"{"type": "pack.step", "data": {"prompt_id": "p"}}"#, promptID: "p")
+        ),
+        (#"{"type": "pack.list", "data": ["prompt_id"]}"#, .unknown(type: "pack.list", raw: #"{"type": "pack.list", "data": ["prompt_id"]}"#)),
     ])
     func variantsOfATypeAreTold(_ text: String, expected: ComfyMessage) throws {
         #expect(try ComfyMessage(parsing: text) == expected)
+    }
+
+    /// Newer than 0.33: what a node does besides its steps.
+    @Test(arguments: [(#""loading""#, "loading"), ("null", nil), ("5", nil)] as [(String, String?)])
+    func activities(_ value: String, _ expected: String?) throws {
+        let text = #"{"type": "progress_state", "data": {"prompt_id": "p", "nodes": {"1": {"value": 0, "max": 1, "state": "running", "activity": VALUE}}}}"#
+        guard case .progressState(_, let nodes) = try ComfyMessage(parsing: text.replacing("VALUE", with: value)) else {
+            Issue.record("no progress")
+            return
+        }
+        #expect(nodes.first?.activity == expected)
     }
 
     /// Python writes NaN; a loss of NaN must not lose the message.

@@ -3,6 +3,7 @@ import NIOCore
 import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
+import Synchronization
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct ComfyUIClientTests {
@@ -44,6 +45,30 @@ import Testing
                 Issue.record("\(String(describing: error))")
                 return
             }
+        }
+    }
+
+    /// Nil where there is no such route, or nobody lets it pass: then there is another way.
+    @Test(arguments: [
+        (200, #"{"cancelled": true}"#, true), (200, #"{"cancelled": false}"#, false), (404, "", nil), (405, "405: Method Not Allowed", nil), (403, "", nil),
+        (501, "", nil), (200, "<html>login</html>", nil), (200, "{}", nil),
+    ] as [(Int, String, Bool?)])
+    func cancels(_ status: Int, _ body: String, _ expected: Bool?) async throws {
+        let target = Mutex("")
+        try await FakeHTTPServer.withClient(respond: { request in
+            target.withLock { $0 = "\(request.method) \(request.uri)" }
+            return .answer(status, body)
+        }) { client, _ in
+            let isCancelled = try await client.cancel(promptID: "3b1c7a52-0c0f-4b86-8b3a-6d7d4f1f2a10")
+            #expect(isCancelled == expected)
+        }
+        #expect(target.withLock { $0 } == "POST /api/jobs/3b1c7a52-0c0f-4b86-8b3a-6d7d4f1f2a10/cancel")
+    }
+
+    @Test func aFailingCancelIsAnError() async throws {
+        try await FakeHTTPServer.withClient(respond: { _ in .answer(500, "") }) { client, _ in
+            let error = await #expect(throws: ComfyUIError.self) { try await client.cancel(promptID: "x") }
+            #expect(error == .badAnswer(status: 500, bodyStart: ""))
         }
     }
 

@@ -107,7 +107,7 @@ import Testing
                 _ = try await events.nextConnected()
                 for _ in 0..<5 { try await server.nextPing() }
                 try await connection.send(#"{"type": "my.pack", "data": 1}"#)
-                guard case .message(.status, _) = try await events.next(), case .message(.unknown("my.pack", _), _) = try await events.next() else {
+                guard case .message(.status, _) = try await events.next(), case .message(.unknown("my.pack", _, _), _) = try await events.next() else {
                     Issue.record("the connection broke")
                     return
                 }

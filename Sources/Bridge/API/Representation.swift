@@ -34,7 +34,7 @@ struct Representation: Sendable {
             "expires_at": date(expires),
             "queue_position": .optional(snapshot.queuePosition),
             "progress": snapshot.progress.map(progress) ?? .null,
-            "outputs": .array(snapshot.outputs.map { .object(output($0)) }),
+            "outputs": .array(snapshot.outputs.inGraphOrder.map { .object(output($0)) }),
             "outputs_reused": .bool(snapshot.hasReusedOutputs),
             "other_outputs": .object(snapshot.otherOutputs),
             "error": snapshot.error.map(error) ?? .null,
@@ -86,7 +86,7 @@ struct Representation: Sendable {
         [
             "value": JSON(progress.value), "nodes_done": JSON(progress.nodesDone), "nodes_total": JSON(progress.nodesTotal),
             "current_node": .optional(progress.currentNode), "current_node_class": .optional(progress.currentClass), "step": .optional(progress.step),
-            "steps": .optional(progress.steps), "message": .optional(progress.message),
+            "steps": .optional(progress.steps), "message": .optional(progress.message), "activity": .optional(progress.activity),
         ]
     }
 

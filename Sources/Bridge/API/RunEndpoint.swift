@@ -92,7 +92,8 @@ struct RunEndpoint: Sendable {
         of job: Job, _ snapshot: Job.Snapshot, _ accept: Accept, _ request: Request, _ representation: Representation, _ headers: HTTPHeaders,
         _ timing: inout ServerTiming
     ) async throws -> Response {
-        let outputs = snapshot.outputs.filter { !$0.isTemporary } + snapshot.outputs.filter(\.isTemporary)
+        let inOrder = snapshot.outputs.inGraphOrder
+        let outputs = inOrder.filter { !$0.isTemporary } + inOrder.filter(\.isTemporary)
         for range in accept.ranges {
             guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
             return try await timing.fetching { try await api.content.response(for: output.asset, request: nil, headers: headers) }
@@ -111,7 +112,7 @@ struct RunEndpoint: Sendable {
         if form == .base64 {
             var outputs: [JSON] = []
             var budget = AssetContent.inlineLimit
-            for output in job.snapshot.outputs {
+            for output in job.snapshot.outputs.inGraphOrder {
                 var entry = representation.output(output)
                 if let data = try await timing.fetching({ try await api.content.base64(of: output.asset, budget: &budget) }) {
                     entry["data_base64"] = .string(data)

@@ -8,14 +8,37 @@ struct Output: Sendable {
     let kind: Kind
     /// ComfyUI deletes it at its next start (`type: temp`).
     let isTemporary: Bool
+    /// Nil for one that was written down before there were places.
+    let place: Place?
 
-    init(job: JobID, node: String, name: String, kind: Kind, contentType: String, isTemporary: Bool = false, blob: Blob) {
-        self.init(asset: Asset(blob: blob, filePath: name, contentType: contentType, job: job), node: node, kind: kind, isTemporary: isTemporary)
+    /// Where an output belongs among the others of its job, whenever it came: nodes in the order of the graph, and what one node made in its own order.
+    /// ComfyUI tells of nodes in an order of its own, which is another one when some come from its cache.
+    struct Place: Sendable, Hashable, Comparable {
+        let node: Int
+        /// The node that made it, where an expansion generated it; else empty.
+        let part: String
+        let index: Int
+
+        static func < (left: Place, right: Place) -> Bool {
+            guard left.node == right.node else { return left.node < right.node }
+            // Generated ids count up: `5.0.0.9` comes before `5.0.0.10`.
+            guard left.part == right.part else {
+                let counts = (left.part.utf8.count, right.part.utf8.count)
+                return counts.0 == counts.1 ? left.part.utf8.lexicographicallyPrecedes(right.part.utf8) : counts.0 < counts.1
+            }
+            return left.index < right.index
+        }
     }
 
-    init(asset: Asset, node: String, kind: Kind, isTemporary: Bool) {
+    init(job: JobID, node: String, place: Place? = nil, name: String, kind: Kind, contentType: String, isTemporary: Bool = false, blob: Blob) {
+        self.init(
+            asset: Asset(blob: blob, filePath: name, contentType: contentType, job: job), node: node, place: place, kind: kind, isTemporary: isTemporary)
+    }
+
+    init(asset: Asset, node: String, place: Place?, kind: Kind, isTemporary: Bool) {
         self.asset = asset
         self.node = node
+        self.place = place
         self.kind = kind
         self.isTemporary = isTemporary
     }
@@ -23,6 +46,15 @@ struct Output: Sendable {
     /// Of its file, as ComfyUI chose it. Not `asset.name`: a name of ComfyUI's is no path of ours.
     var name: String { asset.filePath }
     var contentType: String { asset.contentType }
+}
+
+extension [Output] {
+    /// By their places; those without one stay as they came.
+    var inGraphOrder: [Output] {
+        let places = compactMap(\.place)
+        guard places.count == count, !zip(places, places.dropFirst()).allSatisfy({ !($1 < $0) }) else { return self }
+        return zip(places, self).sorted { $0.0 < $1.0 }.map(\.1)
+    }
 }
 
 extension Output.Kind {

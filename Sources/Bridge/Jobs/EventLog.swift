@@ -58,7 +58,7 @@ enum PreviewMode: String, Sendable, Hashable, CaseIterable {
 /// and still gets every replayable event in order: it only misses what was superseded meanwhile.
 ///
 /// Bounds: of progress and queue position only the newest is kept, of previews and native messages the newest
-/// `previewLimit` (and `previewBytesLimit`) and `nativeLimit`, of replayable events the newest `replayLimit` (a viewer that asks for older ones is
+/// `previewLimit` (and `previewBytesLimit`) and `nativeLimit` (and `nativeBytesLimit`), of replayable events the newest `replayLimit` (a viewer that asks for older ones is
 /// told so).
 ///
 /// Where events are written down, nobody sees one before it is: `reveal` moves the end up to which there is something to be seen. What
@@ -66,6 +66,7 @@ enum PreviewMode: String, Sendable, Hashable, CaseIterable {
 struct EventLog: Sendable {
     static let replayLimit = 20_000
     static let nativeLimit = 256
+    static let nativeBytesLimit = 4 << 20
     /// Bytes of a job's previews; the newest is kept whatever its size (ComfyUI's socket takes 256 MB).
     static let previewBytesLimit = 32 << 20
 
@@ -79,6 +80,7 @@ struct EventLog: Sendable {
     private(set) var previews: Deque<LoggedEvent> = []
     private var previewBytes = 0
     private var natives: Deque<LoggedEvent> = []
+    private var nativeBytes = 0
     private var progress: LoggedEvent?
     private var queuePosition: LoggedEvent?
 
@@ -136,7 +138,10 @@ struct EventLog: Sendable {
             }
         case .comfyui:
             natives.append(logged)
-            if natives.count > Self.nativeLimit { natives.removeFirst() }
+            nativeBytes += logged.nativeSize
+            while natives.count > Self.nativeLimit || (nativeBytes > Self.nativeBytesLimit && natives.count > 1) {
+                nativeBytes -= natives.removeFirst().nativeSize
+            }
         case .progress: progress = logged
         case .queuePosition: queuePosition = logged
         }
@@ -180,9 +185,11 @@ struct EventLog: Sendable {
         previews.removeAll()
         previewBytes = 0
         natives.removeAll()
+        nativeBytes = 0
     }
 }
 
 extension LoggedEvent {
+    fileprivate var nativeSize: Int { if case .comfyui(let raw) = event { raw.utf8.count } else { 0 } }
     fileprivate var previewSize: Int { if case .preview(let preview) = event { preview.bytes.count } else { 0 } }
 }

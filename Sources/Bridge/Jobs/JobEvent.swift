@@ -55,6 +55,8 @@ struct JobProgress: Sendable, Equatable {
     var step: Int?
     var steps: Int?
     var message: String?
+    /// What the node does besides its steps, such as `loading`, where ComfyUI says so.
+    var activity: String?
 }
 
 struct NodeEvent: Sendable, Equatable {

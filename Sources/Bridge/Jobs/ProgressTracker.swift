@@ -20,6 +20,8 @@ struct ProgressTracker: Sendable {
     /// Last event of every node, generated ones too.
     private var states: OrderedDictionary<String, NodeEvent.State> = [:]
     private var displayNodes: [String: String] = [:]
+    /// What nodes that run say they do.
+    private var activities: OrderedDictionary<String, String> = [:]
     private(set) var currentNode: String?
     private var current: (value: Double, maximum: Double)?
     private(set) var progress: JobProgress
@@ -65,9 +67,11 @@ struct ProgressTracker: Sendable {
             let displayNode = report.displayNodeID ?? report.nodeID
             switch report.state {
             case .finished:
+                activities[displayNode] = nil
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .finished)].compactMap(\.self)
                 if report.nodeID == displayNode { set(displayNode, Node(fraction: 1, isDone: true)) }
             case .running:
+                activities[displayNode] = report.activity.map { String($0.prefix(200)) }
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .running)].compactMap(\.self)
                 advance(report.nodeID, displayNode: displayNode, value: report.value, maximum: report.maximum)
             case .pending, .error, .other:
@@ -127,8 +131,9 @@ struct ProgressTracker: Sendable {
         let steps = current.map { Int($0.maximum) }
         var message = node.map { $0.title ?? $0.classType }
         if let step, let steps, let name = message { message = "\(name) \(step)/\(steps)" }
+        let activity = currentNode.flatMap { activities[$0] } ?? activities.values.last
         progress = JobProgress(
             value: max(progress.value, min(1, weight / totalWeight)), nodesDone: max(progress.nodesDone, doneCount), nodesTotal: needed.count,
-            currentNode: currentNode, currentClass: node?.classType, step: step, steps: steps, message: message)
+            currentNode: currentNode, currentClass: node?.classType, step: step, steps: steps, message: message, activity: activity)
     }
 }

@@ -1,4 +1,5 @@
 import ComfyUI
+import FoundationEssentials
 import NIOCore
 import OrderedCollections
 import OrderedJSON
@@ -33,6 +34,8 @@ struct Run: Sendable {
     struct NodeOutput: Sendable {
         /// The node of the submitted graph.
         let node: String
+        /// The node that made it, which an expansion may have generated.
+        let part: String
         let output: JSONObject
         /// An earlier run made it; ComfyUI took it from its cache.
         let isReused: Bool
@@ -107,7 +110,7 @@ struct Run: Sendable {
             return start() + events(of: tracker.state(nodes))
         case .executed(_, let node, let displayNode, let output):
             guard let output, !output.isEmpty else { return [] }
-            return start() + [.collect(NodeOutput(node: displayNode, output: output, isReused: isReused(node, displayNode: displayNode)))]
+            return start() + [.collect(NodeOutput(node: displayNode, part: node, output: output, isReused: isReused(node, displayNode: displayNode)))]
         case .executionError(let error) where error.isBlocked:
             return [.publish(.log(LogEntry(.warning, withoutPaths(error.exceptionMessage), node: error.nodeID)))]
         case .executionError(let error):
@@ -118,8 +121,9 @@ struct Run: Sendable {
             return decided(.succeeded)
         case .executionEnded:
             return ended()
-        case .unknown(_, let raw):
-            return [.publish(.comfyui(raw: raw))]
+        case .unknown(let type, let raw, let promptID):
+            guard promptID != nil || isRunning else { return [] }
+            return [.publish(.comfyui(raw: raw.utf8.count <= Self.unknownLimit ? raw : Self.omitted(type, bytes: raw.utf8.count)))]
         case .status, .featureFlags, .logs:
             return []
         }
@@ -138,9 +142,18 @@ struct Run: Sendable {
             // Sent to all sockets, without a prompt id: ours only if the node is.
             guard workflow.nodes[node] != nil else { return [] }
             return [.publish(.log(LogEntry(.info, text, node: node)))]
-        case .unknown:
-            return []
+        case .unknown(let type, let length, let head):
+            var data: JSONObject = ["type": JSON(Int(type)), "bytes": JSON(length)]
+            data["data_base64"] = head.readableBytes == length ? .string(Data(head.readableBytesView).base64EncodedString()) : .null
+            return [.publish(.comfyui(raw: (["type": "binary", "data": .object(data)] as JSON).text))]
         }
+    }
+
+    /// Bytes of a message of an unknown type that viewers are sent; of a larger one they are told type and size.
+    private static let unknownLimit = 64 << 10
+
+    private static func omitted(_ type: String, bytes: Int) -> String {
+        (["type": .string(String(type.prefix(200))), "data": .null, "bytes": JSON(bytes)] as JSON).text
     }
 
     /// The socket broke, or was silent for too long: what was missed can only be read from history.

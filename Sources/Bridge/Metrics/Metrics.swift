@@ -38,6 +38,15 @@ final class Metrics: Sendable {
     enum Received: String, CaseIterable, Sendable { case preview, upload }
     enum Sent: String, CaseIterable, Sendable { case preview, asset }
 
+    /// A message of ComfyUI's that the bridge has no event for.
+    enum UnknownMessage: String, CaseIterable, Sendable {
+        /// Of a type that only node packs or later versions know.
+        case text
+        case binary
+        /// Of a type that is known, and yet not to be read.
+        case unreadable
+    }
+
     /// How a job ended.
     struct End: Hashable, Sendable {
         let status: JobStatus
@@ -52,6 +61,9 @@ final class Metrics: Sendable {
     let overhead = Dictionary(uniqueKeysWithValues: Overhead.allCases.map { ($0, Histogram(bounds: Metrics.overheads)) })
     let reconciliations = CounterSet<ReconciliationReason>()
     let previews = Counter()
+    let unknownMessages = CounterSet<UnknownMessage>()
+    /// Those that no job's viewers could be shown: nothing ran, or there were too many.
+    let unknownMessagesDropped = Counter()
     let viewers = Viewers()
     let received = CounterSet<Received>()
     let sent = CounterSet<Sent>()

@@ -78,6 +78,15 @@ struct MetricsReport: Sendable {
             text.sample("comfy_bridge_reconciliations_total", ["reason": reason.rawValue], metrics.reconciliations[reason].value)
         }
         text.single("comfy_bridge_previews_total", .counter, "Previews that ComfyUI sent.", metrics.previews.value)
+        text.metric(
+            "comfy_bridge_unknown_messages_total", .counter,
+            "Messages of ComfyUI that the bridge has no event for: text and binary of types that it does not know, and unreadable ones.")
+        for kind in Metrics.UnknownMessage.allCases {
+            text.sample("comfy_bridge_unknown_messages_total", ["kind": kind.rawValue], metrics.unknownMessages[kind].value)
+        }
+        text.single(
+            "comfy_bridge_unknown_messages_dropped_total", .counter, "Those of unknown types that belong to no job, or came too fast to be passed on.",
+            metrics.unknownMessagesDropped.value)
     }
 
     private func viewers(_ metrics: Metrics, _ text: inout PrometheusText) {

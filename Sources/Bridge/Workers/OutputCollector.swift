@@ -20,11 +20,12 @@ struct OutputCollector: Sendable {
     let previewFiles: PreviewFiles?
     let logger: Logger
 
+    private let workflow: Workflow
     private var seen: Set<String> = []
     private var capturedCount = 0
     private(set) var publishedCount = 0
     /// Files that ComfyUI named and does not have.
-    private(set) var missing: [FileReference] = []
+    private(set) var missing: OrderedSet<FileReference> = []
     /// The first captured result that could not be written.
     private var unwritten: String?
 
@@ -40,6 +41,7 @@ struct OutputCollector: Sendable {
         self.assets = assets
         self.previewFiles = previewFiles
         self.logger = logger
+        workflow = job.submission.workflow
         for output in job.outputs { note(output) }
     }
 
@@ -66,62 +68,65 @@ struct OutputCollector: Sendable {
         }
     }
 
-    /// Protocol section 12: an object of lists, in which objects with a `filename` are files. Nothing is dropped: what is
-    /// neither a file nor a text is kept as it came.
-    private mutating func collect(_ result: Run.NodeOutput) async {
-        var others: JSONObject = [:]
+    private mutating func collect(_ node: Run.NodeOutput) async {
+        let result = NodeResult(node.output)
         var hasOutputs = false
-        for (key, value) in result.output {
-            guard let items = value.array else {
-                others[key] = value
-                continue
-            }
-            var rest: [JSON] = []
-            for (index, item) in items.enumerated() {
-                if let file = FileReference(item) {
-                    if seen.insert(Self.key(result.node, file)).inserted {
-                        await publish(file, node: result.node, key: key)
-                    }
-                    if !missing.contains(file) { hasOutputs = true }
-                } else if key == "text", let text = item.string {
-                    hasOutputs = true
-                    guard seen.insert(Self.key(result.node, text, index: index)).inserted else { continue }
-                    await publish(
-                        Output(
-                            job: job.id, node: result.node, name: Self.name(ofText: index + 1, node: result.node), kind: .text, contentType: "text/plain; charset=utf-8",
-                            blob: Blob(text: text)))
-                } else if key != "animated" {  // a flag beside `images`
-                    rest.append(item)
+        for (index, item) in result.items.enumerated() {
+            let place = place(of: node.node, part: node.part, index: index)
+            switch item.content {
+            case .file(let places):
+                if !places.contains(where: { seen.contains(Self.key(node.node, $0)) }) {
+                    await publish(fileAt: places, of: node.node, listedUnder: item.key, place)
                 }
+                if !missing.contains(places[0]) { hasOutputs = true }
+            case .text(let text, let number):
+                hasOutputs = true
+                guard seen.insert(Self.key(node.node, text, index: number)).inserted else { continue }
+                await publish(
+                    Output(
+                        job: job.id, node: node.node, place: place, name: Self.name(ofText: number + 1, node: node.node), kind: .text,
+                        contentType: "text/plain; charset=utf-8", blob: Blob(text: text)))
             }
-            if !rest.isEmpty { others[key] = .array(rest) }
         }
-        if !others.isEmpty { job.addOther(.object(others), node: result.node) }
-        if hasOutputs, result.isReused { job.markReusedOutputs() }
+        if !result.others.isEmpty { job.addOther(.object(result.others), node: node.node) }
+        if hasOutputs, node.isReused { job.markReusedOutputs() }
     }
 
-    private mutating func publish(_ file: FileReference, node: String, key: String) async {
+    private func place(of node: String, part: String, index: Int) -> Output.Place {
+        Output.Place(node: workflow.nodes.index(forKey: node) ?? workflow.nodes.count, part: part == node ? "" : part, index: index)
+    }
+
+    /// - Parameter places: where the file may be, the likeliest first.
+    private mutating func publish(fileAt places: [FileReference], of node: String, listedUnder key: String, _ place: Output.Place) async {
         var info: FileInfo?
+        var file = places[0]
+        seen.insert(Self.key(node, file))
         do {
-            info = try await lookUp(file)
-            if info == nil { missing.append(file) }
+            for candidate in places where info == nil {
+                info = try await lookUp(candidate)
+                if info != nil { file = candidate }
+            }
+            guard info != nil else { return miss(file, of: node) }
         } catch {
             logger.warning(
                 "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(error)"]))
         }
         // The bridge is being stopped: the next one asks again, and gets size and type.
         guard !Task.isCancelled else { return }
-        guard missing.last != file else {
-            let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."
-            job.publish(.log(LogEntry(.warning, message, node: node)))
-            return
-        }
-        let contentType = info?.contentType ?? "application/octet-stream"
+        let contentType = ContentTypes.type(of: file.filename, said: info?.contentType)
+        seen.insert(Self.key(node, file))
         await publish(
             Output(
-                job: job.id, node: node, name: file.filename, kind: Output.Kind(contentType: contentType, name: file.filename, listedUnder: key),
+                job: job.id, node: node, place: place, name: file.filename, kind: Output.Kind(contentType: contentType, name: file.filename, listedUnder: key),
                 contentType: contentType, isTemporary: file.type == "temp",
                 blob: Blob(source: .comfyUI(client, file), size: info?.size.map { Int($0) })))
+    }
+
+    private mutating func miss(_ file: FileReference, of node: String) {
+        missing.append(file)
+        guard !Task.isCancelled else { return }
+        let message = "Node '\(node)' reported the file \(file.filename), but ComfyUI does not have it (any more). To make it anew, change an input of the node."
+        job.publish(.log(LogEntry(.warning, message, node: node)))
     }
 
     /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy, or be restarted.
@@ -140,7 +145,8 @@ struct OutputCollector: Sendable {
         let name = "\(safeNode)_\(String(capturedCount).leftPadded(to: 5))_.\(suffix)"
         do {
             let blob = try await assets.blobs.keep(Array(image.readableBytesView))
-            await publish(Output(job: job.id, node: node, name: name, kind: .image, contentType: contentType, blob: blob))
+            let place = place(of: node, part: node, index: capturedCount)
+            await publish(Output(job: job.id, node: node, place: place, name: name, kind: .image, contentType: contentType, blob: blob))
         } catch {
             logger.error("a result could not be written", metadata: .of(job.id, ["error": "\(error)"]))
             unwritten = unwritten ?? name

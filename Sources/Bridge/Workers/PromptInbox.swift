@@ -60,12 +60,15 @@ final class PromptInbox: Sendable {
         var current: String?
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         var registration = RegistrationProof()
+        var unknownAllowance = Allowance(perSecond: 100, atOnce: 200)
     }
 
     private let state = Mutex(State())
+    private let metrics: Metrics
     private let onConnectionChange: @Sendable (Connection) -> Void
 
-    init(onConnectionChange: @escaping @Sendable (Connection) -> Void) {
+    init(metrics: Metrics = Metrics(), onConnectionChange: @escaping @Sendable (Connection) -> Void) {
+        self.metrics = metrics
         self.onConnectionChange = onConnectionChange
     }
 
@@ -121,6 +124,10 @@ final class PromptInbox: Sendable {
         case .disconnected: withRegistration { $0.disconnected() }
         }
         switch event {
+        case .message(.unknown(let type, let raw, let promptID), _):
+            deliverUnknown(.message(.unknown(type: type, raw: raw, promptID: promptID)), .text, promptID: promptID)
+        case .message(.progress(nil, let node, let value, let maximum), _):
+            deliver(.message(.progress(promptID: nil, node: node, value: value, maximum: maximum)), promptID: state.withLock { $0.current })
         case .message(let message, _):
             noteRunning(message)
             deliver(.message(message), promptID: message.promptID)
@@ -129,10 +136,11 @@ final class PromptInbox: Sendable {
             // runs (protocol section 8.4). Whether ComfyUI marks previews says nothing: it decides that before it has our flags, and sends it after.
             guard let promptID = frame.metadata?.promptID ?? state.withLock({ $0.current }) else { break }
             deliver(.binary(.preview(frame)), promptID: promptID)
-        case .binary(let message):
-            deliver(.binary(message), promptID: nil)
-        case .undecodable:
-            break  // logged by the socket
+        case .binary(.progressText(let node, let text, let promptID)):
+            deliver(.binary(.progressText(nodeID: node, text: text, promptID: promptID)), promptID: promptID ?? state.withLock { $0.current })
+        case .binary(.unknown(let type, let length, let head)):
+            deliverUnknown(.binary(.unknown(type: type, length: length, head: head)), .binary, promptID: nil)
+        case .undecodable: metrics.unknownMessages[.unreadable].add()  // logged by the socket
         case .connected:
             state.withLock { $0.current = nil }
             changeConnection(.connected, input: .reconnected)
@@ -163,6 +171,18 @@ final class PromptInbox: Sendable {
         for receiver in receivers { receiver.channel.send(input) }
     }
 
+    /// What nobody knows is the prompt's that it names, else that of what runs. It proves nothing: a node pack may send it at any time.
+    private func deliverUnknown(_ input: Input, _ kind: Metrics.UnknownMessage, promptID: String?) {
+        metrics.unknownMessages[kind].add()
+        let receivers = state.withLock { state -> [Prompt] in
+            guard state.unknownAllowance.take(at: .now) else { return [] }
+            guard let promptID = promptID ?? state.current else { return Array(state.prompts.values) }
+            return [state.prompts[promptID]].compactMap(\.self)
+        }
+        if receivers.isEmpty { metrics.unknownMessagesDropped.add() }
+        for receiver in receivers { receiver.channel.send(input) }
+    }
+
     private func changeConnection(_ connection: Connection, input: Input) {
         let receivers = state.withLock { state in
             switch (state.connection, connection) {
@@ -175,5 +195,28 @@ final class PromptInbox: Sendable {
         }
         for receiver in receivers { receiver.channel.send(input) }
         onConnectionChange(connection)
+    }
+}
+
+/// So much a second, and so much at once.
+struct Allowance: Sendable {
+    private let perSecond: Double
+    private let atOnce: Double
+    private var rest: Double
+    private var time: ContinuousClock.Instant?
+
+    init(perSecond: Double, atOnce: Double) {
+        self.perSecond = perSecond
+        self.atOnce = atOnce
+        rest = atOnce
+    }
+
+    /// Whether one more is within it.
+    mutating func take(at now: ContinuousClock.Instant) -> Bool {
+        if let time { rest = min(atOnce, rest + perSecond * max(0, (now - time).seconds)) }
+        time = now
+        guard rest >= 1 else { return false }
+        rest -= 1
+        return true
     }
 }

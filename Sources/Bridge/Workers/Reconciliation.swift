@@ -22,7 +22,7 @@ enum Reconciliation: Sendable {
             let cached = history.cachedNodes
             let outputs = history.outputs.compactMap { node, output -> Run.NodeOutput? in
                 guard let output = output.object, !output.isEmpty else { return nil }
-                return Run.NodeOutput(node: history.displayNodes[node] ?? node, output: output, isReused: cached.contains(node))
+                return Run.NodeOutput(node: history.displayNodes[node] ?? node, part: node, output: output, isReused: cached.contains(node))
             }
             switch history.outcome {
             case .succeeded: self = .finished(outputs: outputs, .succeeded)

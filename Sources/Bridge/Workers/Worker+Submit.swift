@@ -117,8 +117,11 @@ extension Worker {
     @discardableResult
     func removeFromComfyUI(_ job: Job) async -> Bool {
         do {
-            try await client.deleteQueued([job.id.description])
-            try await client.interrupt(promptID: job.id.description)
+            // In one step where ComfyUI can, so that the interrupt does not hit the prompt after this one. Neither way tells that it has stopped.
+            if try await client.cancel(promptID: job.id.description) == nil {
+                try await client.deleteQueued([job.id.description])
+                try await client.interrupt(promptID: job.id.description)
+            }
             return true
         } catch {
             logger.debug("a job could not be taken back", metadata: .of(job.id, ["error": "\(error)"]))

@@ -100,7 +100,7 @@ final class Worker: Service {
         client = ComfyUIClient(endpoint: configuration.endpoint, httpClient: httpClient, logger: logger)
         inputFiles = InputFiles(client: client, logger: logger)
         state = Mutex(State(rotation: Rotation(pause: configuration.silence)))
-        inbox = PromptInbox { [signals, logger] connection in
+        inbox = PromptInbox(metrics: service.metrics) { [signals, logger] connection in
             switch connection {
             case .connected:
                 logger.info("connected to ComfyUI")

@@ -5,11 +5,14 @@ package enum ComfyBinaryMessage: Sendable, Hashable {
     case preview(PreviewFrame)
     /// What a node tells about its work in words. Only versions that negotiate it name the prompt.
     case progressText(nodeID: String, text: String, promptID: String?)
-    /// `length` counts the bytes after the type.
-    case unknown(type: UInt32, length: Int)
+    /// `length` counts the bytes after the type, `head` holds the first of them, at most `headLimit`.
+    case unknown(type: UInt32, length: Int, head: ByteBuffer)
 }
 
 extension ComfyBinaryMessage {
+    /// How much of a message of an unknown type is kept.
+    package static let headLimit = 32 << 10
+
     /// Decodes one binary frame.
     ///
     /// - Parameter progressTextHasPromptID: whether the server advertised `supports_progress_text_metadata`; then type 3 starts with the prompt's
@@ -24,7 +27,8 @@ extension ComfyBinaryMessage {
             let nodeID = try Self.readText(&rest, "node id", ofType: type)
             self = .progressText(nodeID: nodeID, text: String(decoding: rest.readableBytesView, as: UTF8.self), promptID: promptID)
         case 4: self = .preview(try PreviewFrame(withMetadata: &rest))
-        default: self = .unknown(type: type, length: rest.readableBytes)
+        default:
+            self = .unknown(type: type, length: rest.readableBytes, head: ByteBuffer(bytes: rest.readableBytesView.prefix(Self.headLimit)))
         }
     }
 

@@ -28,7 +28,8 @@ extension ComfyMessage {
             throw ComfyMessageError(type: nil, reason: "it has no type", payloadStart: String(text.prefix(200)))
         }
         do throws(FieldError) {
-            self = try ComfyMessage.decode(type, json["data"] ?? .null) ?? .unknown(type: type, raw: text)
+            let data = json["data"] ?? .null
+            self = try ComfyMessage.decode(type, data) ?? .unknown(type: type, raw: text, promptID: data["prompt_id"]?.identifier)
         } catch {
             throw ComfyMessageError(type: type, reason: error.reason, payloadStart: String(text.prefix(200)))
         }
@@ -37,7 +38,7 @@ extension ComfyMessage {
     /// Decodes a message whose envelope was already taken apart, as history entries hold them.
     package init(type: String, data: JSON) throws(ComfyMessageError) {
         do throws(FieldError) {
-            self = try ComfyMessage.decode(type, data) ?? .unknown(type: type, raw: data.text)
+            self = try ComfyMessage.decode(type, data) ?? .unknown(type: type, raw: data.text, promptID: data["prompt_id"]?.identifier)
         } catch {
             throw ComfyMessageError(type: type, reason: error.reason, payloadStart: String(data.text.prefix(200)))
         }
@@ -112,6 +113,7 @@ extension NodeProgress {
         displayNodeID = json["display_node_id"]?.identifier
         parentNodeID = json["parent_node_id"]?.identifier
         realNodeID = json["real_node_id"]?.identifier
+        activity = json["activity"]?.string
     }
 }
 

@@ -29,8 +29,9 @@ package enum ComfyMessage: Sendable, Hashable {
     case executionError(ExecutionError)
     case executionInterrupted(promptID: String, nodeID: String?, nodeType: String?, executed: [String], timestamp: Int?)
     case logs(JSON)
-    /// Any other type: node packs send their own. `raw` is the whole message as received (of a history entry: its data).
-    case unknown(type: String, raw: String)
+    /// Any other type: node packs send their own. `raw` is the whole message as received (of a history entry: its data); `promptID` is that of its
+    /// data, where it names one.
+    case unknown(type: String, raw: String, promptID: String? = nil)
 }
 
 extension ComfyMessage {
@@ -41,9 +42,9 @@ extension ComfyMessage {
             .progressState(let promptID, _), .executed(let promptID, _, _, _), .executionSuccess(let promptID, _),
             .executionInterrupted(let promptID, _, _, _, _):
             promptID
-        case .progress(let promptID, _, _, _): promptID
+        case .progress(let promptID, _, _, _), .unknown(_, _, let promptID): promptID
         case .executionError(let error): error.promptID
-        case .status, .featureFlags, .executingBare, .logs, .unknown: nil
+        case .status, .featureFlags, .executingBare, .logs: nil
         }
     }
 
@@ -72,7 +73,7 @@ extension ComfyMessage {
         case .executionError: "execution_error"
         case .executionInterrupted: "execution_interrupted"
         case .logs: "logs"
-        case .unknown(let type, _): type
+        case .unknown(let type, _, _): type
         }
     }
 }
@@ -92,6 +93,8 @@ package struct NodeProgress: Sendable, Hashable {
     package let displayNodeID: String?
     package let parentNodeID: String?
     package let realNodeID: String?
+    /// What the node does besides its steps, such as `loading` (newer than 0.33).
+    package let activity: String?
 }
 
 /// `execution_error`: a node raised an exception.

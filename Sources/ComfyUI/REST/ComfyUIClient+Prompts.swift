@@ -40,6 +40,19 @@ extension ComfyUIClient {
         try await acknowledged(jsonRequest("/interrupt", body: (["prompt_id": .string(promptID)] as JSON).encoded()))
     }
 
+    /// `POST /api/jobs/{id}/cancel`: takes the prompt out of the queue or interrupts it, in one step, so that the interrupt can't hit the next one.
+    ///
+    /// - Returns: whether it waited or ran. It may go on running all the same: a node that never looks whether it is interrupted finishes first. Nil
+    ///   where there is no such route (before 0.33), or something in front of ComfyUI does not let it pass.
+    package func cancel(promptID: String) async throws(ComfyUIError) -> Bool? {
+        let answer = try await answer(to: jsonRequest("/api/jobs/\(ComfyEndpoint.percentEncoded(promptID))/cancel", body: Array("{}".utf8)))
+        guard answer.status == 200 else {
+            if (400..<500).contains(answer.status) || answer.status == 501 { return nil }
+            throw ComfyUIError(answer)
+        }
+        return (try? Self.json(answer))?["cancelled"]?.bool
+    }
+
     /// `POST /queue` with `delete`: drops waiting prompts. Running and unknown ones are left alone without a word.
     package func deleteQueued(_ promptIDs: [String]) async throws(ComfyUIError) {
         try await acknowledged(jsonRequest("/queue", body: (["delete": .array(promptIDs.map(JSON.string))] as JSON).encoded()))

@@ -46,3 +46,8 @@ extension Inbox<EventSocketEvent> {
         try await first { if case .undecodable(let reason) = $0 { reason } else { nil } }
     }
 }
+
+extension ComfyBinaryMessage {
+    /// Bytes of a message of an unknown type.
+    var unknownLength: Int? { if case .unknown(_, let length, _) = self { length } else { nil } }
+}

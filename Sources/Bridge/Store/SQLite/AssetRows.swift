@@ -117,6 +117,7 @@ extension Output {
             "path": .string(name), "content_type": .string(contentType), "node": .string(node), "kind": .string(kind.rawValue),
             "temporary": .bool(isTemporary), "source": asset.blob.record,
         ]
+        if let place { members["place"] = [JSON(place.node), .string(place.part), JSON(place.index)] }
         guard isComplete else { return .object(members) }
         members["id"] = .string(asset.id)
         members["created_at"] = .number(JSONNumber(literal: "\(asset.createdAt.timeIntervalSinceReferenceDate)"))
@@ -127,7 +128,14 @@ extension Output {
 
     fileprivate init(record: JSON, asset: Asset) {
         self.init(
-            asset: asset, node: record["node"]?.string ?? "", kind: record["kind"]?.string.flatMap(Kind.init) ?? .file,
+            asset: asset, node: record["node"]?.string ?? "", place: Place(record: record["place"]), kind: record["kind"]?.string.flatMap(Kind.init) ?? .file,
             isTemporary: record["temporary"]?.bool ?? false)
+    }
+}
+
+extension Output.Place {
+    fileprivate init?(record: JSON?) {
+        guard let record, let node = record[0]?.int, let part = record[1]?.string, let index = record[2]?.int else { return nil }
+        self.init(node: node, part: part, index: index)
     }
 }

@@ -62,6 +62,7 @@ extension JobProgress {
         object([
             "value": JSON(value), "done": JSON(nodesDone), "total": JSON(nodesTotal), "node": currentNode.map(JSON.string),
             "class": currentClass.map(JSON.string), "step": step.map { JSON($0) }, "steps": steps.map { JSON($0) }, "message": message.map(JSON.string),
+            "activity": activity.map(JSON.string),
         ])
     }
 
@@ -69,7 +70,7 @@ extension JobProgress {
         self.init(
             value: record["value"]?.double ?? 0, nodesDone: try record.number("done"), nodesTotal: try record.number("total"),
             currentNode: record["node"]?.string, currentClass: record["class"]?.string, step: record["step"]?.int, steps: record["steps"]?.int,
-            message: record["message"]?.string)
+            message: record["message"]?.string, activity: record["activity"]?.string)
     }
 }
 
