@@ -32,7 +32,8 @@ package struct ComfyBridge: Sendable {
         let assets = AssetService(
             store: storage.assets, blobs: storage.blobs, retention: configuration.assetRetention, inUse: { [jobs = storage.jobs] in try await jobs.assetsInUse() },
             logger: logger)
-        let service = JobService(configuration: configuration.jobs, store: storage.jobs, assets: assets, previewFiles: previewFiles, logger: logger)
+        let service = JobService(
+            configuration: configuration.jobs, store: storage.jobs, keys: IdempotencyKeys(.job, store: storage.keys), assets: assets, previewFiles: previewFiles, logger: logger)
         self.service = service
         workers = try configuration.workers.map { [identities = storage.identities] worker in
             Worker(
@@ -46,8 +47,7 @@ package struct ComfyBridge: Sendable {
         let access = AccessGuard(configuration.access)
         for warning in configuration.access.warnings { logger.warning("\(warning)") }
         let api = API(
-            service: service, assets: assets, pool: pool, keys: IdempotencyKeys(.job, store: storage.keys),
-            uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
+            service: service, assets: assets, pool: pool, uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
             content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
             publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain, fileRules: configuration.fileRules)
         let router = Router(

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import struct
+import subprocess
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -110,6 +112,53 @@ def test_cancel_by_somebody_else(bridge, contract):
         blocked = pool.submit(post, contract, f"{bridge}/run", "-H", f"Idempotency-Key: {key}", data=workflows.endless())
         curl("-X", "POST", f"{bridge}{first.json()['urls']['cancel']}")
         contract.check_error(blocked.result(), 409, "canceled")
+
+
+def test_a_caller_that_is_cut_off_finds_its_job(bridge, contract):
+    key = str(uuid.uuid4())
+    arguments = ["-H", f"Idempotency-Key: {key}", "-H", "Accept: image/png"]
+    workflow = workflows.txt2img(steps=60, seed=4711)
+    cut = subprocess.run(
+        ["curl", "-sS", "-m", "1", *arguments, "--data-binary", json.dumps(workflow), f"{bridge}/run"], capture_output=True, timeout=60)
+    assert cut.returncode == 28, "curl's own time limit"
+    reply = post(contract, f"{bridge}/run", *arguments, data=workflow)
+    assert (reply.status, reply.content_type) == (200, "image/png")
+
+
+def test_a_file_for_bytes_never_holds_json_without_an_error(bridge, contract, tmp_path):
+    """The job goes on; its bytes are where the answer says."""
+    result = tmp_path / "result.png"
+    reply = post(contract, f"{bridge}/run", "-H", "Accept: image/png", "-H", "Prefer: wait=0", data=workflows.txt2img(steps=20, seed=815))
+    error = contract.check_error(reply, 504, "wait_elapsed")
+    assert int(reply.headers["retry-after"]) >= 0 and reply.headers["location"].endswith(error["details"]["job_id"])
+    location = f"{bridge}{reply.headers['location']}"
+    failed = subprocess.run(["curl", "-sS", "-f", "-H", "Accept: image/png", "-o", result, location], capture_output=True, timeout=60)
+    assert failed.returncode == 22 and not result.exists()
+    # As a script would do it: again until it is there, since 504 counts as passing.
+    subprocess.run(["curl", "-sS", "-f", "--retry", "60", "-H", "Accept: image/png", "-o", result, location], check=True, timeout=120)
+    assert result.read_bytes().startswith(PNG)
+    reply = contract.check("GET", "/api/v2/jobs/{id}", curl("-H", "Accept: image/png", "-H", "Prefer: wait=30", location))
+    assert reply.body == result.read_bytes()
+    head = curl("-I", "-H", "Accept: image/png", location)
+    assert head.status == 200 and int(head.headers["content-length"]) == len(reply.body)
+    assert contract.check("GET", "/api/v2/jobs/{id}", curl("-H", "Accept: image/png", "-r", "0-7", location)).body == PNG
+    assert contract.check("GET", "/api/v2/jobs/{id}", curl("-H", "Accept: image/png", "-H", f"If-None-Match: {reply.headers['etag']}", location)).status == 304
+    contract.check_error(contract.check("GET", "/api/v2/jobs/{id}", curl("-H", "Accept: video/mp4", location)), 406, "not_acceptable")
+    contract.validate("Job", contract.check("GET", "/api/v2/jobs/{id}", curl(location)).json())
+
+
+def test_a_reused_key_names_what_it_made(bridge, contract, tmp_path):
+    key = str(uuid.uuid4())
+    submit = ["-H", f"Idempotency-Key: {key}", f"{bridge}/api/v2/jobs"]
+    job = curl(*submit, data={"workflow": workflows.plain()}).json()
+    error = contract.check_error(curl(*submit, data={"workflow": workflows.plain()}), 422, "idempotency_key_reuse")
+    assert error["details"] == {"job_id": job["id"]}
+    file = tmp_path / "a.bin"
+    file.write_bytes(os.urandom(9))
+    upload = ["-H", f"Idempotency-Key: {key}", "-F", f"file=@{file}", f"{bridge}/api/v2/assets"]
+    asset = curl(*upload).json()
+    error = contract.check_error(curl(*upload), 422, "idempotency_key_reuse")
+    assert error["details"] == {"asset_id": asset["id"]}
 
 
 def test_wait_answers_when_the_job_is_done(bridge, contract):
@@ -525,3 +574,10 @@ def test_comfyui_is_down(lonely_bridge, contract):
     reply = post(contract, f"{lonely_bridge}/run", data=workflows.plain())
     contract.check_error(reply, 503, "upstream_unreachable")
     assert int(reply.headers["retry-after"]) >= 1
+    # Nobody blocks for these, so they are kept.
+    job = contract.check("POST", "/api/v2/jobs", curl(f"{lonely_bridge}/api/v2/jobs", data={"workflow": workflows.plain()}))
+    assert (job.status, job.json()["status"]) == (201, "queued")
+    reply = post(contract, f"{lonely_bridge}/run", "-H", "Prefer: respond-async", data=workflows.plain())
+    assert (reply.status, reply.json()["queue_position"]) == (202, 1)
+    why = curl(f"{lonely_bridge}/api/v2/jobs/{job.json()['id']}/why").json()
+    assert why["reason"] == "comfyui_unreachable" and "runs when it is back" in why["message"]

@@ -106,9 +106,9 @@ def test_while_comfyui_takes_the_job(bridge, slow_simulator, leaving):
 def test_one_of_two_callers_of_a_job(bridge, leaving):
     """The job goes on for the other one."""
     headers = {"Idempotency-Key": "shared", "Accept": "text/event-stream"}
-    first = Caller(bridge.url, "POST", "/run", headers, workflows.endless())
+    first = Caller(bridge.url, "POST", "/run?on_disconnect=cancel", headers, workflows.endless())
     first.read_until(b"event: progress")
-    second = Caller(bridge.url, "POST", "/run", headers, workflows.endless())
+    second = Caller(bridge.url, "POST", "/run?on_disconnect=cancel", headers, workflows.endless())
     second.read_until(b"event: progress")
     getattr(first, leaving)()
     job = jobs(bridge, "running")[0]["id"]
@@ -116,6 +116,19 @@ def test_one_of_two_callers_of_a_job(bridge, leaving):
     assert curl(f"{bridge.url}/api/v2/jobs/{job}").json()["status"] == "running"
     getattr(second, leaving)()
     within(SOON, lambda: jobs(bridge, "canceled"), "the job is canceled with its last caller")
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "image/png"])
+@pytest.mark.parametrize("leaving", LEAVINGS)
+def test_with_a_key(bridge, leaving, accept):
+    """It means to come again: the job goes on, and the next try finds it."""
+    workflow = workflows.txt2img(steps=40, seed=17)
+    first = Caller(bridge.url, "POST", "/run", {"Idempotency-Key": "again", "Accept": accept}, workflow)
+    within(SOON, lambda: jobs(bridge, "running"), "the job runs")
+    job = jobs(bridge, "running")[0]["id"]
+    getattr(first, leaving)()
+    reply = curl(f"{bridge.url}/run", "-H", "Idempotency-Key: again", "-H", "Accept: image/png", data=workflow)
+    assert (reply.status, reply.content_type, reply.headers["comfy-job-id"]) == (200, "image/png", job)
 
 
 @pytest.mark.parametrize("leaving", LEAVINGS)

@@ -1,14 +1,13 @@
 import ComfyUI
 import MicroHTTP
 import OrderedJSON
+import ServiceLifecycle
 
 /// What all endpoints share: finding and submitting jobs, and answering with streams of them.
 struct API: Sendable {
     let service: JobService
     let assets: AssetService
     let pool: WorkerPool
-    /// Of jobs, whichever way they are submitted.
-    let keys: IdempotencyKeys
     let uploadKeys: IdempotencyKeys
     let content: AssetContent
     let tasks: BackgroundTasks
@@ -58,59 +57,66 @@ struct API: Sendable {
     /// Reads, checks and queues what the request asks for.
     ///
     /// - Parameters:
-    ///   - attachesToSame: with an `Idempotency-Key` that made a job of the same submission, that job is the answer; else such a key
-    ///     is an error, as the Comfy API v2 has it.
-    ///   - failsWhenUnreachable: the caller blocks, and must not hang when there is no ComfyUI.
-    func submit(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
+    ///   - attachesToSame: an `Idempotency-Key` that made a job of the same submission leads to that job, and makes another once that one has
+    ///     released it; else a used key is an error, as the Comfy API v2 has it.
+    ///   - interest: the caller's, which the job knows of from here on.
+    func submit(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, _ interest: Job.Interest) async throws -> Job {
         let begin = ContinuousClock.now
-        let job = try await accept(
-            request, acceptsBareGraph: acceptsBareGraph, attachesToSame: attachesToSame, failsWhenUnreachable: failsWhenUnreachable)
+        let job = try await accept(request, acceptsBareGraph: acceptsBareGraph, attachesToSame: attachesToSame, interest)
         service.metrics.observe(.accept, .now - begin)
         return job
     }
 
-    private func accept(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, failsWhenUnreachable: Bool) async throws -> Job {
+    private func accept(_ request: Request, acceptsBareGraph: Bool, attachesToSame: Bool, _ interest: Job.Interest) async throws -> Job {
         var options = Submission.Options()
         options.timeout = try request.seconds("timeout")
         options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
-        options.failsWhenUnreachable = failsWhenUnreachable
         options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
         let submission = try await SubmissionReader(pool: pool, assets: assets, fileRules: fileRules).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
         request.releaseBody()  // not held until the job ends
-        guard let key = try request.idempotencyKey() else { return try await submit(submission, key: nil) }
-        let digest = submission.digest
-        var claim = try await keys.claim(key, digest: digest)
-        while attachesToSame, case .busy = claim {
-            await keys.waitForOutcome(of: key)
-            claim = try await keys.claim(key, digest: digest)
-        }
-        switch claim {
-        case .busy: throw APIError.idempotencyKeyReuse
-        case .used(let id, let isSame):
-            guard attachesToSame, isSame, let id, let job = try await service.job(id) else { throw APIError.idempotencyKeyReuse }
-            return job
-        case .granted:
-            do {
-                let job = try await submit(submission, key: UsedKey(operation: keys.operation, key: key, digest: digest))
-                keys.settle(key, job: job.id)
-                return job
-            } catch {
-                keys.release(key)
-                throw error
+        guard let key = try request.idempotencyKey() else { return try await submit(submission, interest, key: nil) }
+        let (keys, digest) = (service.keys, submission.digest)
+        var released: String?
+        while true {
+            switch try await keys.claim(key, digest: digest, replacing: released) {
+            case .busy: await keys.waitForOutcome(of: key)
+            case .used(let use, let isSame):
+                let reuse = APIError.idempotencyKeyReuse(keys.operation, use.made)
+                guard attachesToSame, let id = use.made.flatMap(JobID.init) else { throw reuse }
+                let job = use.isReleased ? nil : try await service.job(id)
+                if use.isReleased || job?.releasesKey == true {
+                    released = use.made
+                    continue
+                }
+                guard isSame, let job else { throw reuse }
+                // It may have come to its end just now.
+                if job.attach(interest) { return job }
+                released = use.made
+            case .granted:
+                do {
+                    let job = try await submit(submission, interest, key: UsedKey(operation: keys.operation, key: key, digest: digest))
+                    keys.settle(key, job: job.id)
+                    return job
+                } catch {
+                    keys.release(key)
+                    throw error
+                }
             }
         }
     }
 
     /// Runs `body` once for an `Idempotency-Key`; a key whose run failed may be used again.
-    func once<Result>(_ request: Request, _ keys: IdempotencyKeys, _ body: () async throws -> Result) async throws -> Result {
+    ///
+    /// - Parameter id: of what was made.
+    func once<Result>(_ request: Request, _ keys: IdempotencyKeys, id: (Result) -> String, _ body: () async throws -> Result) async throws -> Result {
         guard let key = try request.idempotencyKey() else { return try await body() }
         switch try await keys.claim(key, digest: []) {
         case .busy: throw APIError.idempotencyKeyBusy
-        case .used: throw APIError.idempotencyKeyReuse
+        case .used(let use, _): throw APIError.idempotencyKeyReuse(keys.operation, use.made)
         case .granted:
             do {
                 let result = try await body()
-                try await keys.settle(key, digest: [])
+                try await keys.settle(key, digest: [], made: id(result))
                 return result
             } catch {
                 keys.release(key)
@@ -121,18 +127,64 @@ struct API: Sendable {
 
     private enum Partial: String, CaseIterable { case allow, reject }
 
-    private func submit(_ submission: Submission, key: UsedKey?) async throws -> Job {
-        if let error = pool.unreachable { throw APIError(unreachable: error) }
-        do { return try await service.submit(submission, key: key) } catch JobService.SubmitError.queueFull(let limit) {
+    private func submit(_ submission: Submission, _ interest: Job.Interest, key: UsedKey?) async throws -> Job {
+        // Who does not block finds the job in the queue, however long ComfyUI is away.
+        if interest != .isPromised, let error = pool.unreachable { throw APIError(unreachable: error) }
+        do { return try await service.submit(submission, interest, key: key) } catch JobService.SubmitError.queueFull(let limit) {
             throw APIError.queueFull(limit: limit)
         } catch let error as StorageError {
             throw APIError(error)
         }
     }
 
-    /// A blocked caller of the job went away; when it was the last, the job has nobody left to run for.
-    func leave(_ job: Job) async {
-        if job.detachCaller() == 0 { await service.cancel(job) }
+    /// Why waiting for the end of a job is over.
+    enum WaitEnd {
+        case jobEnded, elapsed
+        case unreachable(JobError)
+        /// The bridge is being stopped, and sends its callers away; their jobs go on.
+        case draining
+        /// Nobody reads the answer any more.
+        case callerLeft
+    }
+
+    /// Waits for the end of the job.
+    ///
+    /// - Parameter limit: nil is for ever.
+    func wait(for job: Job, atMost limit: Duration?, isCaller: Bool) async -> WaitEnd {
+        let end = limit.map { ContinuousClock.now + $0 }
+        while true {
+            let rest = end.map { ContinuousClock.now.duration(to: $0) }
+            await cancelWhenGracefulShutdown { await job.wait(atMost: rest, isCaller: isCaller, until: \.isTerminal) }
+            if job.snapshot.status.isTerminal { return .jobEnded }
+            if drain.isDraining { return .draining }
+            if Task.isCancelled { return .callerLeft }
+            if let end, .now >= end { return .elapsed }
+            if isCaller, let error = pool.unreachable { return .unreachable(error) }
+        }
+    }
+
+    /// The bytes of the first output that the caller can use; one that stays before one that ComfyUI will delete.
+    ///
+    /// - Parameters:
+    ///   - request: for conditions and ranges; nil sends the whole.
+    ///   - json: the answer where no output fits, and JSON would do as well.
+    func content(
+        of job: Job, _ accept: Accept, _ request: Request?, _ representation: Representation, _ headers: HTTPHeaders, _ timing: inout ServerTiming,
+        json: (inout ServerTiming) async throws -> Response
+    ) async throws -> Response {
+        let all = job.snapshot.outputs.inGraphOrder
+        let outputs = all.filter { !$0.isTemporary } + all.filter(\.isTemporary)
+        for range in accept.ranges {
+            guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
+            return try await timing.fetching { try await content.response(for: output.asset, request: request, headers: headers) }
+        }
+        if accept.allowsJSON { return try await json(&timing) }
+        var error = APIError.notAcceptable(
+            "The job succeeded, but has no output of the type asked for. It has: "
+                + (all.isEmpty ? "none" : Set(all.map(\.contentType)).sorted().joined(separator: ", ")) + ".",
+            details: .object(representation.job(job)))
+        error.headers = headers
+        throw error
     }
 
     func stream(_ job: Job, from start: Job.Start, _ representation: Representation, _ options: EventStream.Options, headers: HTTPHeaders = [:]) -> Response {

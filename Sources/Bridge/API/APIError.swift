@@ -123,9 +123,14 @@ extension APIError {
         }
     }
 
-    static let idempotencyKeyReuse = APIError(
-        status: 422, code: "idempotency_key_reuse",
-        message: "This Idempotency-Key was already used. Use a new key for a new job; the existing job is found under its own id.")
+    /// - Parameter id: of what was made with the key, where that is known.
+    static func idempotencyKeyReuse(_ operation: UsedKey.Operation, _ id: String?) -> APIError {
+        let (what, member) = operation == .job ? ("job", "job_id") : ("asset", "asset_id")
+        let found = id.map { " It made the \(what) \($0); ask for that one." } ?? ""
+        return APIError(
+            status: 422, code: "idempotency_key_reuse", message: "This Idempotency-Key was already used.\(found) Use a new key for a new \(what).",
+            details: id.map { [member: .string($0)] } ?? .null)
+    }
 
     static let idempotencyKeyBusy = APIError(
         status: 409, code: "idempotency_key_busy", message: "Another upload with this Idempotency-Key is under way. Try again when it has ended.",
@@ -138,6 +143,33 @@ extension APIError {
 
     static let shuttingDown = APIError(
         status: 503, code: "shutting_down", message: "The bridge is shutting down. Try again shortly.", headers: ["Retry-After": "5"])
+
+    /// A caller that takes only bytes is sent away before there are any.
+    static func shuttingDown(_ job: Job, _ message: String, _ links: Links) -> APIError {
+        APIError(status: 503, code: "shutting_down", message: message, unfinished: job, links, retryAfter: 5)
+    }
+
+    /// There are no bytes yet, and the caller takes nothing else and waits no longer. The job goes on.
+    static func waitElapsed(_ job: Job, _ links: Links) -> APIError {
+        APIError(
+            status: 504, code: "wait_elapsed",
+            message: "The job is not over yet, and goes on. Ask for its bytes at the Location, with the same Accept and Prefer: wait=30.", unfinished: job,
+            links, retryAfter: 1)
+    }
+
+    /// No ComfyUI can be reached, and the caller need not wait for that.
+    static func unreachable(_ error: JobError, _ job: Job, _ links: Links) -> APIError {
+        APIError(
+            status: 503, code: error.code.rawValue, message: "\(error.message) The job stays in the queue and runs when ComfyUI is back.", unfinished: job,
+            links, retryAfter: 5)
+    }
+
+    private init(status: Int, code: String, message: String, unfinished job: Job, _ links: Links, retryAfter: Int) {
+        self.init(
+            status: status, code: code, message: message,
+            details: ["job_id": .string(job.id.description), "status": .string(job.snapshot.status.rawValue)],
+            headers: ["Comfy-Job-Id": job.id.description, "Location": links.job(job.id), "Retry-After": "\(retryAfter)"])
+    }
 
     static let overloaded = APIError(
         status: 503, code: "overloaded", message: "Too many requests are being accepted at the same time. Try again shortly.", headers: ["Retry-After": "1"])

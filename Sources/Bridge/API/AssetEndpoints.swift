@@ -9,7 +9,7 @@ struct AssetEndpoints: Sendable {
 
     /// Takes a file while it arrives, in pieces: it goes to disk and is hashed, and is never in memory as a whole.
     func upload(_ request: Request, _: PathParameters) async throws -> Response {
-        let (asset, isNew) = try await api.once(request, api.uploadKeys) {
+        let (asset, isNew) = try await api.once(request, api.uploadKeys, id: { (asset: Asset, _: Bool) in asset.id }) {
             guard let form = request.form else { throw APIError.unsupportedMediaType }  // the router has refused it
             do {
                 let upload = try await AssetUpload(reading: form, into: api.assets.blobs, received: api.service.metrics.received[.upload])

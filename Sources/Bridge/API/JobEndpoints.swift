@@ -7,14 +7,17 @@ struct JobEndpoints: Sendable {
     let api: API
 
     func submit(_ request: Request, _: PathParameters) async throws -> Response {
-        let job = try await api.submit(request, acceptsBareGraph: false, attachesToSame: false, failsWhenUnreachable: false)
+        let job = try await api.submit(request, acceptsBareGraph: false, attachesToSame: false, .isPromised)
         return answer(job, request, status: 201, headers: ["Location": api.links(for: request).job(job.id)])
     }
 
-    /// The job as it is; with `Prefer: wait=N` once its status is another than now, with a poll of the official SDK once it is over.
+    /// The job as it is; with `Prefer: wait=N` once its status is another than now, with a poll of the official SDK once it is over. Or what
+    /// it made, for callers that accept that: at its `Location` `POST /run` said that they would find it.
     func get(_ request: Request, _ path: PathParameters) async throws -> Response {
         let prefer = try Prefer(request)
         let job = try await api.job(path["id"])
+        // What else Accept may name, it is answered with the job.
+        if let accept = try? Accept(request), accept.answer == .content { return try await result(of: job, accept, prefer, request) }
         let present = job.snapshot.status
         if let limit = prefer.wait {
             await hold(job, atMost: limit) { $0 != present }
@@ -23,6 +26,27 @@ struct JobEndpoints: Sendable {
             if await holdInSilence(job, until: end) { return held(job, request, until: end) }
         }
         return answer(job, request, headers: prefer.applied.map { ["Preference-Applied": $0] } ?? [:])
+    }
+
+    /// The answer of `POST /run` to the same `Accept`, once the job is over. Without `Prefer` that is not waited for, as with the job itself.
+    private func result(of job: Job, _ accept: Accept, _ prefer: Prefer, _ request: Request) async throws -> Response {
+        var headers: HTTPHeaders = ["Comfy-Job-Id": job.id.description, "Vary": "Accept"]
+        headers["Preference-Applied"] = prefer.applied
+        let representation = api.representation(for: request)
+        let end = await api.wait(for: job, atMost: prefer.wait ?? .zero, isCaller: false)
+        let snapshot = job.snapshot
+        guard case .jobEnded = end, snapshot.status == .succeeded else {
+            if accept.allowsJSON { return answer(job, request, headers: headers) }
+            guard case .jobEnded = end else {
+                throw api.drain.isDraining
+                    ? APIError.shuttingDown(job, api.drain.message(about: snapshot.status), representation.links) : .waitElapsed(job, representation.links)
+            }
+            throw APIError(snapshot.error ?? .lost, job: job, links: representation.links)
+        }
+        var timing = ServerTiming()
+        return try await api.content(of: job, accept, request, representation, headers, &timing) { _ in
+            answer(job, request, headers: headers)
+        }
     }
 
     /// Holds an answer back; not when the bridge shuts down, which it would only delay.

@@ -27,6 +27,8 @@ struct JobSituation: Sendable {
         var url: String
         /// Nil: it can be given jobs.
         var away: Absence?
+        /// False: it lacks node classes of the job.
+        var canRun = true
         var runs: [Run] = []
     }
 
@@ -84,6 +86,7 @@ extension API {
                 comfyUI.away = JobSituation.Absence(
                     time: status.unavailableFor, reason: status.reason ?? "it rests after a fault", isDisconnected: !status.isConnected)
             }
+            comfyUI.canRun = worker.canRun(job)
             for id in worker.inbox.openJobs {
                 if id == job.id { (situation.owner, situation.silenceLimit) = (index, worker.configuration.silence) }
                 guard let other = try await service.job(id) else { continue }

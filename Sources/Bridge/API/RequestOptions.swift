@@ -78,11 +78,12 @@ extension Request {
 struct Prefer: Sendable, Equatable {
     /// How long to block; nil when the caller does not say.
     var wait: Duration?
+    /// The caller knows what to do with a 202.
+    var isAsync = false
     /// For `Preference-Applied`: what of the header is known here.
     var applied: String?
 
     init(_ request: Request) throws {
-        var isAsync = false
         for preference in request.headers.values("Prefer").flatMap({ $0.split(separator: ",") }) {
             let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1).map { $0.trimmed }
             switch parts.first?.lowercased() {
@@ -121,6 +122,8 @@ struct Accept: Sendable, Equatable {
     var ranges: [MediaRange] = []
     /// Whether JSON would do as well.
     var allowsJSON = false
+    /// What is no output would be taken for one.
+    var isOnlyContent: Bool { answer == .content && !allowsJSON }
 
     private static let contentTypes: Set<String> = ["image", "video", "audio", "model", "text"]
 

@@ -17,24 +17,25 @@ struct RunEndpoint: Sendable {
         let accept = try Accept(request)
         let prefer = try Prefer(request)
         let form = try request.choice("outputs", default: OutputForm.url)
-        let isBound = try request.choice("on_disconnect", default: OnDisconnect.cancel) == .cancel && prefer.wait != .zero
+        // With a key the caller means to come again, for the same job.
+        let onDisconnect = try request.choice("on_disconnect", default: request.idempotencyKey() == nil ? OnDisconnect.cancel : .continue)
+        // A stream has no moment at which something else could be its answer.
+        let isStream = accept.answer == .events && !prefer.isAsync
+        let interest: Job.Interest = prefer.wait == .zero && !isStream ? .isPromised : .blocks(endsJob: onDisconnect == .cancel)
         var streamOptions = try EventStream.Options(request)
-        let job = try await api.submit(request, acceptsBareGraph: true, attachesToSame: true, failsWhenUnreachable: isBound)
+        let job = try await api.submit(request, acceptsBareGraph: true, attachesToSame: true, interest)
         let representation = api.representation(for: request)
         let handle: HTTPHeaders = ["Comfy-Job-Id": job.id.description]
 
-        if accept.answer == .events, prefer.wait == nil {
+        if isStream {
             streamOptions.preamble = ServerSentEvent.encode("job", data: JSON.object(representation.job(job)).encoded())
-            if isBound {
-                job.attachCaller()
-                streamOptions.onDisconnect = { [api] in api.tasks.start { await api.leave(job) } }
-            }
+            streamOptions.onDisconnect = { [api] in api.tasks.start { await api.service.callerLeft(job) } }
             // From the beginning: the job may have come far before the stream is there.
             return api.stream(job, from: .after(id: 0), representation, streamOptions, headers: handle)
         }
 
         do {
-            var response = try await block(job, request, accept, prefer, form, isBound: isBound, representation, handle, &timing)
+            var response = try await block(job, request, accept, prefer, form, interest, representation, handle, &timing)
             response.headers["Server-Timing"] = timing.value(of: job.timeline.marks)
             return response
         } catch var error as APIError {
@@ -45,38 +46,32 @@ struct RunEndpoint: Sendable {
 
     /// Waits for the job, for as long as the caller wants to, and answers with what came of it.
     private func block(
-        _ job: Job, _ request: Request, _ accept: Accept, _ prefer: Prefer, _ form: OutputForm, isBound: Bool, _ representation: Representation,
+        _ job: Job, _ request: Request, _ accept: Accept, _ prefer: Prefer, _ form: OutputForm, _ interest: Job.Interest, _ representation: Representation,
         _ handle: HTTPHeaders, _ timing: inout ServerTiming
     ) async throws -> Response {
-        if isBound { job.attachCaller() }
-        // A bridge that is being stopped sends its callers away; their jobs go on.
-        await cancelWhenGracefulShutdown { await job.wait(atMost: prefer.wait, until: \.isTerminal) }
-        let isSentAway = api.drain.isDraining
-        if Task.isCancelled, !isSentAway {
-            // Nobody reads the answer any more.
-            if isBound { await api.leave(job) }
+        let blocks = interest != .isPromised
+        let end = await api.wait(for: job, atMost: prefer.wait, isCaller: blocks)
+        switch end {
+        case .callerLeft:
+            if blocks { await api.service.callerLeft(job) }
             throw APIError.shuttingDown
+        case .unreachable(let error):
+            job.detachCaller()
+            throw APIError.unreachable(error, job, representation.links)
+        case .jobEnded where !(prefer.isAsync && !blocks):
+            if blocks { job.detachCaller() }
+        case .jobEnded, .elapsed, .draining:
+            if blocks { job.detachCaller(isPromised: true) }
+            return try unfinished(job, accept, prefer, representation, handle)
         }
-        if isBound { job.detachCaller() }
         let snapshot = job.snapshot
-        guard snapshot.status.isTerminal, prefer.wait != .zero else {
-            var headers = handle
-            headers["Location"] = representation.links.job(job.id)
-            headers["Preference-Applied"] = prefer.applied
-            var members = representation.job(job)
-            if isSentAway {
-                headers["Retry-After"] = "5"
-                members["message"] = .string(api.drain.message(about: snapshot.status))
-            }
-            return .json(.object(members), status: 202, headers: headers)
-        }
         guard snapshot.status == .succeeded else {
             throw APIError(snapshot.error ?? .lost, job: job, links: representation.links)
         }
         do {
-            switch accept.answer {
-            case .content: return try await content(of: job, snapshot, accept, request, representation, handle, &timing)
-            case .json, .events: return try await json(job, form, representation, handle, &timing)
+            guard accept.answer == .content else { return try await json(job, form, representation, handle, &timing) }
+            return try await api.content(of: job, accept, nil, representation, handle, &timing) { timing in
+                try await json(job, .url, representation, handle, &timing)
             }
         } catch var error as APIError {
             // The job is done, only its bytes could not be had: whoever knows its id can get them later.
@@ -87,24 +82,22 @@ struct RunEndpoint: Sendable {
         }
     }
 
-    /// The bytes of the first output that the caller can use; one that stays before one that ComfyUI will delete.
-    private func content(
-        of job: Job, _ snapshot: Job.Snapshot, _ accept: Accept, _ request: Request, _ representation: Representation, _ headers: HTTPHeaders,
-        _ timing: inout ServerTiming
-    ) async throws -> Response {
-        let inOrder = snapshot.outputs.inGraphOrder
-        let outputs = inOrder.filter { !$0.isTemporary } + inOrder.filter(\.isTemporary)
-        for range in accept.ranges {
-            guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
-            return try await timing.fetching { try await api.content.response(for: output.asset, request: nil, headers: headers) }
+    /// The answer before the job is over: the job itself, for callers that can tell it from a result.
+    private func unfinished(_ job: Job, _ accept: Accept, _ prefer: Prefer, _ representation: Representation, _ handle: HTTPHeaders) throws -> Response {
+        let isSentAway = api.drain.isDraining
+        if accept.isOnlyContent, !prefer.isAsync {
+            throw isSentAway
+                ? APIError.shuttingDown(job, api.drain.message(about: job.snapshot.status), representation.links) : .waitElapsed(job, representation.links)
         }
-        if accept.allowsJSON { return try await json(job, .url, representation, headers, &timing) }
-        var error = APIError.notAcceptable(
-            "The job succeeded, but has no output of the type asked for. It has: "
-                + (snapshot.outputs.isEmpty ? "none" : Set(snapshot.outputs.map(\.contentType)).sorted().joined(separator: ", ")) + ".",
-            details: .object(representation.job(job)))
-        error.headers = headers
-        throw error
+        var headers = handle
+        headers["Location"] = representation.links.job(job.id)
+        headers["Preference-Applied"] = prefer.applied
+        var members = representation.job(job)
+        if isSentAway {
+            headers["Retry-After"] = "5"
+            members["message"] = .string(api.drain.message(about: job.snapshot.status))
+        }
+        return .json(.object(members), status: 202, headers: headers)
     }
 
     private func json(_ job: Job, _ form: OutputForm, _ representation: Representation, _ headers: HTTPHeaders, _ timing: inout ServerTiming) async throws -> Response {

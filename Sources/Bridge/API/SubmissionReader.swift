@@ -35,8 +35,9 @@ struct SubmissionReader: Sendable {
             let workflow = try Workflow(checking: graph, size: request.body.count)
             let referenced = try await referencedAssets(of: workflow)
             let outputNodes = try await check(workflow)
+            let uploads = if let catalog = pool.catalog(for: workflow) { try await assets.namedUploads(in: workflow, catalog) } else { [Submission.Input]() }
             return Submission(
-                workflow: workflow, outputNodes: outputNodes, inputs: referenced + (try await namedUploads(in: workflow)), extraData: extraData,
+                workflow: workflow, outputNodes: outputNodes, inputs: referenced + uploads, extraData: extraData,
                 metadata: metadata, options: options)
         } catch let error as WorkflowError {
             throw APIError(error)
@@ -57,23 +58,8 @@ struct SubmissionReader: Sendable {
         return inputs
     }
 
-    /// Loaders that name a file which was uploaded to the bridge get that one.
-    private func namedUploads(in workflow: Workflow) async throws -> [Submission.Input] {
-        guard let catalog = pool.catalog(for: workflow) else { return [] }
-        let fileInputs = catalog.classes.mapValues(\.fileInputs).filter { !$0.value.isEmpty }
-        var inputs: [Submission.Input] = []
-        for (id, node) in workflow.nodes {
-            for input in fileInputs[node.classType] ?? [] {
-                guard var name = node.inputs[input]?.string else { continue }
-                if name.hasSuffix(" [input]") { name.removeLast(8) }
-                guard let asset = try await assets.upload(at: name) else { continue }
-                inputs.append(.init(place: .input(node: id, name: input), asset: asset))
-            }
-        }
-        return inputs
-    }
-
-    /// Checks against the node classes of all ComfyUIs; returns the output nodes.
+    /// Checks against the node classes of all ComfyUIs; returns the output nodes. None while no classes are known: then the worker checks that
+    /// is given the job.
     private func check(_ workflow: Workflow) async throws(WorkflowError) -> Set<String> {
         guard var catalog = pool.catalog(for: workflow) else { return [] }
         let unknown = catalog.unknownClasses(in: workflow)
@@ -137,5 +123,22 @@ struct SubmissionReader: Sendable {
             }
         }
         return members
+    }
+}
+
+extension AssetService {
+    /// Loaders that name a file which was uploaded to the bridge get that one.
+    func namedUploads(in workflow: Workflow, _ catalog: NodeCatalog) async throws -> [Submission.Input] {
+        let fileInputs = catalog.classes.mapValues(\.fileInputs).filter { !$0.value.isEmpty }
+        var inputs: [Submission.Input] = []
+        for (id, node) in workflow.nodes {
+            for input in fileInputs[node.classType] ?? [] {
+                guard var name = node.inputs[input]?.string else { continue }
+                if name.hasSuffix(" [input]") { name.removeLast(8) }
+                guard let asset = try await upload(at: name) else { continue }
+                inputs.append(.init(place: .input(node: id, name: input), asset: asset))
+            }
+        }
+        return inputs
     }
 }

@@ -84,9 +84,11 @@ struct Why: Sendable, Equatable {
         var details: JSONObject = ["waiting_s": seconds(situation.age)]
         details["queue_position"] = .optional(situation.queuePosition)
         details["comfyui"] = .array(situation.comfyUIs.map(represent))
-        if !situation.comfyUIs.isEmpty, situation.comfyUIs.allSatisfy({ $0.away != nil }) {
-            let reasons = situation.comfyUIs.compactMap { comfyUI in comfyUI.away.map { "\(comfyUI.url)\(since($0)) (\($0.reason))" } }
-            let which = situation.comfyUIs.count == 1 ? "ComfyUI cannot be used" : "No ComfyUI can be used"
+        let able = situation.comfyUIs.filter(\.canRun)
+        if !able.isEmpty, able.allSatisfy({ $0.away != nil }) {
+            let reasons = able.compactMap { comfyUI in comfyUI.away.map { "\(comfyUI.url)\(since($0)) (\($0.reason))" } }
+            let owner = able.count == situation.comfyUIs.count ? "ComfyUI" : "ComfyUI that has the job's nodes"
+            let which = situation.comfyUIs.count == 1 ? "ComfyUI cannot be used" : "No \(owner) can be used"
             return (.comfyUIUnreachable, "\(which): \(reasons.joined(separator: ", ")). The job runs when it is back.", details)
         }
         let busy = situation.comfyUIs.flatMap { comfyUI in comfyUI.runs.compactMap { $0.running == nil ? nil : (comfyUI.url, $0) } }

@@ -116,7 +116,7 @@ package struct BridgeConfiguration: Sendable {
             }
             return url
         }
-        fileRules = FileRules(
+        let fileRules = FileRules(
             folders: try reader.strings("allowed-folder").map { folder in
                 guard folder.leavesItsFolder, folder.utf8.first != UInt8(ascii: "~") else {
                     throw ConfigurationError("--allowed-folder '\(folder)' is no absolute path. Write it as ComfyUI sees it, as in /data/pictures.")
@@ -124,6 +124,7 @@ package struct BridgeConfiguration: Sendable {
                 return folder.hasSuffix("/") ? String(folder.dropLast()) : folder
             },
             isolatesOutputs: try reader.flag("isolate-outputs"))
+        self.fileRules = fileRules
         access = try AccessConfiguration(reader, host: http.host, publicURL: publicURL)
 
         let jobTimeout = try reader.seconds("job-timeout", default: 0)
@@ -140,6 +141,7 @@ package struct BridgeConfiguration: Sendable {
                 worker.silence = max(silence, .milliseconds(100))
                 worker.stall = stall == .zero ? nil : stall
                 worker.previewMethod = previewMethod
+                worker.fileRules = fileRules
                 return worker
             } catch {
                 throw ConfigurationError("--comfyui '\(address)': \(error)")

@@ -6,17 +6,28 @@ import Synchronization
 protocol UsedKeyStore: Sendable {
     func insert(_ key: UsedKey) async throws
     /// What used the key since then.
-    func key(_ key: String, _ operation: UsedKey.Operation, since date: Date) async throws -> (digest: [UInt8], job: JobID?)?
+    func key(_ key: String, _ operation: UsedKey.Operation, since date: Date) async throws -> (digest: [UInt8], use: IdempotencyKeys.Use)?
     func remove(before date: Date) async throws
 }
 
-/// The `Idempotency-Key`s of one operation, and which job each made. A key lives 24 hours, as the Comfy API v2 says.
+/// The `Idempotency-Key`s of one operation, and what each made. A key lives 24 hours, as the Comfy API v2 says.
+///
+/// Whether a key may be used again is the operation's to say: the resource API never lets it, `POST /run` does when the job came to an end
+/// that another try may not come to (`Job.Snapshot.releasesKey`). So it is the job that is asked, and only of one that is not kept any more
+/// it is noted here.
 final class IdempotencyKeys: Sendable {
+    struct Use: Sendable, Equatable {
+        /// The id of the job or asset; nil where it is not known.
+        let made: String?
+        /// It is not kept any more, and had released the key.
+        var isReleased = false
+    }
+
     enum Claim: Sendable {
-        /// The key is new and now the caller's: `settle` or `release` it.
+        /// The key is now the caller's: `settle` or `release` it.
         case granted
-        /// The key was used by the same request or by another; the job is nil where the operation makes none.
-        case used(JobID?, isSame: Bool)
+        /// The key was used by the same request or by another.
+        case used(Use, isSame: Bool)
         /// Another request with the key is just being accepted.
         case busy
     }
@@ -24,7 +35,7 @@ final class IdempotencyKeys: Sendable {
     fileprivate struct Entry {
         enum Outcome {
             case open
-            case settled(JobID?)
+            case settled(Use)
         }
 
         let number: UInt64
@@ -57,15 +68,18 @@ final class IdempotencyKeys: Sendable {
         limit = store == nil ? 100_000 : 10_000
     }
 
-    /// - Parameter digest: what makes two requests the same.
-    func claim(_ key: String, digest: [UInt8], now: ContinuousClock.Instant = .now) async throws -> Claim {
-        let claim = state.withLock { $0.claim(key, digest, limit: limit, now: now) }
+    /// - Parameters:
+    ///   - digest: what makes two requests the same.
+    ///   - released: what the key made before and was released by. Of those that claim it with this one is granted it.
+    func claim(_ key: String, digest: [UInt8], replacing released: String? = nil, now: ContinuousClock.Instant = .now) async throws -> Claim {
+        let claim = state.withLock { $0.claim(key, digest, replacing: released, limit: limit, now: now) }
         guard case .granted = claim, let store else { return claim }
         // Until the answer is there the key is busy.
         do {
-            guard let used = try await store.key(key, operation, since: Date(timeIntervalSinceNow: -Self.lifetime.seconds)) else { return .granted }
+            let used = try await store.key(key, operation, since: Date(timeIntervalSinceNow: -Self.lifetime.seconds))
+            guard let used, !used.use.isReplaced(by: released) else { return .granted }
             release(key)
-            return .used(used.job, isSame: used.digest == digest)
+            return .used(used.use, isSame: used.digest == digest)
         } catch {
             release(key)
             throw error
@@ -86,18 +100,29 @@ final class IdempotencyKeys: Sendable {
 
     /// The request was carried out: the key is used up. What is written of that for a job was written with the job.
     func settle(_ key: String, job: JobID) {
-        change(key) { $0?.outcome = .settled(job) }
+        change(key) { $0?.outcome = .settled(Use(made: job.description)) }
     }
 
     /// The same for an operation that makes no job.
-    func settle(_ key: String, digest: [UInt8]) async throws {
-        try await store?.insert(UsedKey(operation: operation, key: key, digest: digest))
-        change(key) { $0?.outcome = .settled(nil) }
+    func settle(_ key: String, digest: [UInt8], made: String) async throws {
+        try await store?.insert(UsedKey(operation: operation, key: key, digest: digest, made: made))
+        change(key) { $0?.outcome = .settled(Use(made: made)) }
     }
 
     /// The request was refused: the key may be used again.
     func release(_ key: String) {
         change(key) { $0 = nil }
+    }
+
+    /// These are not kept any more, and had released their keys. The store knows already.
+    func release(madeBy ids: Set<String>) {
+        guard !ids.isEmpty else { return }
+        state.withLock { state in
+            for (key, entry) in state.entries {
+                guard case .settled(let use) = entry.outcome, let made = use.made, ids.contains(made) else { continue }
+                state.entries[key]?.outcome = .settled(Use(made: made, isReleased: true))
+            }
+        }
     }
 
     private func change(_ key: String, _ body: (inout Entry?) -> Void) {
@@ -109,8 +134,14 @@ final class IdempotencyKeys: Sendable {
     }
 }
 
+extension IdempotencyKeys.Use {
+    fileprivate func isReplaced(by released: String?) -> Bool { made != nil && made == released }
+}
+
 extension IdempotencyKeys.State {
-    fileprivate mutating func claim(_ key: String, _ digest: [UInt8], limit: Int, now: ContinuousClock.Instant) -> IdempotencyKeys.Claim {
+    fileprivate mutating func claim(
+        _ key: String, _ digest: [UInt8], replacing released: String?, limit: Int, now: ContinuousClock.Instant
+    ) -> IdempotencyKeys.Claim {
         while let oldest = claims.first {
             if let entry = entries[oldest.key], entry.number == oldest.number {
                 guard claims.count >= limit || now - entry.since >= IdempotencyKeys.lifetime else { break }
@@ -120,12 +151,38 @@ extension IdempotencyKeys.State {
         }
         switch entries[key]?.outcome {
         case .open: return .busy
-        case .settled(let job): return .used(job, isSame: entries[key]?.digest == digest)
-        case nil:
+        case .settled(let use) where !use.isReplaced(by: released): return .used(use, isSame: entries[key]?.digest == digest)
+        case .settled, nil:
             lastNumber += 1
             entries[key] = .init(number: lastNumber, digest: digest, since: now)
             claims.append((key, lastNumber))
             return .granted
+        }
+    }
+}
+
+extension Job.Snapshot {
+    /// The key that made the job may make another one: the job came to no result that a second would come to as well.
+    var releasesKey: Bool {
+        switch status {
+        case .queued, .running, .canceling, .canceled: cancellation == .callerLeft
+        case .failed: error?.code.releasesKey ?? true
+        case .succeeded, .expired: false
+        }
+    }
+}
+
+extension JobError.Code {
+    /// Another try may end otherwise. What the workflow itself did, in a run that it had, it will do again.
+    var releasesKey: Bool {
+        switch self {
+        // Of ComfyUI and of the bridge.
+        case .upstreamUnreachable, .upstreamLost, .upstreamStuck, .upstreamError, .deviceError, .insufficientStorage, .credentialsLost: true
+        // Nothing was run: a node pack, a file or a limit is missing, as when a submission is refused at once.
+        case .invalidWorkflow, .missingAsset, .payloadTooLarge: true
+        case .nodeExecutionError, .invalidOutput, .outOfMemory, .poison, .timedOut: false
+        // See `Job.Snapshot.releasesKey`.
+        case .canceled: false
         }
     }
 }

@@ -40,8 +40,7 @@ final class Job: Sendable {
         var nextToken: UInt64 = 0
         /// Takes cancel requests while a worker has the job.
         var cancelHandler: (@Sendable () -> Void)?
-        /// Callers that block for the job and whose leaving cancels it.
-        var callers = 0
+        var callers = Callers()
         /// How often the outputs were taken back.
         var returns = 0
         /// Counts the changes of what is written besides events.
@@ -70,7 +69,35 @@ final class Job: Sendable {
 
     fileprivate struct Waiter {
         let isWanted: @Sendable (JobStatus) -> Bool
+        /// It is a blocked caller, which `turnAwayCallers` sends away.
+        let isCaller: Bool
         let continuation: CheckedContinuation<Void, Never>
+    }
+
+    /// What a caller that comes by a job expects of it.
+    enum Interest: Sendable, Equatable {
+        /// It waits for the end of the job.
+        ///
+        /// - Parameter endsJob: when it hangs up, and nobody else wants the job, the job is canceled.
+        case blocks(endsJob: Bool)
+        /// It is told that the job goes on, whoever waits for it.
+        case isPromised
+    }
+
+    fileprivate struct Callers {
+        /// How many block for the job.
+        var blocked = 0
+        /// One of them said that the job goes on without it.
+        var outlivesThem = false
+        /// Somebody was told that it goes on.
+        var isPromised = false
+    }
+
+    /// Why a job is to be canceled.
+    enum Cancellation: String, Sendable {
+        case requested
+        /// Nobody asked for it; the last caller that waited hung up.
+        case callerLeft = "caller_left"
     }
 
     /// How long a progress event waits for what comes with it before viewers are told of it alone. ComfyUI sends the preview of a step
@@ -112,6 +139,8 @@ final class Job: Sendable {
             eventID: stored.lastEventID, outputCount: stored.snapshot.outputs.count, version: state.version, status: stored.snapshot.status)
         state.taken = state.written
         state.journaling = .none
+        // Whoever blocked for it is gone, and the job is not.
+        state.callers.isPromised = true
         self.state = Mutex(state)
     }
 
@@ -131,6 +160,8 @@ final class Job: Sendable {
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
         var otherOutputs: OrderedDictionary<String, JSON> = [:]
         var error: JobError?
+        /// Kept beside the error, which a job that is being canceled does not have yet.
+        var cancellation: Cancellation?
         var attempts = Attempts()
         /// The address of the ComfyUI that has the job, or is about to be given it; nil while the job waits in the bridge.
         var assignment: String?
@@ -172,14 +203,16 @@ final class Job: Sendable {
 
     /// Waits for a status that is wanted, which one that ends the job always is, or until the task is cancelled.
     ///
-    /// - Parameter isWanted: called with the lock of the job: it must not call back into it.
-    func wait(until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
+    /// - Parameters:
+    ///   - isWanted: called with the lock of the job: it must not call back into it.
+    ///   - isCaller: the wait also ends with `turnAwayCallers`.
+    func wait(isCaller: Bool = false, until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
         let token = state.withLock { $0.makeToken() }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let (isReached, request) = state.withLock { state -> (Bool, JournalRequest) in
                     guard !state.visible.status.isTerminal, !isWanted(state.visible.status), !Task.isCancelled else { return (true, .none) }
-                    state.waiters[token] = Waiter(isWanted: isWanted, continuation: continuation)
+                    state.waiters[token] = Waiter(isWanted: isWanted, isCaller: isCaller, continuation: continuation)
                     return (false, state.journalRequest())
                 }
                 if isReached { continuation.resume() }
@@ -192,11 +225,11 @@ final class Job: Sendable {
     }
 
     /// The same with a limit; nil waits as long as it takes.
-    func wait(atMost limit: Duration?, until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
-        guard let limit else { return await wait(until: isWanted) }
+    func wait(atMost limit: Duration?, isCaller: Bool = false, until isWanted: @escaping @Sendable (JobStatus) -> Bool) async {
+        guard let limit else { return await wait(isCaller: isCaller, until: isWanted) }
         guard limit > .zero else { return }
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.wait(until: isWanted) }
+            group.addTask { await self.wait(isCaller: isCaller, until: isWanted) }
             group.addTask { do { try await Task.sleep(for: limit) } catch {} }  // cancelled: the job was first
             await group.next()
             group.cancelAll()
@@ -262,18 +295,58 @@ final class Job: Sendable {
         return archive.events(of: self, after: cursor, limit: limit)
     }
 
-    func attachCaller() {
-        state.withLock { $0.callers += 1 }
-    }
+    // MARK: Callers
 
-    /// Returns how many callers are left.
+    /// A caller comes by the job. Returns false when there is nothing to come by: the job has released its key (`Snapshot.releasesKey`).
     @discardableResult
-    func detachCaller() -> Int {
+    func attach(_ interest: Interest) -> Bool {
         state.withLock { state in
-            state.callers -= 1
-            return state.callers
+            guard !state.releasesKey else { return false }
+            switch interest {
+            case .blocks(let endsJob):
+                state.callers.blocked += 1
+                if !endsJob { state.callers.outlivesThem = true }
+            case .isPromised: state.callers.isPromised = true
+            }
+            return true
         }
     }
+
+    /// A blocked caller has its answer.
+    ///
+    /// - Parameter isPromised: which says that the job goes on.
+    func detachCaller(isPromised: Bool = false) {
+        state.withLock { state in
+            state.callers.blocked -= 1
+            if isPromised { state.callers.isPromised = true }
+        }
+    }
+
+    /// A blocked caller went away. Returns true when with it the last one went who wants the job: it is to be canceled.
+    func callerLeft() -> Bool {
+        change { state in
+            state.callers.blocked -= 1
+            guard state.callers.blocked == 0, !state.callers.outlivesThem, !state.callers.isPromised, state.now.cancellation == nil else { return false }
+            state.now.cancellation = .callerLeft
+            state.version += 1
+            return true
+        } ?? false
+    }
+
+    /// Nobody wants the job but callers that block: it ends, rather than let them hang, when no ComfyUI can be reached.
+    var failsWhenUnreachable: Bool { state.withLock { $0.callers.blocked > 0 && !$0.callers.isPromised } }
+
+    /// Ends the waiting of blocked callers, but not the job.
+    func turnAwayCallers() {
+        let callers = state.withLock { state in
+            let tokens = state.waiters.filter(\.value.isCaller).keys
+            return tokens.compactMap { state.waiters.removeValue(forKey: $0) }
+        }
+        for caller in callers { caller.continuation.resume() }
+    }
+
+    /// The job's `Idempotency-Key` may make another job, as far as `POST /run` is concerned.
+    var releasesKey: Bool { state.withLock { $0.releasesKey } }
 
     // MARK: Changes
 
@@ -371,6 +444,20 @@ final class Job: Sendable {
             state.enter(.running)
             state.now.startedAt = state.now.statusChangedAt
         }
+    }
+
+    /// Somebody wants the job to be canceled, and not only by hanging up.
+    func cancellationRequested() {
+        change { state in
+            guard state.now.cancellation != .requested else { return }
+            state.now.cancellation = .requested
+            state.version += 1
+        }
+    }
+
+    /// What only the node list of a ComfyUI can tell of the job has become known.
+    func complete(outputNodes: Set<String>, inputs: [Submission.Input]) {
+        change { $0.submission.complete(outputNodes: outputNodes, inputs: inputs) }
     }
 
     /// Asks for cancellation of a job that is not in the queue any more. A job without a worker yet is noticed by it in
@@ -515,6 +602,9 @@ extension Job.State {
         snapshot.progress = log.latestProgress?.progress ?? visible.progress
         return snapshot
     }
+
+    /// By an end that callers can see, so that none is forgotten by a crash; or because nobody wants the job any more.
+    fileprivate var releasesKey: Bool { visible.status.isTerminal ? visible.releasesKey : now.cancellation == .callerLeft }
 
     fileprivate var isUnwritten: Bool { version != taken.version || log.lastID > taken.eventID }
 

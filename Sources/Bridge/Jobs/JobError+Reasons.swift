@@ -4,6 +4,8 @@ import OrderedJSON
 /// The wording of everything that can end a job early.
 extension JobError {
     static let canceledByCaller = JobError(code: .canceled, message: "The job was canceled.")
+    static let callerLeft = JobError(
+        code: .canceled, message: "The job was canceled because its caller hung up and nobody else waited for it (on_disconnect, see the README).")
     static let interruptedInComfyUI = JobError(code: .canceled, message: "The run was interrupted in ComfyUI, not through the bridge.")
     static let lost = JobError(code: .upstreamLost, message: "ComfyUI lost the job, most likely by a restart, and running it again failed too. Submit it again.")
     static let credentialsLost = JobError(
@@ -56,6 +58,10 @@ extension JobError {
         JobError(
             code: .insufficientStorage,
             message: "\(name) came over ComfyUI's socket and is nowhere else, and the bridge could not write it to its disk (--data-dir). Make room and run the job again.")
+    }
+
+    static func invalid(_ faults: [WorkflowFault]) -> JobError {
+        JobError(code: .invalidWorkflow, message: faults.first?.message ?? "The workflow is invalid.", faults: faults)
     }
 
     static func partiallyInvalid(_ faults: [WorkflowFault]) -> JobError {

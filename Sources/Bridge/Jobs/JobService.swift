@@ -30,6 +30,7 @@ final class JobService: Service {
 
     let queue: JobQueue
     let store: any JobStore
+    let keys: IdempotencyKeys
     private let configuration: Configuration
     let assets: AssetService
     let metrics: Metrics
@@ -39,9 +40,13 @@ final class JobService: Service {
     private static let livelyJobs = 8
     private let previewsOfEnded = Mutex<(jobs: Deque<(job: Job, bytes: Int)>, total: Int)>(([], 0))
 
-    init(configuration: Configuration, store: any JobStore, assets: AssetService, previewFiles: PreviewFiles?, metrics: Metrics = Metrics(), logger: Logger) {
+    init(
+        configuration: Configuration, store: any JobStore, keys: IdempotencyKeys = IdempotencyKeys(.job, store: nil), assets: AssetService,
+        previewFiles: PreviewFiles?, metrics: Metrics = Metrics(), logger: Logger
+    ) {
         self.configuration = configuration
         self.store = store
+        self.keys = keys
         self.assets = assets
         self.previewFiles = previewFiles
         self.metrics = metrics
@@ -55,10 +60,11 @@ final class JobService: Service {
     /// Stores a job and puts it into the queue.
     ///
     /// - Parameter key: the `Idempotency-Key` that the job uses up.
-    func submit(_ submission: Submission, key: UsedKey? = nil) async throws -> Job {
+    func submit(_ submission: Submission, _ interest: Job.Interest = .isPromised, key: UsedKey? = nil) async throws -> Job {
         // So that callers who are refused cost no writing; those who come at the same moment are told by `add`.
         guard queue.count < queue.limit else { throw SubmitError.queueFull(limit: queue.limit) }
         let job = Job(submission: submission, previewLimit: configuration.previewHistory, journal: store.journal)
+        job.attach(interest)
         try await store.insert(job, key: key)
         do {
             try queue.add(job)
@@ -76,6 +82,16 @@ final class JobService: Service {
 
     /// Cancels a job wherever it is: at once in the queue, through its worker inside ComfyUI. Does nothing to an ended one.
     func cancel(_ job: Job) async {
+        job.cancellationRequested()
+        await stop(job)
+    }
+
+    /// A blocked caller of the job went away; when nobody is left who wants the job, it is canceled.
+    func callerLeft(_ job: Job) async {
+        if job.callerLeft() { await stop(job) }
+    }
+
+    private func stop(_ job: Job) async {
         if queue.remove(job) {
             await end(job, .canceled, error: JobError(code: .canceled, message: "The job was canceled before it ran."))
         } else {
@@ -98,16 +114,18 @@ final class JobService: Service {
 
     /// Ends a job. All ends come through here.
     func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
-        guard job.finish(status, error: error) else { return }
+        let isAbandoned = status == .canceled && job.present.cancellation == .callerLeft
+        guard job.finish(status, error: isAbandoned ? .callerLeft : error) else { return }
         await store.recordEnd(of: job)
         metrics.ended(job)
         logger.info("job ended", metadata: .end(of: job))
         limitPreviews(adding: job)
     }
 
-    /// Ends the queued jobs that somebody blocks for, because no ComfyUI can be reached; the others wait on.
+    /// Ends the queued jobs that only blocked callers want, because no ComfyUI can be reached. The others wait on, without callers that block.
     func failBlockedJobs(_ error: JobError) async {
-        for job in queue.removeAll(where: \.submission.options.failsWhenUnreachable) { await end(job, .failed, error: error) }
+        for job in queue.removeAll(where: \.failsWhenUnreachable) { await end(job, .failed, error: error) }
+        for job in queue.jobs { job.turnAwayCallers() }
     }
 
     /// Removes expired jobs until shut down.
@@ -126,6 +144,7 @@ final class JobService: Service {
                 beyond: RetentionLimit(date: oldest, count: configuration.retainedJobs, bytes: configuration.retainedBytes ?? .max))
             guard !removed.isEmpty else { return }
             forgetPreviews(of: Set(removed.map(\.id)))
+            keys.release(madeBy: Set(removed.filter(\.releasesKey).map(\.id.description)))
             for job in removed {
                 try await assets.remove(outputsOf: job)
                 await previewFiles?.remove(of: job.id)

@@ -5,8 +5,8 @@ import OrderedJSON
 /// What a caller wants to be run, checked.
 struct Submission: Sendable {
     private(set) var workflow: Workflow
-    /// Nodes whose results are kept, as far as ComfyUI's node list was known.
-    let outputNodes: Set<String>
+    /// Nodes whose results are kept. Empty while no ComfyUI's node list is known, against which the workflow was checked.
+    private(set) var outputNodes: Set<String>
     /// The assets that the workflow reads.
     private(set) var inputs: [Input]
     /// Forwarded to ComfyUI, for example `api_key_comfy_org`. Never stored, logged or echoed.
@@ -27,8 +27,6 @@ struct Submission: Sendable {
         var timeout: Duration? = nil
         /// What to do when ComfyUI drops some of the outputs as invalid and would run the rest.
         var allowsPartial = false
-        /// The job ends, instead of waiting in the queue, when no ComfyUI can be reached for long: somebody blocks for it.
-        var failsWhenUnreachable = false
         /// Within `priorities`; higher runs first.
         var priority = 0
 
@@ -64,6 +62,11 @@ struct Submission: Sendable {
             hash.update(data: part)
         }
         return Array(hash.finalize())
+    }
+
+    mutating func complete(outputNodes: Set<String>, inputs: [Input]) {
+        self.outputNodes = outputNodes
+        self.inputs += inputs
     }
 
     /// What callers may still ask for when the job has ended.

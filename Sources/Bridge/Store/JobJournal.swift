@@ -40,5 +40,7 @@ struct UsedKey: Sendable {
     let operation: Operation
     let key: String
     let digest: [UInt8]
+    /// The id of the asset; that of a job is written with the job.
+    var made: String?
     var date = Date()
 }

@@ -28,7 +28,9 @@ extension Worker {
         let (items, collected) = AsyncStream.makeStream(of: OutputCollector.Item.self)
         async let collection = collect(items, of: job)
         if !isWanted { channel.send(.cancel) }
-        let end = await follow(job, channel, entry, collecting: collected)
+        let fault = entry == .submit ? await check(job) : nil
+        if fault != nil { hasSubmitted(job) }
+        let end = if let fault { RunEnd.refused(fault) } else { await follow(job, channel, entry, collecting: collected) }
         collected.finish()
         let found = await collection
         // At a stop results may be left where they are; the job is then not over, and the bridge after this one fetches them.

@@ -29,6 +29,8 @@ final class Worker: Service {
         var patience = Duration.seconds(60)
         /// `extra_data.preview_method`: asks for previews also where ComfyUI was started without.
         var previewMethod = "auto"
+        /// For jobs that were accepted before any node list was known.
+        var fileRules = FileRules()
 
         init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
 
@@ -240,7 +242,7 @@ final class Worker: Service {
         }
     }
 
-    private func hasReadNodeList() async -> Bool {
+    func hasReadNodeList() async -> Bool {
         defer { look() }
         do {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string

@@ -39,11 +39,25 @@ final class WorkerPool: Service {
         return .unreachable(reason: states.first?.reason ?? "no ComfyUI is configured")
     }
 
-    /// Ends the queued jobs that no ComfyUI can run (any more): one was started with other node packs.
+    /// Whether one of them may be able to run a job that waits. A job that was checked before waits for a ComfyUI whose node list is not known
+    /// (yet, after a restart); any other only for as long as a caller would.
+    private func mayRun(_ submission: Submission) -> Bool {
+        let isChecked = !submission.outputNodes.isEmpty
+        return workers.contains { worker in
+            guard let catalog = worker.catalog else { return isChecked || (worker.status.unavailableFor ?? .zero) <= grace }
+            return catalog.unknownClasses(in: submission.workflow).isEmpty
+        }
+    }
+
+    /// Ends the queued jobs that no ComfyUI can run (any more): one was started with other node packs, or none was there to ask at the submission.
     private func failHomelessJobs() async {
-        guard workers.count > 1 else { return }  // a lone ComfyUI says it itself
-        let homeless = service.queue.removeAll { !self.canRun($0.submission.workflow) }
-        for job in homeless { await service.end(job, .failed, error: JobError(code: .invalidWorkflow, message: WorkflowFault.scattered.message, faults: [.scattered])) }
+        guard workers.count > 1, workers.contains(where: { $0.catalog != nil }) else { return }  // a lone ComfyUI says it itself
+        let homeless = service.queue.removeAll { !self.mayRun($0.submission) }
+        for job in homeless {
+            let workflow = job.submission.workflow
+            let faults = catalog(for: workflow)?.faults(in: workflow).filter { $0.reason == "missing_node_type" } ?? []
+            await service.end(job, .failed, error: .invalid(faults.isEmpty ? [.scattered] : faults))
+        }
     }
 
     func run() async throws {

@@ -55,7 +55,7 @@ func withAPI(sdkHold: Duration = .zero, _ body: (API) async throws -> Void) asyn
     let tasks = BackgroundTasks()
     try await body(
         API(
-            service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero), keys: IdempotencyKeys(.job, store: nil),
+            service: service, assets: assets, pool: WorkerPool(workers: [], service: service, grace: .zero),
             uploadKeys: IdempotencyKeys(.upload, store: nil), content: AssetContent(tasks: tasks, sent: Bridge.Counter(), logger: logger), tasks: tasks, heartbeats: Heartbeats(interval: .seconds(1)),
             access: AccessGuard(AccessConfiguration()), publicURL: nil, sdkHold: sdkHold,
             drain: Drain(keepsJobs: false, logger: logger)))

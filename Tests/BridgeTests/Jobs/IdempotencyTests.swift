@@ -6,11 +6,13 @@ import Testing
 
 @Suite struct IdempotencyTests {
     /// A short form of what a claim gave.
-    private func claim(_ keys: IdempotencyKeys, _ key: String = "k", _ digest: UInt8 = 1, after time: Duration = .zero) async throws -> String {
-        switch try await keys.claim(key, digest: [digest], now: start + time) {
+    private func claim(
+        _ keys: IdempotencyKeys, _ key: String = "k", _ digest: UInt8 = 1, replacing released: JobID? = nil, after time: Duration = .zero
+    ) async throws -> String {
+        switch try await keys.claim(key, digest: [digest], replacing: released?.description, now: start + time) {
         case .granted: "granted"
         case .busy: "busy"
-        case .used(let job, let isSame): "\(isSame ? "same" : "other") \(job.map { $0 == self.job ? "job" : "\($0)" } ?? "none")"
+        case .used(let use, let isSame): "\(isSame ? "same" : "other") \(use.made == job.description ? "job" : use.made ?? "none")\(use.isReleased ? " released" : "")"
         }
     }
 
@@ -50,8 +52,48 @@ import Testing
     @Test func whatMakesNoJobUsesItsKeyUpAllTheSame() async throws {
         let keys = IdempotencyKeys(.job, store: nil)
         #expect(try await claim(keys) == "granted")
-        try await keys.settle("k", digest: [1])
-        #expect(try await [claim(keys), claim(keys, "k", 2)] == ["same none", "other none"])
+        try await keys.settle("k", digest: [1], made: "an asset")
+        #expect(try await [claim(keys), claim(keys, "k", 2)] == ["same an asset", "other an asset"])
+    }
+
+    @Test func aKeyThatItsJobHasReleasedIsGrantedToOneOfThoseWhoSawThat() async throws {
+        let keys = IdempotencyKeys(.job, store: nil)
+        let next = JobID()
+        #expect(try await claim(keys) == "granted")
+        keys.settle("k", job: job)
+        #expect(try await [claim(keys, replacing: next), claim(keys, "k", 2, replacing: job), claim(keys, replacing: job)] == ["same job", "granted", "busy"])
+        keys.settle("k", job: next)
+        #expect(try await [claim(keys, replacing: job), claim(keys, "k", 2)] == ["other \(next)", "same \(next)"])
+    }
+
+    @Test func aJobThatIsNotKeptAnyMoreLeavesWordWhetherItsKeyIsFree() async throws {
+        let keys = IdempotencyKeys(.job, store: nil)
+        let other = JobID()
+        for (key, job) in [("k", job), ("l", other)] {
+            #expect(try await claim(keys, key) == "granted")
+            keys.settle(key, job: job)
+        }
+        keys.release(madeBy: [job.description])
+        #expect(try await [claim(keys), claim(keys, "l"), claim(keys, replacing: job)] == ["same job released", "same \(other)", "granted"])
+    }
+
+    @Test("Which ends of a job make its key free", arguments: [
+        (.nodeExecutionError, false), (.outOfMemory, false), (.poison, false), (.timedOut, false), (.invalidOutput, false), (.deviceError, true), (.upstreamLost, true),
+        (.upstreamStuck, true), (.upstreamUnreachable, true), (.upstreamError, true), (.insufficientStorage, true), (.credentialsLost, true), (.invalidWorkflow, true),
+        (.missingAsset, true), (.payloadTooLarge, true),
+    ] as [(JobError.Code, Bool)])
+    func end(_ code: JobError.Code, _ isFree: Bool) throws {
+        let job = Job(submission: try .sample())
+        #expect(!job.releasesKey)
+        job.finish(.failed, error: JobError(code: code, message: "m"))
+        #expect(job.releasesKey == isFree)
+        #expect(job.attach(.blocks(endsJob: true)) == !isFree)
+    }
+
+    @Test func aJobThatSucceededKeepsItsKey() throws {
+        let job = Job(submission: try .sample())
+        job.finish(.succeeded)
+        #expect(!job.releasesKey && job.attach(.isPromised))
     }
 
     @Test func aReleasedKeyIsFreeForAnything() async throws {
@@ -79,7 +121,7 @@ import Testing
 
     @Test("What counts as the same submission", arguments: [
         ("{}", true), (#"{"extra": {"api_key_comfy_org": "k"}}"#, true), (#"{"priority": 1}"#, false), (#"{"timeout": 1}"#, false), (#"{"timeout": 0.5}"#, false),
-        (#"{"partial": true}"#, false), (#"{"metadata": {}}"#, false), (#"{"metadata": {"a": 1}}"#, false), (#"{"width": 16}"#, false), (#"{"blocks": true}"#, true),
+        (#"{"partial": true}"#, false), (#"{"metadata": {}}"#, false), (#"{"metadata": {"a": 1}}"#, false), (#"{"width": 16}"#, false),
     ])
     func digest(_ change: String, _ isSame: Bool) throws {
         let change = try JSON(parsing: change)
@@ -89,7 +131,6 @@ import Testing
             options.priority = change["priority"]?.int ?? 0
             options.timeout = change["timeout"]?.double.map { .seconds($0) }
             options.allowsPartial = change["partial"]?.bool ?? false
-            options.failsWhenUnreachable = change["blocks"]?.bool ?? false
             return Submission(
                 workflow: try Workflow(checking: graph), outputNodes: [], extraData: change["extra"]?.object ?? [:], metadata: change["metadata"]?.object,
                 options: options)

@@ -60,12 +60,13 @@ import Testing
 
     @Test func onlyBlockedJobsFailWhenComfyUIIsAway() throws {
         let queue = JobQueue(limit: 9)
-        var options = Submission.Options()
-        options.failsWhenUnreachable = true
-        let (blocked, patient) = (Job(submission: try .sample(options)), Job(submission: try .sample()))
+        let (blocked, patient) = (Job(submission: try .sample()), Job(submission: try .sample()))
+        blocked.attach(.blocks(endsJob: false))
+        patient.attach(.isPromised)
+        patient.attach(.blocks(endsJob: true))
         try queue.add(blocked)
         try queue.add(patient)
-        #expect(queue.removeAll(where: \.submission.options.failsWhenUnreachable).map(\.id) == [blocked.id])
+        #expect(queue.removeAll(where: \.failsWhenUnreachable).map(\.id) == [blocked.id])
         #expect(patient.snapshot.queuePosition == 0)
         #expect(!queue.remove(blocked))
         #expect(queue.remove(patient))

@@ -39,6 +39,54 @@ final class Counter: Sendable {
         guard case .status(.succeeded, _) = last.event else { Issue.record("\(last.event)"); return }
     }
 
+    /// `b`: comes and blocks, and its leaving may end the job. `o`: blocks, and the job outlives it. `p`: was told that the job goes on. `l`: a blocked
+    /// one leaves. `d`: a blocked one has its answer. `e`: the same, and was told that the job goes on. `c`: somebody cancels.
+    @Test("When a caller that leaves takes the job along, and when ComfyUI's absence ends it", arguments: [
+        ("bl", true, false), ("bbl", false, true), ("bbll", true, false), ("ol", false, false), ("bol", false, true), ("boll", false, false), ("pbl", false, false),
+        ("bpl", false, false), ("bd", false, false), ("bbel", false, false), ("bbdl", true, false), ("b", false, true), ("o", false, true), ("p", false, false),
+        ("pb", false, false), ("bcl", false, false), ("", false, false),
+    ])
+    func callers(_ steps: String, _ isAbandoned: Bool, _ failsWhenUnreachable: Bool) throws {
+        let job = Job(submission: try .sample())
+        var left: [Bool] = []
+        for step in steps {
+            switch step {
+            case "b": #expect(job.attach(.blocks(endsJob: true)))
+            case "o": #expect(job.attach(.blocks(endsJob: false)))
+            case "p": #expect(job.attach(.isPromised))
+            case "l": left.append(job.callerLeft())
+            case "d": job.detachCaller()
+            case "e": job.detachCaller(isPromised: true)
+            default: job.cancellationRequested()
+            }
+        }
+        #expect(left.last ?? false == isAbandoned && !left.dropLast().contains(true))
+        #expect(job.failsWhenUnreachable == failsWhenUnreachable)
+        // Who comes now, comes too late for a job that was given up.
+        #expect(job.attach(.isPromised) == !isAbandoned && job.releasesKey == isAbandoned)
+    }
+
+    @Test func callersThatAreTurnedAwayLeaveOthersWaiting() async throws {
+        let job = Job(submission: try .sample())
+        let (caller, viewer) = (Counter(), Counter())
+        async let called: Void = {
+            await job.wait(atMost: .seconds(600), isCaller: true, until: \.isTerminal)
+            caller.add()
+        }()
+        async let viewed: Void = {
+            await job.wait(until: \.isTerminal)
+            viewer.add()
+        }()
+        while caller.value == 0 {
+            job.turnAwayCallers()
+            await Task.yield()
+        }
+        #expect(viewer.value == 0)
+        job.finish(.succeeded)
+        await called
+        await viewed
+    }
+
     @Test func openingOfAFinishedJobEndsWithItsStatus() throws {
         let job = Job(submission: try .sample())
         job.started()

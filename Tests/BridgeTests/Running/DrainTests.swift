@@ -31,8 +31,10 @@ import Testing
                     while simulator.statistics.promptsAccepted < 3 { await Task.yield() }
                     async let queued = bridge.run(Graph.delay(milliseconds: 600_000, seed: 3), [("Prefer", "wait=3600")])
                     while try await bridge.get("/readyz").json["queued_jobs"]?.int != 1 { await Task.yield() }
+                    async let bytes = bridge.run(Graph.delay(milliseconds: 600_000, seed: 5), [("Accept", "image/png")])
+                    while try await bridge.get("/readyz").json["queued_jobs"]?.int != 2 { await Task.yield() }
                     let ids = try await bridge.get("/api/v2/jobs?status=running,queued").json["jobs"]?.array?.compactMap { $0["id"]?.string } ?? []
-                    #expect(ids.count == 3)
+                    #expect(ids.count == 4)
                     let viewed = try #require(ids.last)
                     let stream = try await bridge.open(.GET, "/api/v2/jobs/\(viewed)/events", body: nil)
                     let live = try await bridge.open(.POST, "/run", [("Accept", "text/event-stream")], body: Graph.delay(milliseconds: 600_000, seed: 4).encoded())
@@ -49,6 +51,13 @@ import Testing
                         #expect(answer.headers.first(name: "Location") == "/api/v2/jobs/\(job["id"]?.string ?? "")")
                         #expect(answer.headers.first(name: "Retry-After") != nil)
                     }
+                    let sentAway = try await bytes
+                    #expect(sentAway.status == 503 && sentAway.errorCode == "shutting_down" && sentAway.headers.first(name: "Retry-After") != nil)
+                    let location = try #require(sentAway.headers.first(name: "Location"))
+                    let details = try sentAway.json["error"]?["details"]
+                    #expect(location.hasSuffix(details?["job_id"]?.string ?? "?"))
+                    let asked = try await bridge.get(location, [("Accept", "image/png"), ("Prefer", "wait=3600")])
+                    #expect(asked.status == 503 && asked.errorCode == "shutting_down")
                     for response in [stream, live] {
                         let text = String(buffer: try await response.body.collect(upTo: 1 << 20))
                         #expect(text.hasSuffix("\nretry: 2000\n"))

@@ -35,6 +35,104 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
         }
     }
 
+    /// Nobody blocks for them: they are kept, as many as the queue may hold, also by a bridge that has never seen a ComfyUI, and by the next one.
+    @Test("Without ComfyUI the queue takes work", arguments: [false, true]) func queue(_ isRestarted: Bool) async throws {
+        let port = try await freePort()
+        try await withTemporaryFolder { folder in
+            let flags = ["--upstream-grace", "0", "--queue-limit", "4", "--data-dir", folder]
+            var ids: [String] = []
+            func submitAll(_ bridge: RunningBridge) async throws {
+                let blocked = try await bridge.run(Graph.picture())
+                #expect(blocked.errorCode == "upstream_unreachable")
+                for preference in ["wait=5", "wait=5, return=minimal"] {
+                    let blocked = try await bridge.run(Graph.picture(), query: "?on_disconnect=continue", [("Prefer", preference)])
+                    #expect(blocked.errorCode == "upstream_unreachable", "it blocks, if not for long")
+                }
+                let stream = try await bridge.run(Graph.picture(), [("Accept", "text/event-stream")])
+                #expect(stream.errorCode == "upstream_unreachable")
+                // A file that is uploaded is found by its name, and a class that turns out not to exist is named.
+                _ = try await bridge.upload([1, 2, 3], ["file_path": "late.png"])
+                ids.append(try await bridge.submit(Graph.picture()))
+                let asynchronous = try await bridge.run(Graph.picture(seed: 2), [("Prefer", "respond-async"), ("Accept", "image/png")])
+                #expect(asynchronous.status == 202)
+                ids.append(try asynchronous.json["id"]?.string ?? "")
+                var unknown = try #require(Graph.picture().object)
+                unknown["7"] = ["class_type": "NoSuchClass", "inputs": [:]]
+                ids.append(try await bridge.submit(.object(unknown)))
+                ids.append(try await bridge.submit([
+                    "1": ["class_type": "LoadImage", "inputs": ["image": "../../etc/x.png"]],
+                    "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "t"]],
+                ]))
+                let full = try await bridge.send(.POST, "/api/v2/jobs", body: (["workflow": Graph.picture()] as JSON).encoded())
+                #expect(full.status == 429 && full.errorCode == "queue_full")
+                let why = try await bridge.get("/api/v2/jobs/\(ids[1])/why").json
+                #expect(why["reason"] == "comfyui_unreachable" && why["message"]?.string?.contains("The job runs when it is back") == true)
+            }
+            func expectEnds(_ bridge: RunningBridge) async throws {
+                try await withSimulator({ $0.port = port }) { simulator, _ in
+                    var ends: [JSON] = []
+                    for id in ids { ends.append(try await bridge.events(of: id).last?.json ?? .null) }
+                    #expect(ends[0]["status"] == "succeeded" && ends[1]["status"] == "succeeded")
+                    #expect(ends[2]["error"]?["code"] == "invalid_workflow")
+                    #expect(ends[2]["error"]?["details"]?["node_errors"]?["7"]?[0]?["reason"] == "missing_node_type")
+                    #expect(ends[3]["error"]?["details"]?["node_errors"]?["1"]?[0]?["reason"] == "unsafe_path")
+                    #expect(simulator.statistics.promptsAccepted == 2, "ComfyUI was not asked about what the bridge knows")
+                }
+            }
+            try await withBridge([port], flags, waitUntilReady: false) { bridge in
+                try await submitAll(bridge)
+                if !isRestarted { try await expectEnds(bridge) }
+            }
+            if isRestarted { try await withBridge([port], flags, waitUntilReady: false) { try await expectEnds($0) } }
+        }
+    }
+
+    @Test func aFileThatIsNamedByAJobThatWaitedIsBroughtToComfyUI() async throws {
+        let port = try await freePort()
+        try await withBridge([port], ["--upstream-grace", "0"], waitUntilReady: false) { bridge in
+            _ = try await bridge.upload(Array("not a picture".utf8), ["file_path": "late.png"])
+            let id = try await bridge.submit([
+                "1": ["class_type": "LoadImage", "inputs": ["image": "late.png"]],
+                "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "t"]],
+            ])
+            try await withSimulator({ $0.port = port }) { _, _ in
+                // It is there, though not a picture; a file that is not there would be refused before the run.
+                let end = try await bridge.events(of: id).last?.json
+                #expect(end?["error"]?["code"] == "node_execution_error")
+            }
+        }
+    }
+
+    /// Classes are checked against every ComfyUI that is known when the grace of the others is over.
+    @Test func aJobThatNoneOfSeveralComfyUIsCanRunEnds() async throws {
+        let (port, other) = (try await freePort(), try await freePort())
+        try await withBridge([port, other], ["--upstream-grace", "0.5"], waitUntilReady: false) { bridge in
+            let id = try await bridge.submit(["1": ["class_type": "NoSuchClass", "inputs": [:]]])
+            try await withSimulator({ $0.port = port }) { _, _ in
+                let end = try await bridge.events(of: id).last?.json
+                #expect(end?["error"]?["code"] == "invalid_workflow" && end?["error"]?["details"]?["node_errors"]?["1"] != nil)
+            }
+        }
+    }
+
+    /// The job was promised to somebody: it waits for ComfyUI, and its blocked caller does not.
+    @Test func aCallerThatBlocksForAJobThatWaitsIsTurnedAway() async throws {
+        let port = try await freePort()
+        let key = [("Idempotency-Key", "k")]
+        try await withBridge([port], ["--upstream-grace", "0.5"], waitUntilReady: false) { bridge in
+            let promised = try await bridge.run(Graph.picture(), key + [("Prefer", "respond-async")])
+            #expect(promised.status == 202)
+            let id = promised.headers.first(name: "Comfy-Job-Id")
+            let turnedAway = try await bridge.run(Graph.picture(), query: "?on_disconnect=cancel", key)
+            #expect(turnedAway.status == 503 && turnedAway.errorCode == "upstream_unreachable")
+            #expect(turnedAway.headers.first(name: "Comfy-Job-Id") == id && turnedAway.headers.first(name: "Location") != nil)
+            try await withSimulator({ $0.port = port }) { _, _ in
+                let answer = try await bridge.run(Graph.picture(), key)
+                #expect(answer.status == 200 && answer.headers.first(name: "Comfy-Job-Id") == id)
+            }
+        }
+    }
+
     @Test func aJobWaitsForAComfyUIThatIsJustStarting() async throws {
         let port = try await freePort()
         try await withBridge([port], waitUntilReady: false) { bridge in

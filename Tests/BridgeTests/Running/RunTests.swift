@@ -75,6 +75,66 @@ import Testing
         }
     }
 
+    /// `curl -o result.png` must never hold JSON while curl says that all is well.
+    @Test("Who accepts only bytes gets bytes or an error", arguments: ["wait=0", "wait=1"]) func waitElapsed(_ preference: String) async throws {
+        try await withBridge { bridge, _ in
+            let png = ("Accept", "image/png")
+            let running = try await bridge.submit(Graph.delay(milliseconds: 600_000))
+            let early = try await bridge.run(Graph.picture(), [png, ("Prefer", preference)])
+            #expect(early.status == 504 && early.errorCode == "wait_elapsed")
+            #expect(early.headers.first(name: "Retry-After") != nil && early.headers.first(name: "Server-Timing") != nil)
+            let id = try #require(early.headers.first(name: "Comfy-Job-Id"))
+            let location = try #require(early.headers.first(name: "Location"))
+            #expect(location.hasSuffix("/api/v2/jobs/\(id)"))
+            let details = try early.json["error"]?["details"]
+            #expect(details == ["job_id": .string(id), "status": "queued"])
+            // JSON for those that can tell it from a picture.
+            for headers in [[png, ("Prefer", "respond-async")], [png, ("Prefer", "respond-async, wait=1")], [("Accept", "image/png, application/json;q=0.1"), ("Prefer", "wait=1")]] {
+                let accepted = try await bridge.run(Graph.picture(seed: 2), headers)
+                #expect(accepted.status == 202)
+                _ = try await bridge.send(.POST, "\(accepted.headers.first(name: "Location") ?? "")/cancel")
+            }
+            // The same at the Location, at once or after the wait.
+            for headers in [[png], [png, ("Prefer", "wait=1")]] {
+                let pending = try await bridge.get(location, headers)
+                #expect(pending.status == 504 && pending.errorCode == "wait_elapsed" && pending.headers.first(name: "Location") == location)
+            }
+            let job = try await bridge.get(location, [("Accept", "image/png, */*;q=0.1")]).json
+            #expect(job["status"] == "queued")
+            async let bytes = bridge.get(location, [png, ("Prefer", "wait=3600")])
+            _ = try await bridge.send(.POST, "/api/v2/jobs/\(running)/cancel")
+            let picture = try await bytes
+            #expect(picture.status == 200 && picture.headers.first(name: "Content-Type") == "image/png" && picture.body.starts(with: [0x89, 0x50, 0x4E, 0x47]))
+            #expect(picture.headers.first(name: "Preference-Applied") == "wait=3600" && picture.headers.first(name: "Vary")?.contains("Accept") == true)
+
+            // Conditions and ranges work as on the content.
+            let etag = try #require(picture.headers.first(name: "ETag"))
+            let unchanged = try await bridge.get(location, [png, ("If-None-Match", etag)])
+            #expect(unchanged.status == 304)
+            let part = try await bridge.get(location, [png, ("Range", "bytes=0-3")])
+            #expect(part.status == 206 && part.body == Array(picture.body.prefix(4)))
+            let head = try await bridge.send(.HEAD, location, [png])
+            #expect(head.status == 200 && head.headers.first(name: "Content-Length") == "\(picture.body.count)" && head.body.isEmpty)
+            // Of another type there is none, and everybody else gets the job.
+            let none = try await bridge.get(location, [("Accept", "video/*")])
+            #expect(none.status == 406 && none.errorCode == "not_acceptable")
+            for accept in ["application/json", "*/*", "text/event-stream", "text/html", "video/*, */*;q=0.1", "application/json, image/png;q=0.5"] {
+                let job = try await bridge.get(location, [("Accept", accept)])
+                let found = try job.json["id"]?.string
+                #expect(job.status == 200 && found == id, "\(accept)")
+            }
+            let failed = try await bridge.get("/api/v2/jobs/\(running)", [png])
+            #expect(failed.status == 409 && failed.errorCode == "canceled")
+        }
+    }
+
+    @Test func aStreamIsAStreamHoweverLongOneWantsToWait() async throws {
+        try await withBridge { bridge, _ in
+            let answer = try await bridge.run(Graph.picture(), [("Accept", "text/event-stream"), ("Prefer", "wait=1")])
+            #expect(answer.status == 200 && answer.headers.first(name: "Content-Type") == "text/event-stream")
+        }
+    }
+
     @Test func streamsTheWholeRun() async throws {
         try await withBridge { bridge, _ in
             let response = try await bridge.open(.POST, "/run", [("Accept", "text/event-stream")], body: Graph.sampler(steps: 5).encoded())

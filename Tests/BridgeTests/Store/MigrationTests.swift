@@ -49,7 +49,13 @@ import Testing
                 #expect(open.first?.snapshot.assignment == "http://127.0.0.1:8188" && open.first?.submission.options.timeout == .milliseconds(1500))
                 #expect(open.first?.submission.inputs.map(\.asset.filePath) == ["photo.png"])
                 let used = try await disk.keys.key("k", .job, since: .distantPast)
-                #expect(used?.job == ended.id && used?.digest == [1, 2])
+                #expect(used?.use == .init(made: ended.id.description) && used?.digest == [1, 2])
+                let upload = try await disk.keys.key("u", .upload, since: .distantPast)
+                #expect(upload?.use == .init(made: nil) && upload?.digest == [])
+                let lost = try #require(try await job("44444444-4444-4444-8444-444444444444", storage))
+                #expect(lost.releasesKey && !failed.releasesKey && !ended.releasesKey)
+                let canceled = try #require(try await job("55555555-5555-4555-8555-555555555555", storage))
+                #expect(canceled.snapshot.cancellation == nil && !canceled.releasesKey, "why it was canceled was not written then")
                 #expect(try storage.identities.clientID(for: "http://127.0.0.1:8188") == "client")
             }
             try await withStorage { _, disk in
@@ -178,7 +184,11 @@ import Testing
             '[{"place":{"node":"1","input":"image"},"asset":"cccccccc-1111-4111-8111-111111111111"}]', '{"extra_pnginfo":{"workflow":{}}}', 0,
             '{"1":{"class_type":"LoadImage","inputs":{"image":"photo.png"}}}');
         INSERT INTO events VALUES (1002, 1, 800000005, '{"status":"queued"}'), (1002, 2, 800000006, '{"status":"running"}');
-        INSERT INTO idempotency_keys VALUES ('job', 'k', X'0102', '11111111-1111-4111-8111-111111111111', 800000000);
+        INSERT INTO jobs VALUES (1003, '44444444-4444-4444-8444-444444444444', 800000007, 0, NULL, 'failed', 800000008, NULL, 800000008,
+            '{"code":"upstream_unreachable","message":"away"}', NULL, NULL, 0, NULL, NULL);
+        INSERT INTO jobs VALUES (1004, '55555555-5555-4555-8555-555555555555', 800000009, 0, NULL, 'canceled', 800000010, NULL, 800000010,
+            '{"code":"canceled","message":"The job was canceled."}', NULL, NULL, 0, NULL, NULL);
+        INSERT INTO idempotency_keys VALUES ('job', 'k', X'0102', '11111111-1111-4111-8111-111111111111', 800000000), ('upload', 'u', X'', NULL, 800000000);
         INSERT INTO workers VALUES ('http://127.0.0.1:8188', 'client');
         """
 }

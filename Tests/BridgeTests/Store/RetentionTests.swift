@@ -45,7 +45,7 @@ import Testing
                 let assets = AssetService(store: storage.assets, blobs: storage.blobs, retention: nil, inUse: { [] }, logger: .errorsOnly)
                 let previews = folder + "/previews"
                 let service = JobService(
-                    configuration: configuration, store: storage.jobs, assets: assets, previewFiles: try PreviewFiles(directory: previews, logger: .errorsOnly),
+                    configuration: configuration, store: storage.jobs, keys: IdempotencyKeys(.job, store: storage.keys), assets: assets, previewFiles: try PreviewFiles(directory: previews, logger: .errorsOnly),
                     logger: .errorsOnly)
                 try await body(Kept(storage: storage, disk: disk, service: service, previews: previews))
             }
@@ -85,6 +85,26 @@ import Testing
             for number in 0..<4 { jobs.append(try await kept.addEnded(number)) }
             try await kept.service.removeEnded()
             try await expectKept(jobs.suffix(limit), of: jobs, in: kept)
+        }
+    }
+
+    @Test("The key of a job that is not kept any more is as free as it was", arguments: [nil, .upstreamLost, .nodeExecutionError] as [JobError.Code?])
+    func keys(_ code: JobError.Code?) async throws {
+        try await withKept({ $0.retainedJobs = 0 }) { kept in
+            let job = try await kept.storage.insert(try .sample(), key: UsedKey(operation: .job, key: "k", digest: [1]))
+            kept.service.keys.settle("k", job: job.id)
+            await kept.service.end(job, code == nil ? .succeeded : .failed, error: code.map { JobError(code: $0, message: "m") })
+            try await kept.service.removeEnded()
+            let found = try await kept.storage.jobs.job(job.id)
+            #expect(found == nil)
+            // In memory, and to a process that comes after.
+            for keys in [kept.service.keys, IdempotencyKeys(.job, store: kept.storage.keys)] {
+                let isReleased = code == .upstreamLost
+                guard case .used(let use, isSame: true) = try await keys.claim("k", digest: [1]) else { Issue.record("not used"); continue }
+                #expect(use == .init(made: job.id.description, isReleased: isReleased))
+                guard case .granted = try await keys.claim("k", digest: [2], replacing: use.made) else { Issue.record("not granted"); continue }
+                keys.release("k")
+            }
         }
     }
 

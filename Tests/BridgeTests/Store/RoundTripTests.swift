@@ -40,7 +40,6 @@ import Testing
             var options = Submission.Options()
             options.timeout = .nanoseconds(1_234_567_890_123)
             options.allowsPartial = true
-            options.failsWhenUnreachable = true
             options.priority = -100
             let metadata: JSONObject = [odd: .string(odd), "n": .number(JSONNumber(literal: "18446744073709551615")), "z": nil, "a": 1]
             let graph: JSON = [odd + "n": ["class_type": "A", "inputs": [:]]]
@@ -62,7 +61,7 @@ import Testing
                 #expect(submission.metadata == metadata && submission.metadata?.keys == metadata.keys)
                 #expect(submission.outputNodes == [odd, "2"])
                 #expect(submission.options.timeout == options.timeout && submission.options.allowsPartial)
-                #expect(!submission.options.failsWhenUnreachable, "who blocked for it is gone")
+                #expect(job.attach(.blocks(endsJob: true)) && !job.callerLeft() && !job.failsWhenUnreachable, "who blocked for it before is gone, and it is not")
                 #expect(submission.extraData == ["extra_pnginfo": ["workflow": [odd: .string(odd)]]] && !submission.lacksCredentials)
                 #expect(submission.inputs.map(\.place) == [.input(node: odd, name: odd), .reference(id: submission.inputs[0].asset.id)])
                 #expect(submission.inputs.allSatisfy { $0.asset.filePath == "in/a.png" })
@@ -285,14 +284,14 @@ import Testing
             var id = JobID()
             try await withStorage(folder) { storage, _ in
                 id = try await storage.insert(try .sample(), key: UsedKey(operation: .job, key: "k", digest: [1, 0, 255])).id
-                try await IdempotencyKeys(.upload, store: storage.keys).settle("u", digest: [7])
+                try await IdempotencyKeys(.upload, store: storage.keys).settle("u", digest: [7], made: "an asset")
             }
             try await withStorage(folder) { storage, disk in
                 func claim(_ operation: UsedKey.Operation, _ key: String, _ digest: [UInt8]) async throws -> String {
                     switch try await IdempotencyKeys(operation, store: storage.keys).claim(key, digest: digest) {
                     case .granted: "granted"
                     case .busy: "busy"
-                    case .used(let job, let isSame): "\(isSame ? "same" : "other") \(job == id ? "job" : "\(job as Any)")"
+                    case .used(let use, let isSame): "\(isSame ? "same" : "other") \(use.made == id.description ? "job" : use.made ?? "none")"
                     }
                 }
                 let found2 = try await claim(.job, "k", [1, 0, 255])
@@ -302,7 +301,7 @@ import Testing
                 let found4 = try await claim(.upload, "k", [1])
                 #expect(found4 == "granted")
                 let found5 = try await claim(.upload, "u", [7])
-                #expect(found5 == "same nil")
+                #expect(found5 == "same an asset")
                 let found6 = try await claim(.job, "u", [7])
                 #expect(found6 == "granted")
                 try await disk.execute("UPDATE idempotency_keys SET date = date - 86401 WHERE key = 'k'")
@@ -311,6 +310,30 @@ import Testing
                 try await disk.keys.remove(before: Date(timeIntervalSinceNow: -86_400))
                 let found8 = try await disk.count("idempotency_keys")
                 #expect(found8 == 1)
+            }
+        }
+    }
+
+    @Test("Why a job is canceled survives, also before it is", arguments: [Job.Cancellation.callerLeft, .requested], [false, true])
+    func cancellation(_ cause: Job.Cancellation, _ isOver: Bool) async throws {
+        try await withTemporaryFolder { folder in
+            var id = JobID()
+            try await withStorage(folder) { storage, _ in
+                let job = try await storage.insert(try .sample())
+                id = job.id
+                job.attach(.blocks(endsJob: true))
+                #expect(job.callerLeft())
+                if cause == .requested { job.cancellationRequested() }
+                job.requestCancel()
+                if isOver { job.finish(.canceled, error: .canceledByCaller) }
+                await storage.jobs.record(job)
+                #expect(job.releasesKey == (cause == .callerLeft))
+            }
+            try await withStorage(folder) { storage, _ in
+                let found = isOver ? try await storage.jobs.job(id) : try await storage.jobs.restore().first
+                let job = try #require(found)
+                #expect(job.snapshot.cancellation == cause && job.snapshot.status == (isOver ? .canceled : .canceling))
+                #expect(job.releasesKey == (cause == .callerLeft))
             }
         }
     }

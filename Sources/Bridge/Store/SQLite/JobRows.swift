@@ -30,12 +30,19 @@ struct JobRows: Sendable {
             extra.isEmpty ? nil : JSON.object(extra).text, extra.count < submission.extraData.count, String(decoding: submission.workflow.text, as: UTF8.self),
         ])
         try insert(unwritten.events, place: place, db)
-        if let key { try insert(key, job: job.id, db) }
+        if let key { try insert(key, made: job.id.description, db) }
     }
 
-    func insert(_ key: UsedKey, job: JobID?, _ db: GRDB.Database) throws {
-        try db.cachedStatement(sql: "INSERT OR REPLACE INTO idempotency_keys (operation, key, digest, job, date) VALUES (?, ?, ?, ?, ?)").execute(arguments: [
-            key.operation.rawValue, key.key, Data(key.digest), job?.description, key.date.timeIntervalSinceReferenceDate,
+    func insert(_ key: UsedKey, made: String?, _ db: GRDB.Database) throws {
+        try db.cachedStatement(sql: "INSERT OR REPLACE INTO idempotency_keys (operation, key, digest, made, date) VALUES (?, ?, ?, ?, ?)").execute(arguments: [
+            key.operation.rawValue, key.key, Data(key.digest), made, key.date.timeIntervalSinceReferenceDate,
+        ])
+    }
+
+    /// The job is about to be removed; its key says then what only the job said before.
+    func releaseKey(of job: JobID, _ db: GRDB.Database) throws {
+        try db.cachedStatement(sql: "UPDATE idempotency_keys SET released = 1 WHERE made = ? AND operation = ?").execute(arguments: [
+            job.description, UsedKey.Operation.job.rawValue,
         ])
     }
 
@@ -46,7 +53,7 @@ struct JobRows: Sendable {
                 snapshot.error?.record.text, snapshot.otherOutputs.isEmpty ? nil : JSON.object(snapshot.otherOutputs).text,
                 // Of a job that goes on it would be old at once.
                 snapshot.status.isTerminal ? snapshot.progress?.record.text : nil, snapshot.hasReusedOutputs, snapshot.attempts.record?.text, snapshot.assignment,
-                place,
+                snapshot.cancellation?.rawValue, place,
             ]
             // Columns that are named have their indices written, also where nothing changes.
             if unwritten.from.status == unwritten.to.status {
@@ -70,7 +77,7 @@ struct JobRows: Sendable {
     }
 
     private static let columnsWithoutIndex =
-        "error_json = ?, other_outputs_json = ?, progress_json = ?, reuses_outputs = ?, attempts_json = ?, assignment = ?"
+        "error_json = ?, other_outputs_json = ?, progress_json = ?, reuses_outputs = ?, attempts_json = ?, assignment = ?, cancellation = ?"
 
     private func insert(_ events: [LoggedEvent], place: Int64, _ db: GRDB.Database) throws {
         guard !events.isEmpty else { return }
@@ -154,6 +161,7 @@ struct JobRows: Sendable {
         snapshot.error = try json(row["error_json"]).map { try JobError(record: $0) }
         snapshot.attempts = try json(row["attempts_json"]).map { Attempts(record: $0) } ?? Attempts()
         snapshot.assignment = row["assignment"]
+        snapshot.cancellation = (row["cancellation"] as String?).flatMap(Job.Cancellation.init)
         return StoredJob(
             id: id, createdAt: Date(timeIntervalSinceReferenceDate: row["created_at"]), submission: submission, snapshot: snapshot,
             firstEventID: UInt64(row["first_event"] as Int64? ?? 1), lastEventID: UInt64(row["last_event"] as Int64? ?? 0))

@@ -82,7 +82,7 @@ final class SQLiteJobStore: JobStore {
     func remove(_ job: Job) async throws {
         _ = state.withLock { $0.open.removeValue(forKey: job.id) }
         try await database.write { db in
-            try db.cachedStatement(sql: "DELETE FROM idempotency_keys WHERE operation = ? AND job = ?").execute(arguments: [UsedKey.Operation.job.rawValue, job.id.description])
+            try db.cachedStatement(sql: "DELETE FROM idempotency_keys WHERE made = ? AND operation = ?").execute(arguments: [job.id.description, UsedKey.Operation.job.rawValue])
             try db.cachedStatement(sql: "DELETE FROM jobs WHERE id = ?").execute(arguments: [job.id.description])
         }
     }
@@ -232,7 +232,10 @@ final class SQLiteJobStore: JobStore {
             var removed: [StoredJob] = []
             for (number, row) in oldest.enumerated() {
                 guard number < excess || row["completed_at"] < limit.date.timeIntervalSinceReferenceDate else { break }
-                if let job = rows.readable(row, db, logger) { removed.append(job) }
+                if let job = rows.readable(row, db, logger) {
+                    removed.append(job)
+                    if job.snapshot.releasesKey { try rows.releaseKey(of: job.id, db) }
+                }
                 try db.cachedStatement(sql: "DELETE FROM jobs WHERE place = ?").execute(arguments: [row["place"] as Int64])
             }
             return removed

@@ -7,15 +7,15 @@ struct SQLiteKeyStore: UsedKeyStore {
     let rows: JobRows
 
     func insert(_ key: UsedKey) async throws {
-        try await database.write { [rows] db in try rows.insert(key, job: nil, db) }
+        try await database.write { [rows] db in try rows.insert(key, made: key.made, db) }
     }
 
-    func key(_ key: String, _ operation: UsedKey.Operation, since date: Date) async throws -> (digest: [UInt8], job: JobID?)? {
+    func key(_ key: String, _ operation: UsedKey.Operation, since date: Date) async throws -> (digest: [UInt8], use: IdempotencyKeys.Use)? {
         try await database.read { db in
             let row = try Row.fetchOne(
-                db.cachedStatement(sql: "SELECT digest, job FROM idempotency_keys WHERE operation = ? AND key = ? AND date > ?"),
+                db.cachedStatement(sql: "SELECT digest, made, released FROM idempotency_keys WHERE operation = ? AND key = ? AND date > ?"),
                 arguments: [operation.rawValue, key, date.timeIntervalSinceReferenceDate])
-            return row.map { (Array($0["digest"] as Data), ($0["job"] as String?).flatMap(JobID.init)) }
+            return row.map { (Array($0["digest"] as Data), IdempotencyKeys.Use(made: $0["made"], isReleased: $0["released"])) }
         }
     }
 

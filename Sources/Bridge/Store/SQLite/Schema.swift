@@ -8,6 +8,7 @@ enum Schema {
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("v1") { db in try db.execute(sql: v1) }
+        migrator.registerMigration("v2") { db in try db.execute(sql: v2) }
         return migrator
     }
 
@@ -85,5 +86,15 @@ enum Schema {
             endpoint TEXT PRIMARY KEY,
             client_id TEXT NOT NULL
         ) WITHOUT ROWID;
+        """
+
+    private static let v2 = """
+        -- Why a job is to be canceled, or was.
+        ALTER TABLE jobs ADD COLUMN cancellation TEXT;
+
+        -- made: the id of the job or, of an upload, the asset. released: the job is not kept any more, and its end had released the key.
+        ALTER TABLE idempotency_keys RENAME COLUMN job TO made;
+        ALTER TABLE idempotency_keys ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX idempotency_keys_by_made ON idempotency_keys (made) WHERE made IS NOT NULL;
         """
 }
