@@ -49,7 +49,7 @@ package struct ComfyBridge: Sendable {
         let api = API(
             service: service, assets: assets, pool: pool, uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
             content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
-            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain, fileRules: configuration.fileRules)
+            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain)
         let router = Router(
             routes: Routes.all(api), access: access, mount: configuration.publicURL?.path ?? "", drain: drain, bodyLimit: configuration.bodyLimit,
             uploadLimit: configuration.uploadLimit, logger: logger)

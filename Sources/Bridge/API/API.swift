@@ -18,7 +18,6 @@ struct API: Sendable {
     /// How long a poll of the official SDK is held, so that its `run()` returns when the job ends and not at its next poll.
     let sdkHold: Duration
     let drain: Drain
-    var fileRules = FileRules()
     var viewers: Viewers { service.metrics.viewers }
 
     func representation(for request: Request) -> Representation {
@@ -72,7 +71,7 @@ struct API: Sendable {
         options.timeout = try request.seconds("timeout")
         options.allowsPartial = try request.choice("partial", default: Partial.reject) == .allow
         options.priority = try request.integer("priority", default: 0, in: Submission.Options.priorities)
-        let submission = try await SubmissionReader(pool: pool, assets: assets, fileRules: fileRules).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
+        let submission = try await SubmissionReader(pool: pool, assets: assets).read(request, acceptsBareGraph: acceptsBareGraph, options: options)
         request.releaseBody()  // not held until the job ends
         guard let key = try request.idempotencyKey() else { return try await submit(submission, interest, key: nil) }
         let (keys, digest) = (service.keys, submission.digest)

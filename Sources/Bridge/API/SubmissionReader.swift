@@ -6,7 +6,6 @@ import OrderedJSON
 struct SubmissionReader: Sendable {
     let pool: WorkerPool
     let assets: AssetService
-    let fileRules: FileRules
 
     /// - Parameter acceptsBareGraph: `/run` also takes the graph itself as the body.
     func read(_ request: Request, acceptsBareGraph: Bool, options: Submission.Options) async throws -> Submission {
@@ -67,7 +66,7 @@ struct SubmissionReader: Sendable {
             await pool.read(unknown)
             catalog = pool.catalog(for: workflow) ?? catalog
         }
-        let faults = catalog.faults(in: workflow, rules: fileRules)
+        let faults = catalog.faults(in: workflow)
         guard faults.isEmpty else { throw .invalid(faults) }
         guard pool.canRun(workflow) else { throw .invalid([.scattered]) }
         return catalog.outputNodes(of: workflow)

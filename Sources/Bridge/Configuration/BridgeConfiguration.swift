@@ -21,7 +21,6 @@ package struct BridgeConfiguration: Sendable {
     var publicURL: PublicURL?
     var access: AccessConfiguration
     var sdkHold: Duration
-    var fileRules: FileRules
 
     package static let options: [Option] = [
         Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
@@ -116,6 +115,13 @@ package struct BridgeConfiguration: Sendable {
             }
             return url
         }
+        access = try AccessConfiguration(reader, host: http.host, publicURL: publicURL)
+
+        let jobTimeout = try reader.seconds("job-timeout", default: 0)
+        let retries = try reader.integer("retries", default: 1, in: 0...100)
+        let silence = try reader.seconds("upstream-silence", default: 10)
+        let stall = try reader.seconds("upstream-stall", default: 1800)
+        let previewMethod = try reader.choice("preview-method", default: "auto", ["auto", "latent2rgb", "taesd", "none", "default"])
         let fileRules = FileRules(
             folders: try reader.strings("allowed-folder").map { folder in
                 guard folder.leavesItsFolder, folder.utf8.first != UInt8(ascii: "~") else {
@@ -124,14 +130,6 @@ package struct BridgeConfiguration: Sendable {
                 return folder.hasSuffix("/") ? String(folder.dropLast()) : folder
             },
             isolatesOutputs: try reader.flag("isolate-outputs"))
-        self.fileRules = fileRules
-        access = try AccessConfiguration(reader, host: http.host, publicURL: publicURL)
-
-        let jobTimeout = try reader.seconds("job-timeout", default: 0)
-        let retries = try reader.integer("retries", default: 1, in: 0...100)
-        let silence = try reader.seconds("upstream-silence", default: 10)
-        let stall = try reader.seconds("upstream-stall", default: 1800)
-        let previewMethod = try reader.choice("preview-method", default: "auto", ["auto", "latent2rgb", "taesd", "none", "default"])
         let addresses = reader.strings("comfyui")
         workers = try (addresses.isEmpty ? ["http://127.0.0.1:8188"] : addresses).map { address in
             do {

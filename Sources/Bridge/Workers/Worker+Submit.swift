@@ -6,14 +6,17 @@ import OrderedJSON
 /// What a run asks of ComfyUI over HTTP: to take its prompt, how it stands with it, to give it back.
 extension Worker {
     /// A job that was accepted while no node list was known is checked now, as at the submission. Nil: ComfyUI may have it; also when its list
-    /// cannot be read, since it checks itself.
+    /// cannot be read, since it checks itself, all but where files are: then no text of the workflow may lead out of a folder.
     func check(_ job: Job) async -> JobError? {
         let workflow = job.submission.workflow
         guard job.submission.outputNodes.isEmpty else { return nil }
         if catalog == nil { _ = await hasReadNodeList() }
         for name in (catalog?.unknownClasses(in: workflow) ?? []).prefix(20) { await readClass(name) }
-        guard let catalog else { return nil }
-        let faults = catalog.faults(in: workflow, rules: configuration.fileRules)
+        guard let catalog else {
+            let faults = NodeCatalog(objectInfo: [:], replaced: workflow.classTypes, fileRules: configuration.fileRules).faults(in: workflow)
+            return faults.isEmpty ? nil : .invalid(faults)
+        }
+        let faults = catalog.faults(in: workflow)
         guard faults.isEmpty else { return .invalid(faults) }
         do {
             job.complete(outputNodes: catalog.outputNodes(of: workflow), inputs: try await service.assets.namedUploads(in: workflow, catalog))

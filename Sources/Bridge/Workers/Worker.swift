@@ -29,7 +29,7 @@ final class Worker: Service {
         var patience = Duration.seconds(60)
         /// `extra_data.preview_method`: asks for previews also where ComfyUI was started without.
         var previewMethod = "auto"
-        /// For jobs that were accepted before any node list was known.
+        /// What workflows may do with its files.
         var fileRules = FileRules()
 
         init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
@@ -247,7 +247,7 @@ final class Worker: Service {
         do {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
             let replaced = Set(try await client.nodeReplacements().keys)
-            let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced)
+            let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced, fileRules: configuration.fileRules)
             state.withLock { ($0.version, $0.catalog) = (version, catalog) }
             logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": "\(catalog.classes.count)"])
             return true

@@ -78,15 +78,15 @@ struct FileRules: Sendable, Equatable {
     /// Whether jobs may read the outputs of others by their names (`x.png [output]`). By their ids they may always: those nobody guesses.
     var isolatesOutputs = false
 
-    /// What they read was written by other jobs.
-    private static let outputs: Set<String> = ["LoadTrainingDataset.folder_name"]
+    /// They name what other jobs have written, without saying so; the last only puts it out again.
+    private static let outputs: Set<String> = ["LoadTrainingDataset.folder_name", "Preview3D.model_file"]
 
     enum Breach: Sendable {
         case unconfined, otherOutput
     }
 
     func breach(of use: FileUse, by value: JSON, _ input: String, of classType: String) -> Breach? {
-        if isolatesOutputs, Self.outputs.contains("\(classType).\(input)") { return .otherOutput }
+        if isolatesOutputs, value != "", Self.outputs.contains("\(classType).\(input)") { return .otherOutput }
         return breach(of: use, by: value)
     }
 

@@ -40,15 +40,19 @@ struct NodeCatalog: Sendable {
     private(set) var classes: [String: NodeClass] = [:]
     /// Names that ComfyUI exchanges for their successors before it checks (protocol section 2.2); of what shape, only it knows.
     private let replaced: Set<String>
+    /// What workflows may do with files, wherever they are checked.
+    private let fileRules: FileRules
 
-    init(objectInfo: JSONObject, replaced: Set<String> = []) {
+    init(objectInfo: JSONObject, replaced: Set<String> = [], fileRules: FileRules = FileRules()) {
         self.replaced = replaced
+        self.fileRules = fileRules
         for (name, info) in objectInfo { add(name, info) }
     }
 
     /// What the workflow uses, each class from the first catalog that has it.
     init(of workflow: Workflow, from catalogs: [NodeCatalog]) {
         let names = workflow.classTypes
+        fileRules = catalogs.first?.fileRules ?? FileRules()
         replaced = names.filter { name in catalogs.contains { $0.replaced.contains(name) } }
         for name in names {
             let known = catalogs.compactMap { $0.classes[name] }
@@ -113,7 +117,7 @@ struct NodeCatalog: Sendable {
 
     /// Everything wrong with the workflow that can be told without running ComfyUI's own validation. As there, nodes that
     /// no output needs are only checked for their class.
-    func faults(in workflow: Workflow, rules: FileRules = FileRules()) -> [WorkflowFault] {
+    func faults(in workflow: Workflow) -> [WorkflowFault] {
         var faults: [WorkflowFault] = []
         let unknown = unknownClasses(in: workflow)
         for (id, node) in workflow.nodes where unknown.contains(node.classType) {
@@ -124,7 +128,7 @@ struct NodeCatalog: Sendable {
         }
         // The rest can only be judged by who knows every node.
         guard workflow.classTypes.allSatisfy({ classes[$0] != nil || unknown.contains($0) }) else {
-            for (id, node) in workflow.nodes { faults.append(contentsOf: fileFaults(id, node, in: workflow, rules)) }
+            for (id, node) in workflow.nodes { faults.append(contentsOf: fileFaults(id, node, in: workflow)) }
             return faults
         }
         let outputs = outputNodes(of: workflow)
@@ -134,7 +138,7 @@ struct NodeCatalog: Sendable {
         }
         let needed = workflow.reachable(from: outputs)
         for (id, node) in workflow.nodes where needed.contains(id) {
-            faults.append(contentsOf: inputFaults(id, node, in: workflow) + fileFaults(id, node, in: workflow, rules))
+            faults.append(contentsOf: inputFaults(id, node, in: workflow) + fileFaults(id, node, in: workflow))
         }
         return faults
     }
@@ -162,7 +166,7 @@ struct NodeCatalog: Sendable {
         return faults
     }
 
-    private func fileFaults(_ id: String, _ node: Workflow.Node, in workflow: Workflow, _ rules: FileRules) -> [WorkflowFault] {
+    private func fileFaults(_ id: String, _ node: Workflow.Node, in workflow: Workflow) -> [WorkflowFault] {
         let nodeClass = classes[node.classType]
         var faults: [WorkflowFault] = []
         func add(_ input: String, _ reason: String, _ message: String) {
@@ -177,7 +181,7 @@ struct NodeCatalog: Sendable {
         for (input, value) in node.inputs where Workflow.Link(input: input, value) == nil {
             // Of a class that ComfyUI replaces nothing is known; every text of it may be a name.
             guard let use = nodeClass.map({ $0.fileUse(of: input) }) ?? .choice(offered: []) else { continue }
-            switch rules.breach(of: use, by: value, input, of: node.classType) {
+            switch fileRules.breach(of: use, by: value, input, of: node.classType) {
             case .unconfined?:
                 let message =
                     use == .path(isRead: false)

@@ -37,6 +37,7 @@ import Testing
             ], "output": ["IMAGE"],
         ],
         "SaveImage": ["input": ["required": ["images": ["IMAGE"], "filename_prefix": ["STRING", ["default": "ComfyUI"]]]], "output": [], "output_node": true],
+        "Preview3D": ["input": ["required": ["model_file": ["STRING,FILE_3D", [:]]]], "output": [], "output_node": true],
         "SaveLoRA": ["input": ["required": ["lora": ["LORA_MODEL"], "prefix": ["STRING", [:]]]], "output": [], "output_node": true],
         "SaveImageDataSetToFolder": ["input": ["required": ["images": ["IMAGE"], "folder_name": ["STRING", [:]]]], "output": [], "output_node": true],
         "AddTextPrefix": ["input": ["required": ["prefix": ["STRING", [:]]]], "output": ["STRING"]],
@@ -46,8 +47,9 @@ import Testing
 
     /// One node of the class with these inputs, on which an output depends.
     private func reasons(_ classType: String, _ inputs: JSON, rules: FileRules = FileRules()) throws -> [String] {
+        let catalog = NodeCatalog(objectInfo: Self.objectInfo.object!, fileRules: rules)
         let workflow = try Workflow(checking: ["1": ["class_type": .string(classType), "inputs": inputs], "2": ["class_type": "Sink", "inputs": ["any": ["1", 0]]]])
-        return Self.catalog.faults(in: workflow, rules: rules).filter { ["unsafe_path", "isolated_output"].contains($0.reason) }.map { "\($0.field ?? "-") \($0.reason)" }
+        return catalog.faults(in: workflow).filter { ["unsafe_path", "isolated_output"].contains($0.reason) }.map { "\($0.field ?? "-") \($0.reason)" }
     }
 
     @Test("Names that lead elsewhere", arguments: [
@@ -71,7 +73,7 @@ import Testing
         ("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadImageOutput", "image"), ("LoadLatent", "latent"), ("LoadAudio", "audio"), ("LoadVideo", "file"), ("Load3D", "model_file"),
         ("WebcamCapture", "image"), ("RecordAudio", "audio"), ("Painter", "mask"), ("GeminiInputFiles", "file"), ("LoadImageDataSetFromFolder", "folder"),
         ("LoadTrainingDataset", "folder_name"), ("KSampler", "sampler_name"), ("PackLoader", "video"), ("PackLoader", "image_path"), ("PackLoader", "directory"), ("PackLoader", "imageURL"),
-        ("Dynamic", "mode.source"), ("Dynamic", "many.image0"), ("SaveImage", "filename_prefix"), ("SaveLoRA", "prefix"), ("SaveImageDataSetToFolder", "folder_name"),
+        ("Dynamic", "mode.source"), ("Dynamic", "many.image0"), ("SaveImage", "filename_prefix"), ("SaveLoRA", "prefix"), ("Preview3D", "model_file"), ("SaveImageDataSetToFolder", "folder_name"),
         ("LoadImage", "undeclared_path"),
     ])
     func confined(_ classType: String, _ input: String) throws {
@@ -145,6 +147,15 @@ import Testing
         #expect(catalog.faults(in: workflow).map { "\($0.node ?? "") \($0.field ?? "")" } == ["1 image", "3 image"])
     }
 
+    /// As a worker checks whose ComfyUI does not tell what it has.
+    @Test func withoutANodeListEveryTextStaysInItsFolder() throws {
+        let workflow = try Workflow(checking: [
+            "1": ["class_type": "LoadImage", "inputs": ["image": ["__value__": "/etc/x.png"]]], "2": ["class_type": "TextEncode", "inputs": ["text": "a picture, and/or two"]],
+        ])
+        let catalog = NodeCatalog(objectInfo: [:], replaced: workflow.classTypes)
+        #expect(catalog.faults(in: workflow).map { "\($0.node ?? "") \($0.field ?? "") \($0.reason)" } == ["1 image unsafe_path"])
+    }
+
     @Test func whatAnyComfyUICallsAFileIsOne() throws {
         let harmless = NodeCatalog(objectInfo: ["LoadImage": ["input": ["required": ["image": ["STRING"]]], "output": ["IMAGE"]], "Sink": Self.objectInfo["Sink"]!])
         let workflow = try Workflow(checking: ["1": ["class_type": "LoadImage", "inputs": ["image": "/etc/x.png"]], "2": ["class_type": "Sink", "inputs": ["any": ["1", 0]]]])
@@ -172,7 +183,7 @@ import Testing
     @Test("Outputs of others, by their names", arguments: [
         ("LoadImage", "image", "x.png [output]"), ("LoadImage", "image", "sub/x.png[output]"), ("LoadImage", "image", "x.png [temp]"), ("LoadLatent", "latent", "x.latent [output]"),
         ("LoadImageOutput", "image", "x.png [output] "), ("WebcamCapture", "image", "webcam/1.png [temp]"), ("Painter", "mask", "x.png [output]"), ("PackLoader", "directory", "output"),
-        ("PackLoader", "image_path", "./output/x.png"), ("PackLoader", "image_path", "temp\\x.png"), ("LoadTrainingDataset", "folder_name", "run1"), ("KSampler", "sampler_name", "x [temp]"),
+        ("PackLoader", "image_path", "./output/x.png"), ("PackLoader", "image_path", "temp\\x.png"), ("LoadTrainingDataset", "folder_name", "run1"), ("Preview3D", "model_file", "3d/x.glb"), ("KSampler", "sampler_name", "x [temp]"),
     ])
     func isolation(_ classType: String, _ input: String, _ name: String) throws {
         for value: JSON in [.string(name), ["__value__": .string(name)]] {
@@ -183,7 +194,7 @@ import Testing
 
     @Test("Isolated outputs hide nothing else", arguments: [
         ("LoadImage", "image", "x.png"), ("LoadImage", "image", "x.png [input]"), ("LoadImage", "image", "output/x.png"), ("SaveImage", "filename_prefix", "output/x"),
-        ("PackLoader", "directory", "outputs"), ("PackLoader", "directory", "input/faces"), ("TextEncode", "text", "a picture [output]"),
+        ("PackLoader", "directory", "outputs"), ("Preview3D", "model_file", ""), ("PackLoader", "directory", "input/faces"), ("TextEncode", "text", "a picture [output]"),
     ])
     func isolationLeaves(_ classType: String, _ input: String, _ name: String) throws {
         #expect(try reasons(classType, [input: .string(name)], rules: FileRules(isolatesOutputs: true)) == [])
@@ -192,8 +203,9 @@ import Testing
     @Test func allowedFolders() throws {
         let configuration = try BridgeConfiguration(OptionReader(
             BridgeConfiguration.options, arguments: ["--allowed-folder", "/data/pictures/", "--allowed-folder", "D:\\pool", "--isolate-outputs"], environment: [:]))
-        #expect(configuration.fileRules == FileRules(folders: ["/data/pictures", "D:\\pool"], isolatesOutputs: true))
-        func isAllowed(_ name: String) throws -> Bool { try reasons("PackLoader", ["image_path": .string(name)], rules: configuration.fileRules).isEmpty }
+        let rules = try #require(configuration.workers.first).fileRules
+        #expect(rules == FileRules(folders: ["/data/pictures", "D:\\pool"], isolatesOutputs: true))
+        func isAllowed(_ name: String) throws -> Bool { try reasons("PackLoader", ["image_path": .string(name)], rules: rules).isEmpty }
         for name in ["/data/pictures", "/data/pictures/a.png", "/data/pictures/b/a.png", "D:\\pool\\a.png"] { #expect(try isAllowed(name)) }
         for name in ["/data/pictures2/a.png", "/data/a.png", "/data/pictures/../a.png", "/data/pictures/b/../../a.png", "D:\\pool\\..\\a.png", "/data/pictures/\0", "D:\\poolside"] {
             #expect(try !isAllowed(name))
