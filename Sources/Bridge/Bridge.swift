@@ -20,7 +20,7 @@ package struct ComfyBridge: Sendable {
     private let logger: Logger
 
     /// - Parameters:
-    ///   - httpClient: for ComfyUI's REST routes, made with `ComfyUIClient.httpClientConfiguration`; the caller shuts it down.
+    ///   - httpClient: for ComfyUI's REST routes, made with `BridgeConfiguration.httpClient`; the caller shuts it down.
     ///   - eventLoopGroup: for the event sockets; must outlive `run()`.
     package init(configuration: BridgeConfiguration, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) throws {
         self.logger = logger
@@ -45,7 +45,7 @@ package struct ComfyBridge: Sendable {
         let heartbeats = Heartbeats(interval: configuration.heartbeat)
         let drain = Drain(keepsJobs: configuration.dataDirectory != nil, logger: logger)
         let access = AccessGuard(configuration.access)
-        for warning in configuration.access.warnings { logger.warning("\(warning)") }
+        for warning in configuration.warnings { logger.warning("\(warning)") }
         let api = API(
             service: service, assets: assets, pool: pool, uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
             content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,

@@ -1,3 +1,5 @@
+import Glibc
+
 /// What goes wrong before a request reaches a handler; the server's owner turns it into a response in its own format.
 ///
 /// Lines that libmicrohttpd cannot parse at all (no HTTP version, a header without colon, an over-long request line) never come
@@ -31,10 +33,17 @@ package enum HTTPServerError: Error, Equatable, CustomStringConvertible {
 
     package var description: String {
         switch self {
-        case .unknownHost(let host, let reason): "cannot resolve host \"\(host)\": \(reason)"
-        case .cannotListen(let host, let port, let reason): "cannot listen on \(host) port \(port): \(reason)"
+        case .unknownHost(let host, let reason): "cannot listen on \(host), which is neither an address nor a name of this machine (\(reason)); see --host"
+        case .cannotListen(let host, let port, let reason):
+            "cannot listen on \(host) port \(port): \(reason.lowercased())" + (Self.advice[reason].map { "; \($0)" } ?? "")
         case .cannotStart(let what): "cannot start the HTTP server: \(what)"
         case .alreadyStopped: "the HTTP server has been stopped; make a new one"
         }
     }
+
+    private static let advice: [String: String] = [
+        EADDRINUSE: "another process has this port: stop it, or choose another with --port, or 0 for any that is free",
+        EACCES: "ports below 1024 are for the administrator: choose another with --port",
+        EADDRNOTAVAIL: "this machine does not have that address; see --host",
+    ].reduce(into: [:]) { $0[String(cString: strerror($1.key))] = $1.value }
 }

@@ -88,7 +88,7 @@ package final class ComfySimulator: Service {
             let machine = Machine(
                 port: port, group: group, loop: group.next(), catalog: catalog, directory: directory, isTemporary: configuration.directory == nil)
             state.withLock { $0 = .up(machine, instance) }
-            logger.info("simulated ComfyUI listens", metadata: ["server.port": "\(port)"])
+            logger.info("simulated ComfyUI listens", metadata: ["server.port": .stringConvertible(port)])
             return port
         } catch {
             state.withLock { $0 = .stopped }

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import NIOCore
 import Synchronization
@@ -70,7 +71,7 @@ final class Instance: Sendable {
     }
 
     /// - Parameter retries: whether to try until it works; somebody's outgoing connection may have the port for a moment.
-    private func listen(port: Int, retries: Bool) -> EventLoopFuture<Int> {
+    private func listen(port: Int, retries: Bool, isRetry: Bool = false) -> EventLoopFuture<Int> {
         listener.bind(on: loop, port: port).flatMap { channel in
             let isWanted = self.listening.withLock { listening in
                 if case .ended = listening { return false }
@@ -81,8 +82,11 @@ final class Instance: Sendable {
             return self.loop.makeSucceededFuture(channel.localAddress?.port ?? 0)
         }.flatMapError { error in
             guard retries, !self.hasEnded else { return self.loop.makeFailedFuture(error) }
-            self.logger.warning("the port is taken; trying again", metadata: ["server.port": "\(port)", "error": "\(error)"])
-            return self.loop.flatScheduleTask(in: .milliseconds(50)) { self.listen(port: port, retries: true) }.futureResult
+            let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)).lowercased() } ?? "\(error)"
+            self.logger.log(
+                level: isRetry ? .debug : .warning, "the port cannot be had; trying again",
+                metadata: ["server.port": .stringConvertible(port), "error": "\(reason)"])
+            return self.loop.flatScheduleTask(in: .milliseconds(50)) { self.listen(port: port, retries: true, isRetry: true) }.futureResult
         }
     }
 

@@ -23,7 +23,7 @@ let simulatorOptions: [Option] = [
     Option("restart-after", "MS", "how long it is away after the fault 'exit'; if not given, the command ends with status 1"),
     Option("log-level", "LEVEL", default: "info", "trace, debug, info, notice, warning, error or critical"),
     LogFormat.option,
-    Option("fault", "FAULT", "what goes wrong, repeat it for several: NAME[=VALUE][~TEXT][*TIMES][@PROBABILITY]\n\n" + faultHelp),
+    Option("fault", "FAULT", separator: ",", "what goes wrong, repeat it for several: NAME[=VALUE][~TEXT][*TIMES][@PROBABILITY]\n\n" + faultHelp),
 ]
 
 /// Behind the options, because it is long.
@@ -44,7 +44,7 @@ func serve(_ arguments: [String]) async throws {
     let configuration = try BridgeConfiguration(reader)
     let logger = try makeLogger("comfy-bridge", reader)
     ComfyBridge.prepareProcess()
-    let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
+    let httpClient = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration.httpClient)
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: httpClient, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
         announce(host: reader.string("host") ?? "127.0.0.1", port: Int(try await bridge.start()))
@@ -72,7 +72,7 @@ func simulate(_ arguments: [String]) async throws {
     do {
         configuration.faults = try reader.strings("fault").map { try FaultOrder($0) }
     } catch {
-        throw ConfigurationError("--fault: \(error)")
+        throw ConfigurationError("\(reader.source("fault")): \(error)")
     }
     configuration.faultSeed = UInt64(try reader.integer("fault-seed", default: 0, in: 0...Int.max))
     if reader.string("restart-after") != nil {
@@ -80,7 +80,11 @@ func simulate(_ arguments: [String]) async throws {
     }
     let logger = try makeLogger("comfy-simulator", reader)
     let simulator = ComfySimulator(configuration: configuration, logger: logger)
-    announce(host: configuration.host, port: try await simulator.start())
+    let port: Int
+    do { port = try await simulator.start() } catch {
+        throw NotWell(description: "cannot start on \(configuration.host) port \(configuration.port): \(ErrorWords.of(error)).\(advice(on: error, reader))")
+    }
+    announce(host: configuration.host, port: port)
     let group = ServiceGroup(configuration: .init(services: [simulator], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
     try await group.run()
 }
@@ -88,16 +92,33 @@ func simulate(_ arguments: [String]) async throws {
 func checkHealth(_ arguments: [String]) async throws {
     let reader = try OptionReader(healthOptions, arguments: arguments, environment: ProcessInfo.processInfo.environment)
     let url = reader.string("url") ?? "http://127.0.0.1:8189/api/v2/health"
-    let response = try await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(3))
-    guard response.status == .ok else { throw NotWell(url: url, status: response.status.code) }
+    // Without a name and password that may be in it.
+    let shown = url.replacing(/^([^\/]*\/\/)[^\/?#]*@/) { String($0.output.1) }
+    let badURL = "\(reader.source("url")) '\(shown)' is no address; write it as in http://127.0.0.1:8189/api/v2/health."
+    let response: HTTPClientResponse
+    do { response = try await HTTPClient.shared.execute(HTTPClientRequest(url: url), timeout: .seconds(3)) } catch {
+        switch error as? HTTPClientError {
+        case .invalidURL, .emptyHost, .emptyScheme, .missingSocketPath: throw ConfigurationError(badURL)
+        case let error? where error.shortDescription == "Unsupported scheme": throw ConfigurationError(badURL)
+        default: throw NotWell(description: "\(shown) cannot be asked: \(NetworkWords.of(error)). Is the bridge running, and is this its address (--url)?")
+        }
+    }
+    guard response.status == .ok else { throw NotWell(description: "\(shown) answers with status \(response.status.code).") }
     print("ok")
 }
 
 private struct NotWell: Error, CustomStringConvertible {
-    let url: String
-    let status: UInt
+    let description: String
+}
 
-    var description: String { "\(url) answers \(status)" }
+/// What to do about an address that cannot be had.
+private func advice(on error: any Error, _ reader: OptionReader) -> String {
+    switch (error as? IOError)?.errnoCode {
+    case EADDRINUSE: " Another process has this port; stop it, or choose another with --port, or 0 for any that is free."
+    case EACCES: " Ports below 1024 are for the administrator; choose another with --port."
+    case EADDRNOTAVAIL: " This machine does not have that address; see --host."
+    default: error is SocketAddressError.UnknownHost ? " See --host." : ""
+    }
 }
 
 /// The line that scripts wait for. It goes out at once, also into a pipe.
@@ -111,5 +132,8 @@ private func makeLogger(_ label: String, _ reader: OptionReader) throws -> Logge
     let format = LogFormat(rawValue: try reader.choice("log-format", default: "text", LogFormat.allCases.map(\.rawValue))) ?? .text
     var logger = Logger(label: label) { format.makeHandler(label: $0) }
     logger.logLevel = Logger.Level(rawValue: level) ?? .info
+    for warning in OptionReader.warnings(about: reader.environment, options: BridgeConfiguration.options + simulatorOptions + healthOptions) {
+        logger.warning("\(warning)")
+    }
     return logger
 }

@@ -18,7 +18,7 @@ struct Main {
             default: throw ConfigurationError("'\(command)' is not a command; there are serve, simulate and health. See --help.")
             }
         } catch {
-            FileHandle.standardError.write(Data("comfy-bridge: \(error)\n".utf8))
+            FileHandle.standardError.write(Data("comfy-bridge: \(LogText.visible(ErrorWords.of(error)))\n".utf8))
             exit(error is ConfigurationError ? 2 : 1)
         }
     }

@@ -16,15 +16,16 @@ class Process:
     """`comfy-bridge ARGUMENTS…`, listening. Its standard error goes to a file and is shown when something is wrong.
 
     A bridge keeps everything in memory unless the arguments name a --data-dir. `limits`: of the process, by their names for prlimit(1): {"nofile": 100}.
+    `environment`: variables beside those of the tests.
     """
 
-    def __init__(self, binary, *arguments, limits=None):
+    def __init__(self, binary, *arguments, limits=None, environment=None):
         self.arguments = [str(binary), *map(str, arguments)]
         self.log = tempfile.NamedTemporaryFile(prefix="comfy-bridge-", suffix=".log")
         command = self.arguments
         for name, value in (limits or {}).items():
             command = ["prlimit", f"--{name}={value}:{value}", *command]
-        environment = {**os.environ, "COMFY_BRIDGE_DATA_DIR": "none"}
+        environment = {**os.environ, "COMFY_BRIDGE_DATA_DIR": "none", **(environment or {})}
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.lines = queue.Queue()

@@ -6,12 +6,14 @@ import OrderedJSON
 /// An answer that says what is wrong and what to do, in the one envelope `{"error": {"code", "message", "details"}}`.
 ///
 /// All error replies of the bridge are made here; nothing below this folder knows a status code.
-struct APIError: Error {
+struct APIError: Error, CustomStringConvertible {
     let status: Int
     let code: String
     let message: String
     var details: JSON = .null
     var headers: HTTPHeaders = [:]
+
+    var description: String { message }
 
     var response: Response {
         let envelope: JSON = ["error": ["code": .string(code), "message": .string(message), "details": details]]
@@ -116,6 +118,10 @@ extension APIError {
                 status: 507, code: "insufficient_storage",
                 message: "The bridge's disk is full; nothing was kept. Delete assets, or give --data-dir a larger disk.")
         case .tooManyFiles: self = .overloaded
+        case .damaged:
+            self.init(
+                status: 500, code: "internal_error",
+                message: "The bridge's database (--data-dir) is damaged: it can neither be read nor written until its operator has repaired or replaced it. Its log says more.")
         case .failed:
             self.init(
                 status: 500, code: "internal_error",

@@ -26,12 +26,12 @@ struct AccessGuard: Sendable {
 
     /// Lets pass what no foreign page can have sent, or one on the list.
     ///
+    /// - Parameter isProbe: from a load balancer or Kubernetes, which calls the bridge by a name of its own.
     /// - Returns: the `Origin` header of a page on the list that is not the bridge's own.
     /// - Throws: 403.
-    func admit(_ headers: HTTPHeaders) throws(APIError) -> String? {
+    func admit(_ headers: HTTPHeaders, isProbe: Bool = false) throws(APIError) -> String? {
         let host = headers["Host"].flatMap { Authority($0) }
-        // With a token, a page that reaches the bridge by a trick still has none. HTTP/1.0 without `Host` comes from no browser.
-        if tokens.isEmpty, let text = headers["Host"], !(host.map(isTrusted) ?? false) {
+        if !isProbe, !isHostTrusted(headers), let text = headers["Host"] {
             throw APIError.forbidden(
                 "The bridge does not answer to the host name '\(text.prefix(100))', since a foreign page could have given it this bridge's address "
                     + "(DNS rebinding). Use its IP address or localhost, or start it with --allowed-host NAME or with --token.")
@@ -47,6 +47,13 @@ struct AccessGuard: Sendable {
                 + "to allow them; when a proxy changes Host, name the bridge's own address with --public-url.")
     }
 
+    /// Whether no foreign page can have reached the bridge by giving its name this bridge's address. With a token, one that has still knows none.
+    /// HTTP/1.0 without `Host` comes from no browser.
+    private func isHostTrusted(_ headers: HTTPHeaders) -> Bool {
+        guard tokens.isEmpty, let text = headers["Host"] else { return true }
+        return Authority(text).map(isTrusted) ?? false
+    }
+
     /// Whether the name cannot be one that a foreign page's DNS server resolves.
     private func isTrusted(_ authority: Authority) -> Bool {
         let name = authority.host
@@ -58,7 +65,7 @@ struct AccessGuard: Sendable {
 
     /// - Throws: 401, and 400 for a `signed_events` that says nothing: before anything is done for the request.
     func authorize(_ request: Request, for access: Route.Access) throws(APIError) {
-        if access != .open, !hasToken(request), try !hasSignature(request, for: access) {
+        if !access.isOpen, !hasToken(request), try !hasSignature(request, for: access) {
             throw APIError.unauthorized(
                 request.headers["Authorization"] == nil
                     ? "This needs a token. Send the header Authorization: Bearer TOKEN, with one that the bridge was started with (--token, --token-file)."
@@ -66,6 +73,9 @@ struct AccessGuard: Sendable {
         }
         _ = try request.flag("signed_events")
     }
+
+    /// Whether a caller of an open route may know more than strangers.
+    func isInsider(_ request: Request) -> Bool { hasToken(request) && isHostTrusted(request.headers) }
 
     /// Whether the caller has shown a token, or none is needed.
     func hasToken(_ request: Request) -> Bool {

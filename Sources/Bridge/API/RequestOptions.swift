@@ -62,7 +62,19 @@ extension Request {
             throw APIError.invalidParameter("Content-Encoding", "The body is compressed (\(encoding.prefix(100))); send it as it is.")
         }
         guard !body.isEmpty else { throw APIError.invalidJSON("The body is empty. \(expected)") }
-        do { return try JSON(parsing: body) } catch { throw APIError.invalidJSON("The body is not JSON: \(error). \(expected)") }
+        do { return try JSON(parsing: body) } catch { throw APIError.invalidJSON(misreading(of: body) ?? "The body is not JSON: \(error). \(expected)") }
+    }
+
+    /// What somebody did who sent JSON in another form than as its bytes; nil when that is not to be seen.
+    private func misreading(of body: [UInt8]) -> String? {
+        if body.starts(with: [0xFF, 0xFE]) || body.starts(with: [0xFE, 0xFF]) || body.prefix(4).contains(0) {
+            return "The body is UTF-16 text; JSON must be UTF-8. Windows PowerShell writes UTF-16 with > and Out-File: write the file with "
+                + "Set-Content -Encoding utf8, and send it with curl.exe --data-binary '@workflow_api.json'."
+        }
+        if headers["Content-Type"]?.mediaType == "multipart/form-data" {
+            return "The body is a form; send the JSON itself, for example with curl --data-binary @workflow_api.json instead of curl -F."
+        }
+        return nil
     }
 
     func idempotencyKey() throws -> String? {

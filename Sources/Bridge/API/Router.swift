@@ -8,9 +8,13 @@ struct Route: Sendable {
     /// Who may use the route of a bridge that has tokens.
     enum Access: Sendable {
         case open
+        /// Open, and answered whatever name the caller has for the bridge.
+        case probe
         case token
         /// Also who has a signed URL with exactly this path.
         case tokenOrSignature
+
+        var isOpen: Bool { self == .open || self == .probe }
     }
 
     let method: String
@@ -101,6 +105,11 @@ struct Router: Sendable {
         return String(path[mount.utf8.endIndex...])
     }
 
+    /// As proxies count it; never sent.
+    private static let clientLeft = 499
+
+    private func isProbe(_ path: String) -> Bool { routes.contains { $0.access == .probe && $0.path == path } }
+
     /// Decides by the head of a request who may ask and for what, so that nobody else's body is kept. It is not asked again.
     func admit(_ head: Request) -> Admission {
         var request = head
@@ -109,7 +118,7 @@ struct Router: Sendable {
         var origin: String?
         var route: Route?
         do throws(APIError) {
-            origin = try access.admit(request.headers)
+            origin = try access.admit(request.headers, isProbe: isProbe(request.path))
             if origin != nil, let preflight = CrossOrigin.preflight(request, methods: methods) { return answered(request, preflight, for: origin, nil) }
             switch try find(request, &route) {
             case .answer(let response): return answered(request, response, for: origin, nil)
@@ -147,17 +156,33 @@ struct Router: Sendable {
         } catch let error as APIError {
             response = error.response
         } catch {
-            logger.error(
-                "a request failed unexpectedly", metadata: ["http.method": "\(request.method)", "http.path": "\(request.path)", "error": "\(error)"])
-            response = APIError.internalError.response
+            response = failed(request, error).response
         }
         return finished(response, to: request, for: origin, route, since: begin)
+    }
+
+    /// Blames who it was: the caller that left, the disk, or the bridge.
+    private func failed(_ request: Request, _ error: any Error) -> APIError {
+        let metadata: Logger.Metadata = ["http.method": "\(request.method)", "http.path": "\(request.path)", "error": "\(ErrorWords.of(error))"]
+        guard !Task.isCancelled else {
+            logger.debug("the caller left before its answer, or the bridge stops", metadata: metadata)
+            return .shuttingDown
+        }
+        guard let error = error as? StorageError else {
+            logger.error("a request failed unexpectedly", metadata: metadata)
+            return .internalError
+        }
+        // That the file is damaged was told.
+        if case .damaged = error {} else { logger.error("the disk failed a request", metadata: metadata) }
+        return APIError(error)
     }
 
     private func finished(_ response: Response, to request: Request, for origin: String?, _ route: Route?, since begin: ContinuousClock.Instant) -> Response {
         var response = response
         complete(&response.headers, for: origin)
-        requests.count(method: request.method, route: route?.path, status: response.status)
+        // A caller that left is not answered, and what failed because of that is nobody's fault.
+        let isLeft = Task.isCancelled && !drain.isDraining && response.status >= 500
+        requests.count(method: request.method, route: route?.path, status: isLeft ? Self.clientLeft : response.status)
         // Never the query: it may hold a signature.
         logger.debug(
             "answered a request",
@@ -205,7 +230,7 @@ struct Router: Sendable {
             others.append(route)
         }
         // What is there and what is not is told to those who may know.
-        try access.authorize(request, for: !others.isEmpty && others.allSatisfy { $0.access == .open } ? .open : .token)
+        try access.authorize(request, for: !others.isEmpty && others.allSatisfy(\.access.isOpen) ? .open : .token)
         guard others.isEmpty else {
             let allowed = others.flatMap(\.methods)
             if request.method == "OPTIONS" {

@@ -24,7 +24,7 @@ struct ServerEndpoints: Sendable {
         let storageFailure = api.service.store.failure
         let isReady = !isDraining && storageFailure == nil && states.contains { $0.takesJobs && $0.hasCatalog }
         let (status, headers): (Int, HTTPHeaders) = isReady ? (200, [:]) : (503, ["Retry-After": "5"])
-        guard api.access.hasToken(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
+        guard api.access.isInsider(request) else { return .json(["ready": .bool(isReady)], status: status, headers: headers) }
         let comfyUIs = states.map { state -> JSON in
             var members: JSONObject = [
                 "url": .string(state.endpoint.description), "connected": .bool(state.isConnected), "in_rotation": .bool(state.isInRotation),

@@ -16,6 +16,7 @@ struct SubmissionReader: Sendable {
         let graph: JSON
         if let members = body.object, let workflow = members["workflow"], workflow["class_type"] == nil {
             try checkMembers(members)
+            if workflow.holdsJSON { throw APIError.invalidRequest("workflow", Self.doubled("member 'workflow'")) }
             graph = workflow
             metadata = try object("metadata", in: members)
             extraData = try extra(object("extra_data", in: members) ?? [:])
@@ -24,11 +25,13 @@ struct SubmissionReader: Sendable {
             if let prompt = body["prompt"]?.object, prompt["class_type"] == nil {
                 throw APIError.invalidRequest("prompt", "This is a body for ComfyUI's own /prompt. Send the graph alone, or as {\"workflow\": {…}}.")
             }
+            if let prompt = body["prompt"], prompt.holdsJSON { throw APIError.invalidRequest("prompt", Self.doubled("member 'prompt'")) }
+            if body.holdsJSON { throw APIError.invalidRequest("workflow", Self.doubled("body")) }
             graph = body
         } else if case .object = body {
             throw APIError.invalidRequest("workflow", "The member 'workflow' is missing. Send {\"workflow\": {…}} with the exported graph in it.")
         } else {
-            throw APIError.invalidRequest("workflow", "The body is \(body.kindInWords); send an object: {\"workflow\": {…}}.")
+            throw APIError.invalidRequest("workflow", body.holdsJSON ? Self.doubled("body") : "The body is \(body.kindInWords); send an object: {\"workflow\": {…}}.")
         }
         do {
             let workflow = try Workflow(checking: graph, size: request.body.count)
@@ -72,6 +75,11 @@ struct SubmissionReader: Sendable {
         return catalog.outputNodes(of: workflow)
     }
 
+    private static func doubled(_ place: String) -> String {
+        "The \(place) is a string that holds JSON, not the object itself: it was encoded twice. Send it without the quotes around it; "
+            + "in Python, json.load the file first, and encode once."
+    }
+
     private func checkMembers(_ members: JSONObject) throws {
         for name in members.keys where !["workflow", "metadata", "extra_data", "priority"].contains(name) {
             let isReserved = name == "webhook_url" || name == "inputs"
@@ -86,7 +94,8 @@ struct SubmissionReader: Sendable {
         switch members[name] {
         case nil, .null: return nil
         case .object(let value): return value
-        case let other?: throw APIError.invalidRequest(name, "'\(name)' is \(other.kindInWords); it must be an object.")
+        case let other?:
+            throw APIError.invalidRequest(name, other.holdsJSON ? Self.doubled("member '\(name)'") : "'\(name)' is \(other.kindInWords); it must be an object.")
         }
     }
 
@@ -139,5 +148,13 @@ extension AssetService {
             }
         }
         return inputs
+    }
+}
+
+extension JSON {
+    /// A text that looks like an object or a list of its own.
+    fileprivate var holdsJSON: Bool {
+        guard let first = string?.utf8.first(where: { !" \t\r\n".utf8.contains($0) }) else { return false }
+        return first == UInt8(ascii: "{") || first == UInt8(ascii: "[")
     }
 }

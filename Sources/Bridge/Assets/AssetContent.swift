@@ -71,7 +71,7 @@ struct AssetContent: Sendable {
             } catch {
                 let failure = (error as? ComfyUIError).map { self.error($0, asset) } ?? error
                 guard !pauses.isEmpty, (failure as? APIError)?.status != 404 else { throw failure }
-                logger.debug("asking again for a file", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
+                logger.debug("asking again for a file", metadata: ["asset.id": "\(asset.id)", "error": "\(ErrorWords.of(error))"])
                 try await Task.sleep(for: pauses.removeFirst())
             }
         }
@@ -120,7 +120,7 @@ struct AssetContent: Sendable {
                 stream.finish()
             } catch {
                 // Either the caller went away, or ComfyUI did; the caller sees that the content is cut off.
-                logger.debug("a download ended early", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
+                logger.debug("a download ended early", metadata: ["asset.id": "\(asset.id)", "error": "\(ErrorWords.of(error))"])
                 stream.fail()
             }
         }

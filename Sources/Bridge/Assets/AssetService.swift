@@ -124,7 +124,7 @@ final class AssetService: Service {
             asset.blob.hash = hasher.contentHash
             try await store.recordHash(of: asset)
         } catch {
-            logger.debug("the hash of an asset could not be computed", metadata: ["asset.id": "\(asset.id)", "error": "\(error)"])
+            logger.debug("the hash of an asset could not be computed", metadata: ["asset.id": "\(asset.id)", "error": "\(ErrorWords.of(error))"])
         }
     }
 
@@ -159,7 +159,11 @@ final class AssetService: Service {
             group.addTask { for await asset in self.unhashed.cancelOnGracefulShutdown() { await self.hash(asset) } }
             group.addTask {
                 // Tried again the next time: a disk that is full now may not be then.
-                try await repeating(every: .seconds(30)) { do { try await self.removeExpired() } catch is StorageError {} }
+                try await repeating(every: .seconds(30)) {
+                    do { try await self.removeExpired() } catch where !(error is CancellationError) {
+                        self.logger.debug("old uploads could not be removed", metadata: ["error": "\(ErrorWords.of(error))"])
+                    }
+                }
             }
         }
     }

@@ -133,7 +133,7 @@ final class BlobStore: Sendable {
     func removeTemporaryDirectory() {
         guard isTemporary else { return }
         do { try FileManager.default.removeItem(at: directory.deletingLastPathComponent()) } catch {
-            logger.warning("the temporary folder could not be removed", metadata: ["path": "\(directory.path)", "error": "\(error)"])
+            logger.warning("the temporary folder could not be removed", metadata: ["path": "\(directory.path)", "error": "\(ErrorWords.of(error))"])
         }
     }
 }
@@ -205,12 +205,23 @@ final class BlobWriter: Sendable {
 }
 
 /// The disk does not take or give what it should.
-enum StorageError: Error, Equatable {
+enum StorageError: Error, Equatable, CustomStringConvertible {
     case full
     /// The process has no descriptors left for now.
     case tooManyFiles
+    /// The database file is not what it was written as. It stays so until somebody does something about it.
+    case damaged(String)
     /// In words of the operating system.
     case failed(String)
+
+    var description: String {
+        switch self {
+        case .full: "the disk is full"
+        case .tooManyFiles: "too many files are open"
+        case .damaged(let reason): "the database file is damaged (\(reason))"
+        case .failed(let reason): reason
+        }
+    }
 
     init(_ code: Int32) {
         switch code {
@@ -221,9 +232,12 @@ enum StorageError: Error, Equatable {
     }
 }
 
-/// Runs what waits for a disk on a thread that may wait.
-private func onFileThread<Result: Sendable>(_ body: @escaping @Sendable () throws(StorageError) -> Result) async throws(StorageError) -> Result {
-    do { return try await NIOThreadPool.singleton.runIfActive(body) } catch {
-        throw error as? StorageError ?? .failed("\(error)")
+/// Runs what waits for a disk on a thread that may wait. A task that is cancelled waits as well: that it is not wanted any more is no fault of the
+/// disk, and what comes next tells.
+private func onFileThread<Value: Sendable>(_ body: @escaping @Sendable () throws(StorageError) -> Value) async throws(StorageError) -> Value {
+    let result = await withCheckedContinuation { continuation in
+        // Without a place in the pool, which never ends, the body runs here all the same.
+        NIOThreadPool.singleton.submit { _ in continuation.resume(returning: Result { () throws(StorageError) in try body() }) }
     }
+    return try result.get()
 }

@@ -27,12 +27,12 @@ struct AccessConfiguration: Sendable {
                 crossOrigin.origins.insert(origin)
             } else {
                 throw ConfigurationError(
-                    "--cors-origin '\(text)' is no origin. Write scheme://host or scheme://host:port without a path, as in https://app.example.com, or * for all.")
+                    "\(reader.source("cors-origin")) '\(text)' is no origin. Write scheme://host or scheme://host:port without a path, as in https://app.example.com, or * for all.")
             }
         }
         for text in reader.strings("allowed-host") {
             guard let authority = Authority(text), authority.port == nil, !text.hasSuffix(":") else {
-                throw ConfigurationError("--allowed-host '\(text)' is no host name. Write the name alone, as in comfy.example.com.")
+                throw ConfigurationError("\(reader.source("allowed-host")) '\(text)' is no host name. Write the name alone, as in comfy.example.com.")
             }
             allowedHosts.insert(authority.host)
         }
@@ -42,7 +42,7 @@ struct AccessConfiguration: Sendable {
         if !Self.isLoopback(host) {
             guard allowsInsecureBind else {
                 throw ConfigurationError(
-                    "--host \(host) lets other machines in, and no token is set, so all of them could run workflows. Set one with --token or --token-file, "
+                    "\(reader.source("host")) \(host) lets other machines in, and no token is set, so all of them could run workflows. Set one with --token or --token-file, "
                         + "or listen on this machine only with --host 127.0.0.1, or, when something else keeps strangers out, add --allow-insecure-bind.")
             }
             warnings.append("no token is set: every machine that reaches the bridge can run workflows")
@@ -64,23 +64,18 @@ struct AccessConfiguration: Sendable {
     private static func tokens(_ reader: OptionReader) throws -> [String] {
         var tokens: [String] = []
         for (index, token) in reader.strings("token").enumerated() {
-            try check(token, "token number \(index + 1) of --token")
+            try check(token, "token number \(index + 1) of \(reader.source("token"))")
             tokens.append(token)
         }
         guard let path = reader.string("token-file") else { return tokens }
-        let text: String
-        do { text = try String(contentsOfFile: path, encoding: .utf8) } catch {
-            throw ConfigurationError("--token-file '\(path)' cannot be read: \(error.localizedDescription)")
-        }
+        let source = "\(reader.source("token-file")) '\(path)'"
         let before = tokens.count
-        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
-            let token = line.trimmed
-            guard !token.isEmpty, !token.hasPrefix("#") else { continue }
-            try check(token, "line \(index + 1) of --token-file '\(path)'")
+        for (number, token) in try reader.lines(ofFile: path, source) {
+            try check(token, "line \(number) of \(source)")
             tokens.append(token)
         }
         guard tokens.count > before else {
-            throw ConfigurationError("--token-file '\(path)' has no token. Write one per line, for example what openssl rand -hex 24 prints.")
+            throw ConfigurationError("\(source) has no token. Write one per line, for example what openssl rand -hex 24 prints.")
         }
         return tokens
     }

@@ -1,3 +1,4 @@
+package import AsyncHTTPClient
 import ComfyUI
 import FoundationEssentials
 import MicroHTTP
@@ -20,20 +21,29 @@ package struct BridgeConfiguration: Sendable {
     var upstreamGrace: Duration
     var publicURL: PublicURL?
     var access: AccessConfiguration
+    var trust: ComfyTrust
     var sdkHold: Duration
+    /// What a person should know who lets the bridge run like this.
+    var warnings: [String]
 
     package static let options: [Option] = [
         Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
         Option("port", "PORT", default: "8189", "port to listen on; 0 lets the system choose"),
-        Option("comfyui", "URL", default: "http://127.0.0.1:8188", "a ComfyUI to run jobs on; repeat it for several"),
+        Option("comfyui", "URL", default: "http://127.0.0.1:8188", separator: ",", "a ComfyUI to run jobs on; repeat it for several"),
+        Option(
+            "comfyui-header", "HEADER", isSecret: true, separator: "\n",
+            "'Name: value' for all ComfyUIs, or 'URL Name: value' for one; repeat it for several. Others see a command line: rather use --comfyui-header-file"),
+        Option("comfyui-header-file", "FILE", separator: ",", "headers for ComfyUI, one per line as in --comfyui-header; repeat it for several"),
+        Option("comfyui-ca", "FILE", "certificates in PEM format of authorities that ComfyUIs with https may also be certified by"),
+        Option(switch: "comfyui-insecure", "believes every certificate of a ComfyUI with https"),
         Option("public-url", "URL", "how callers reach the bridge, when a proxy stands before it"),
-        Option("token", "TOKEN", isSecret: true, "a token that callers must send; repeat it for several. Others see a command line: rather use --token-file"),
+        Option("token", "TOKEN", isSecret: true, separator: ",", "a token that callers must send; repeat it for several. Others see a command line: rather use --token-file"),
         Option("token-file", "FILE", "tokens that callers must send, one per line"),
         Option("url-lifetime", "SECONDS", default: "3600", "how long the signed URLs work that a bridge with tokens gives out"),
-        Option("cors-origin", "ORIGIN", "an origin whose web pages may use the bridge, or * for all; repeat it for several"),
-        Option("allowed-host", "NAME", "a host name that the bridge without tokens answers to, beside local ones; repeat it for several"),
+        Option("cors-origin", "ORIGIN", separator: ",", "an origin whose web pages may use the bridge, or * for all; repeat it for several"),
+        Option("allowed-host", "NAME", separator: ",", "a host name that the bridge without tokens answers to, beside local ones; repeat it for several"),
         Option(switch: "allow-insecure-bind", "listens on addresses that other machines reach even without a token"),
-        Option("allowed-folder", "FOLDER", "a folder outside of ComfyUI's own whose files workflows may name; repeat it for several"),
+        Option("allowed-folder", "FOLDER", separator: ",", "a folder outside of ComfyUI's own whose files workflows may name; repeat it for several"),
         Option(switch: "isolate-outputs", "refuses workflows that read outputs by their names, as x.png [output]; by their ids they may"),
         Option("queue-limit", "N", default: "256", "jobs that may wait; more are refused with 429"),
         Option("job-timeout", "SECONDS", default: "0", "time limit of a job from the start of its execution; 0 is none"),
@@ -103,14 +113,14 @@ package struct BridgeConfiguration: Sendable {
         uploadLimit = try reader.integer("max-upload-size", default: 4096, in: 1...1_048_576) << 20
         previewDirectory = reader.string("preview-dir")
         heartbeat = try reader.seconds("heartbeat", default: 15)
-        guard heartbeat > .zero else { throw ConfigurationError("--heartbeat must be greater than 0.") }
+        guard heartbeat > .zero else { throw ConfigurationError("\(reader.source("heartbeat")) must be greater than 0.") }
         sdkHold = try reader.seconds("sdk-hold", default: 5)
-        guard sdkHold <= .seconds(25) else { throw ConfigurationError("--sdk-hold must be at most 25: the SDK gives up on a request after 30 seconds.") }
+        guard sdkHold <= .seconds(25) else { throw ConfigurationError("\(reader.source("sdk-hold")) must be at most 25: the SDK gives up on a request after 30 seconds.") }
         upstreamGrace = try reader.seconds("upstream-grace", default: 10)
         publicURL = try reader.string("public-url").map { text in
             guard let url = PublicURL(text) else {
                 throw ConfigurationError(
-                    "--public-url '\(text)' is no address. Write http:// or https://, a host, and the path where a proxy has put the bridge, if any, "
+                    "\(reader.source("public-url")) '\(text)' is no address. Write http:// or https://, a host, and the path where a proxy has put the bridge, if any, "
                         + "as in https://comfy.example.com or https://example.com/comfy.")
             }
             return url
@@ -125,25 +135,27 @@ package struct BridgeConfiguration: Sendable {
         let fileRules = FileRules(
             folders: try reader.strings("allowed-folder").map { folder in
                 guard folder.leavesItsFolder, folder.utf8.first != UInt8(ascii: "~") else {
-                    throw ConfigurationError("--allowed-folder '\(folder)' is no absolute path. Write it as ComfyUI sees it, as in /data/pictures.")
+                    throw ConfigurationError("\(reader.source("allowed-folder")) '\(folder)' is no absolute path. Write it as ComfyUI sees it, as in /data/pictures.")
                 }
                 return folder.hasSuffix("/") ? String(folder.dropLast()) : folder
             },
             isolatesOutputs: try reader.flag("isolate-outputs"))
-        let addresses = reader.strings("comfyui")
-        workers = try (addresses.isEmpty ? ["http://127.0.0.1:8188"] : addresses).map { address in
-            do {
-                var worker = Worker.Configuration(endpoint: try ComfyEndpoint(address))
-                worker.jobTimeout = jobTimeout == .zero ? nil : jobTimeout
-                worker.retries = retries
-                worker.silence = max(silence, .milliseconds(100))
-                worker.stall = stall == .zero ? nil : stall
-                worker.previewMethod = previewMethod
-                worker.fileRules = fileRules
-                return worker
-            } catch {
-                throw ConfigurationError("--comfyui '\(address)': \(error)")
-            }
+        let upstream = try UpstreamConfiguration(reader)
+        trust = upstream.trust
+        warnings = access.warnings + upstream.warnings
+        workers = upstream.endpoints.map { endpoint in
+            var worker = Worker.Configuration(endpoint: endpoint)
+            worker.trust = upstream.trust
+            worker.jobTimeout = jobTimeout == .zero ? nil : jobTimeout
+            worker.retries = retries
+            worker.silence = max(silence, .milliseconds(100))
+            worker.stall = stall == .zero ? nil : stall
+            worker.previewMethod = previewMethod
+            worker.fileRules = fileRules
+            return worker
         }
     }
+
+    /// What an `HTTPClient` for the ComfyUIs needs.
+    package var httpClient: HTTPClient.Configuration { ComfyUIClient.httpClientConfiguration(tls: trust.configuration) }
 }

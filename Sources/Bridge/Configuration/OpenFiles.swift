@@ -22,7 +22,9 @@ enum OpenFiles {
         guard connections < configuration.connectionLimit else { return configuration }
         logger.warning(
             "fewer connections than --connection-limit: the system allows too few open files (ulimit -n)",
-            metadata: ["files": "\(files)", "connections": "\(connections)", "connection-limit": "\(configuration.connectionLimit)"])
+            metadata: [
+                "files": .stringConvertible(files), "connections": .stringConvertible(connections), "connection-limit": .stringConvertible(configuration.connectionLimit),
+            ])
         var configuration = configuration
         configuration.connectionLimit = connections
         return configuration

@@ -42,9 +42,11 @@ extension JobError {
     }
 
     static func badAnswer(status: Int, start: String) -> JobError {
-        JobError(
+        if let refusal = ComfyUIError.refusal(status: status, page: start) { return JobError(code: .upstreamError, message: "\(refusal).") }
+        let words = withoutPaths(PageText.words(start))
+        return JobError(
             code: .upstreamError,
-            message: "ComfyUI answered the workflow with status \(status) instead of a reason: \(withoutPaths(String(start.prefix(200)))) "
+            message: "ComfyUI answered the workflow with status \(status) instead of a reason\(words.isEmpty ? "." : ": \(words)\(words.last.map { ".!?…".contains($0) } ?? false ? "" : ".")") "
                 + "Usually a value in the workflow has a type that a node cannot take; ComfyUI's own log says which.")
     }
 

@@ -132,7 +132,7 @@ final class JobService: Service {
     func run() async throws {
         try await repeating(every: .seconds(30)) {
             // Tried again the next time: a disk that is full now may not be then.
-            do { try await self.removeEnded() } catch is StorageError {}
+            do { try await self.removeEnded() } catch where !(error is CancellationError) { self.logger.debug("old jobs could not be removed", metadata: ["error": "\(ErrorWords.of(error))"]) }
         }
     }
 
@@ -178,7 +178,7 @@ final class JobService: Service {
             }
         }
         guard !jobs.isEmpty else { return }
-        logger.info("took up the jobs of before", metadata: ["jobs": "\(jobs.count)", "queued": "\(queuedCount)"])
+        logger.info("took up the jobs of before", metadata: ["jobs": .stringConvertible(jobs.count), "queued": .stringConvertible(queuedCount)])
     }
 
     private func limitPreviews(adding job: Job) {

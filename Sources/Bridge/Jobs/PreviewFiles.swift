@@ -23,7 +23,7 @@ final class PreviewFiles: Sendable {
                 try Data(preview.bytes).write(to: file)
             }
         } catch {
-            logger.warning("a preview could not be written", metadata: .of(job, ["path": "\(file.path)", "error": "\(error)"]))
+            logger.warning("a preview could not be written", metadata: .of(job, ["path": "\(file.path)", "error": "\(ErrorWords.of(error))"]))
         }
     }
 
@@ -32,7 +32,7 @@ final class PreviewFiles: Sendable {
         let path = directory.appendingPathComponent(job.description).path
         guard FileManager.default.fileExists(atPath: path) else { return }
         do { try await onFileThread { try FileManager.default.removeItem(atPath: path) } } catch {
-            logger.warning("previews of an expired job could not be removed", metadata: .of(job, ["error": "\(error)"]))
+            logger.warning("previews of an expired job could not be removed", metadata: .of(job, ["error": "\(ErrorWords.of(error))"]))
         }
     }
 

@@ -15,7 +15,7 @@ final class DataDirectory: Sendable {
         do {
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         } catch {
-            throw Self.unusable(path, "it cannot be made (\(error.localizedDescription))")
+            throw Self.unusable(path, "it cannot be made (\(ErrorWords.of(error)))")
         }
         let file = path + "/lock"
         let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
@@ -54,8 +54,13 @@ final class DataDirectory: Sendable {
         let descriptor = open(databasePath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         if descriptor >= 0 { close(descriptor) }
         do { return try SQLiteDatabase(path: databasePath, logger: logger) } catch {
+            if case .damaged(let reason)? = StorageError(error) {
+                throw ConfigurationError(
+                    "The database \(databasePath) is damaged (\(reason)). It was left as it is: restore it from a backup, or mend it with .recover of sqlite3, "
+                        + "or move it away to begin anew, or use another --data-dir.")
+            }
             throw ConfigurationError(
-                "The database \(databasePath) cannot be opened: \(error). Make room or repair it, move it away to begin anew, or use another --data-dir.")
+                "The database \(databasePath) cannot be opened: \(ErrorWords.of(error)). Make room or repair it, move it away to begin anew, or use another --data-dir.")
         }
     }
 

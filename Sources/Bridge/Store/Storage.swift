@@ -65,7 +65,7 @@ final class Storage: Service {
         try await withThrowingDiscardingTaskGroup { group in
             group.addTask {
                 do { try await self.blobs.removeOrphans() } catch {
-                    self.logger.warning("files that nobody needs could not be removed", metadata: ["error": "\(error)"])
+                    self.logger.warning("files that nobody needs could not be removed", metadata: ["error": "\(ErrorWords.of(error))"])
                 }
             }
             group.addTask { try await repeating(every: .seconds(1)) { await disk.jobs.retry() } }
@@ -75,7 +75,9 @@ final class Storage: Service {
 
     private func removeOldKeys(_ keys: SQLiteKeyStore) async throws {
         // A disk that is full now may not be the next time.
-        do { try await keys.remove(before: Date(timeIntervalSinceNow: -IdempotencyKeys.lifetime.seconds)) } catch is StorageError {}
+        do { try await keys.remove(before: Date(timeIntervalSinceNow: -IdempotencyKeys.lifetime.seconds)) } catch where !(error is CancellationError) {
+            logger.debug("old keys could not be removed", metadata: ["error": "\(ErrorWords.of(error))"])
+        }
     }
 
     /// Writes what is still to be written and lets go of the folder. Nothing may be kept afterwards.

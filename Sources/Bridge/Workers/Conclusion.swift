@@ -15,6 +15,26 @@ enum RunEnd: Sendable, Equatable {
     /// The bridge stops.
     case stopped
 
+    /// For the log.
+    var words: String {
+        switch self {
+        case .ended(.succeeded): "it succeeded"
+        case .ended(.failed(let error)), .refused(let error): "\(error.code.rawValue): \(error.message)"
+        case .ended(.interrupted): "it was interrupted in ComfyUI"
+        case .takenBack: "it was taken back"
+        case .notDelivered(let reason): "ComfyUI could not be given it: \(reason)"
+        case .notReached: "ComfyUI cannot be reached"
+        case .lost(.waiting): "ComfyUI lost it before it began"
+        case .lost(.running): "ComfyUI lost it while it ran"
+        case .lost(.killed): "ComfyUI went down while it ran"
+        case .lost(.unreachable): "ComfyUI has been away for too long"
+        case .lost(.results): "results that only the socket carries were missed"
+        case .lost(.stalled): "it did not move, and was interrupted"
+        case .stuck(let reason, let wasRunning): "ComfyUI is stuck \(wasRunning ? "in it" : "before it"): \(reason)"
+        case .stopped: "the bridge stops"
+        }
+    }
+
     /// ComfyUI had the job, and how it went cannot be found out.
     enum Loss: Sendable, Equatable {
         /// It had not begun: ComfyUI was restarted, or somebody deleted it.

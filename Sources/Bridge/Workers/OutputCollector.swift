@@ -109,7 +109,7 @@ struct OutputCollector: Sendable {
             guard info != nil else { return miss(file, of: node) }
         } catch {
             logger.warning(
-                "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(error)"]))
+                "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(ErrorWords.of(error))"]))
         }
         // The bridge is being stopped: the next one asks again, and gets size and type.
         guard !Task.isCancelled else { return }
@@ -132,7 +132,7 @@ struct OutputCollector: Sendable {
     /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy, or be restarted.
     private func lookUp(_ file: FileReference) async throws -> FileInfo? {
         for pause in [Duration.zero, .milliseconds(100), .milliseconds(400), .seconds(1), .seconds(3)] {
-            do { return try await client.info(of: file) } catch { logger.debug("asking again for a file", metadata: ["error": "\(error)"]) }
+            do { return try await client.info(of: file) } catch { logger.debug("asking again for a file", metadata: ["error": "\(ErrorWords.of(error))"]) }
             try await Task.sleep(for: pause)
         }
         return try await client.info(of: file)
@@ -148,7 +148,7 @@ struct OutputCollector: Sendable {
             let place = place(of: node, part: node, index: capturedCount)
             await publish(Output(job: job.id, node: node, place: place, name: name, kind: .image, contentType: contentType, blob: blob))
         } catch {
-            logger.error("a result could not be written", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.error("a result could not be written", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
             unwritten = unwritten ?? name
             job.publish(.log(LogEntry(.error, "A picture of node '\(node)' could not be written to the bridge's disk.", node: node)))
         }
@@ -156,7 +156,7 @@ struct OutputCollector: Sendable {
 
     private mutating func publish(_ output: Output) async {
         do { try await assets.record(output) } catch {
-            logger.error("an output could not be stored", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.error("an output could not be stored", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
         }
         publishedCount += 1
         job.add(output)

@@ -80,7 +80,7 @@ extension Worker {
             state.withLock { $0.rotation.looked(at: (Set(queue.running.map(\.promptID)), !queue.pending.isEmpty), at: .now) }
             look()
         } catch {
-            logger.debug("ComfyUI's queue could not be read", metadata: ["error": "\(error)"])
+            logger.debug("ComfyUI's queue could not be read", metadata: ["error": "\(ErrorWords.of(error))"])
         }
     }
 

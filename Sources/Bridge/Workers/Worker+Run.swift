@@ -253,7 +253,7 @@ extension Worker {
                 of: end, status: job.status, attempts: attempts, retries: configuration.retries, hasOther: hasOther(for: job), failure: collected.failure)
         }
         guard case .again(let note) = conclude() else { return await finish(job, conclude()) }
-        logger.warning("a run did not come to its end", metadata: .of(job.id, ["end": "\(end)"]))
+        logger.warning("a run did not come to its end", metadata: .of(job.id, ["end": "\(end.words)"]))
         await prepareNextRun(of: job, after: end)
         // It may have been canceled meanwhile.
         guard case .again = conclude() else { return await finish(job, conclude()) }
@@ -288,7 +288,7 @@ extension Worker {
 
     private func prepareNextRun(of job: Job, after end: RunEnd) async {
         do { try await service.assets.remove(outputsOf: job) } catch {
-            logger.error("outputs of a lost run could not be removed", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.error("outputs of a lost run could not be removed", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
         }
         do {
             switch end {
@@ -299,7 +299,7 @@ extension Worker {
             case .lost, .stuck, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
             }
         } catch {
-            logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
         }
     }
 }

@@ -107,7 +107,7 @@ extension Worker {
             try await Task.sleep(for: pause)
             return .verdict(try await look(for: job))
         } catch {
-            logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
             return .noVerdict
         }
     }
@@ -145,7 +145,7 @@ extension Worker {
             }
             return true
         } catch {
-            logger.debug("a job could not be taken back", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.debug("a job could not be taken back", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
             return false
         }
     }

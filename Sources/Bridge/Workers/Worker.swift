@@ -31,6 +31,7 @@ final class Worker: Service {
         var previewMethod = "auto"
         /// What workflows may do with its files.
         var fileRules = FileRules()
+        var trust = ComfyTrust.system
 
         init(endpoint: ComfyEndpoint) { self.endpoint = endpoint }
 
@@ -102,19 +103,21 @@ final class Worker: Service {
         client = ComfyUIClient(endpoint: configuration.endpoint, httpClient: httpClient, logger: logger)
         inputFiles = InputFiles(client: client, logger: logger)
         state = Mutex(State(rotation: Rotation(pause: configuration.silence)))
+        let connectionLog = ConnectionLog()
         inbox = PromptInbox(metrics: service.metrics) { [signals, logger] connection in
             switch connection {
             case .connected:
-                logger.info("connected to ComfyUI")
                 service.metrics.connected(to: configuration.endpoint)
                 signals.send(isConnected: true)
-            case .disconnected(_, let reason):
-                logger.info("not connected to ComfyUI", metadata: ["reason": "\(reason)"])
-                signals.send()
+            case .disconnected: signals.send()
             }
+            // A bridge that stops has said so.
+            signals.isFinished ? logger.debug("not connected to ComfyUI any more") : connectionLog.note(connection, in: logger)
         }
+        var socketConfiguration = EventSocket.Configuration(endpoint: configuration.endpoint, clientID: clientID)
+        socketConfiguration.tls = configuration.trust.configuration
         socket = EventSocket(
-            configuration: .init(endpoint: configuration.endpoint, clientID: clientID), eventLoopGroup: eventLoopGroup, logger: logger,
+            configuration: socketConfiguration, eventLoopGroup: eventLoopGroup, logger: logger,
             onEvent: { [inbox] event in inbox.receive(event) })
         executor = EventLoopExecutor(socket.eventLoop)
         service.queue.addWorker(
@@ -237,22 +240,27 @@ final class Worker: Service {
 
     /// Reads what ComfyUI is and which nodes it has: after every connect, since it may have been restarted with others.
     private func readNodeList() async {
-        while !(await hasReadNodeList()), inbox.isConnected {
+        var isFirst = true
+        while !(await hasReadNodeList(isFirst: isFirst)), inbox.isConnected {
+            isFirst = false
             do { try await Task.sleep(for: configuration.registrationLimit) } catch { return }
         }
     }
 
-    func hasReadNodeList() async -> Bool {
+    func hasReadNodeList(isFirst: Bool = true) async -> Bool {
         defer { look() }
-        do {
+        do throws(ComfyUIError) {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
             let replaced = Set(try await client.nodeReplacements().keys)
             let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced, fileRules: configuration.fileRules)
             state.withLock { ($0.version, $0.catalog) = (version, catalog) }
-            logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": "\(catalog.classes.count)"])
+            logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": .stringConvertible(catalog.classes.count)])
             return true
         } catch {
-            logger.warning("the node list could not be read; until it is, workflows are checked by ComfyUI alone", metadata: ["error": "\(error)"])
+            // It is tried again every few seconds.
+            logger.log(
+                level: isFirst && error != .cancelled ? .warning : .debug,
+                "the node list could not be read; until it is, workflows are checked by ComfyUI alone", metadata: ["error": "\(ErrorWords.of(error))"])
             return false
         }
     }
@@ -263,7 +271,7 @@ final class Worker: Service {
             guard let info = try await client.objectInfo(class: name) else { return }
             state.withLock { $0.catalog?.add(name, info) }
         } catch {
-            logger.debug("a class could not be read", metadata: ["class": "\(name)", "error": "\(error)"])
+            logger.debug("a class could not be read", metadata: ["class": "\(name)", "error": "\(ErrorWords.of(error))"])
         }
     }
 }
@@ -273,6 +281,7 @@ private final class Signals: Sendable {
     let stream: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
     private let hasConnected = Atomic(false)
+    private let hasFinished = Atomic(false)
 
     init() { (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1)) }
 
@@ -283,5 +292,10 @@ private final class Signals: Sendable {
     }
 
     func takeConnected() -> Bool { hasConnected.exchange(false, ordering: .acquiring) }
-    func finish() { continuation.finish() }
+    var isFinished: Bool { hasFinished.load(ordering: .acquiring) }
+
+    func finish() {
+        hasFinished.store(true, ordering: .releasing)
+        continuation.finish()
+    }
 }

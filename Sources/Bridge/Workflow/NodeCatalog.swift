@@ -163,6 +163,15 @@ struct NodeCatalog: Sendable {
                         "input '\(link.input)' is linked to output \(link.output) of node '\(link.source)' (\(source.classType)), which has \(sourceClass.outputCount)."))
             }
         }
+        // ComfyUI takes the list for a link, and finds no node with a number for a name.
+        for (input, value) in node.inputs where nodeClass.declared.contains(input) {
+            guard let pair = value.array, pair.count == 2, let source = pair[0].number, let output = pair[1].int, workflow.nodes[source.literal] != nil
+            else { continue }
+            faults.append(
+                fault(
+                    input, "bad_linked_input",
+                    "input '\(input)' is linked to node \(source.literal) by a number; ids of nodes are strings: write [\"\(source.literal)\", \(output)]."))
+        }
         return faults
     }
 

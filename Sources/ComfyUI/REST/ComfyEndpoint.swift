@@ -27,6 +27,8 @@ package struct ComfyEndpoint: Sendable, Hashable, CustomStringConvertible {
     package let basePath: String
     /// The value of the `Authorization` header (`Basic …`) when the URL names a user.
     package let authorization: String?
+    /// What else goes with every request; a name occurs once.
+    package private(set) var headers: [ComfyHeader] = []
 
     /// - Parameter url: `http://host[:port][/path]` or `https://…`; `ws` and `wss` mean the same. `user:password@` before the host becomes
     ///   basic authentication. A missing port is the scheme's (80, 443), as in every URL.
@@ -93,6 +95,22 @@ package struct ComfyEndpoint: Sendable, Hashable, CustomStringConvertible {
 
     /// The normal form of the URL, without credentials: fit for logs and for answers to callers.
     package var description: String { "\(scheme.rawValue)://\(hostHeader)\(basePath)" }
+
+    /// The same server with these headers; of one name the later wins.
+    package func adding(_ headers: [ComfyHeader]) -> ComfyEndpoint {
+        var endpoint = self
+        for header in headers {
+            endpoint.headers.removeAll { $0.isNamed(like: header) }
+            endpoint.headers.append(header)
+        }
+        return endpoint
+    }
+
+    /// All that goes with every request.
+    var requestHeaders: [ComfyHeader] {
+        guard let authorization, !headers.contains(where: { $0.name.lowercased() == "authorization" }) else { return headers }
+        return headers + [ComfyHeader(name: "Authorization", value: authorization)]
+    }
 
     /// The value of the `Host` header: the port only when it is not the scheme's own.
     var hostHeader: String {
@@ -167,7 +185,7 @@ package struct ComfyEndpoint: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    private static func isHostByte(_ byte: UInt8) -> Bool {
+    static func isHostByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
             UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):

@@ -62,7 +62,7 @@ package final class ComfyUIClient: Sendable {
         request.method = method
         request.headers.add(name: "User-Agent", value: "comfy-bridge")
         request.headers.add(name: "Accept-Encoding", value: "identity")
-        if let authorization = endpoint.authorization { request.headers.add(name: "Authorization", value: authorization) }
+        for header in endpoint.requestHeaders { request.headers.replaceOrAdd(name: header.name, value: header.value) }
         return request
     }
 

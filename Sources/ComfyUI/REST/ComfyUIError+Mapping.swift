@@ -34,9 +34,11 @@ extension ComfyUIError {
         case let error as HTTPClientError: self.init(httpClient: error)
         case is CancellationError: self = .cancelled
         case is TimeLimitExceeded: self = .timedOut
-        case is NIOConnectionError, is NIOSSLError, is BoringSSLError: self = .unreachable(reason: Self.words(error))
-        case let error as IOError where Self.connectErrors.contains(error.errnoCode): self = .unreachable(reason: Self.words(error))
-        default: self = .connectionLost(reason: Self.words(error))
+        case is NIOConnectionError, is NIOSSLExtraError, NIOSSLError.handshakeFailed, NIOSSLError.unableToValidateCertificate,
+            NIOSSLError.noCertificateToValidate:
+            self = .unreachable(reason: NetworkWords.of(error))
+        case let error as IOError where Self.connectErrors.contains(error.errnoCode): self = .unreachable(reason: NetworkWords.of(error))
+        default: self = .connectionLost(reason: NetworkWords.of(error))
         }
     }
 
@@ -45,8 +47,8 @@ extension ComfyUIError {
         case .cancelled: self = .cancelled
         case .deadlineExceeded, .readTimeout, .writeTimeout: self = .timedOut
         case .connectTimeout, .tlsHandshakeTimeout, .getConnectionFromPoolTimeout, .alreadyShutdown:
-            self = .unreachable(reason: Self.words(error))
-        default: self = .connectionLost(reason: Self.words(error))
+            self = .unreachable(reason: NetworkWords.of(error))
+        default: self = .connectionLost(reason: NetworkWords.of(error))
         }
     }
 
@@ -54,23 +56,6 @@ extension ComfyUIError {
     private static let connectErrors: Set<CInt> = [
         ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, EADDRNOTAVAIL, EACCES, EPERM, EMFILE, ENFILE,
     ]
-
-    /// What a person can make something of.
-    static func words(_ error: any Error) -> String {
-        switch error {
-        case let error as HTTPClientError: return error.shortDescription.lowercased()
-        case let error as NIOConnectionError:
-            if let failure = error.connectionErrors.first { return words(failure.error) }
-            if error.dnsAError != nil || error.dnsAAAAError != nil { return "the name \(error.host) cannot be resolved" }
-            return "no connection to \(error.host) port \(error.port)"
-        case let error as IOError: return String(cString: strerror(error.errnoCode)).lowercased()
-        case let error as HTTPParserError: return "it does not speak HTTP: \(error)"
-        case let error as ChannelError:
-            if case .connectTimeout = error { return "no connection within the time limit" }
-            return "\(error)"
-        default: return "\(error)"
-        }
-    }
 
     /// `Maximum request body size 104857600 exceeded.`
     private static func limit(in body: ByteBuffer) -> Int? {

@@ -31,11 +31,24 @@ extension ComfyUIError: CustomStringConvertible {
         case .timedOut: "ComfyUI did not answer in time"
         case .cancelled: "the request to ComfyUI was cancelled"
         case .rejected(let rejection): "ComfyUI rejected the workflow: \(rejection.message)"
-        case .badAnswer(let status, let bodyStart): "ComfyUI answered \(status) with an unexpected body: \(bodyStart)"
+        case .badAnswer(let status, let bodyStart):
+            if let refusal = Self.refusal(status: status, page: bodyStart) {
+                refusal
+            } else {
+                "ComfyUI answered \(status) with an unexpected body: \(PageText.words(bodyStart))"
+            }
         case .tooLarge(let limit?): "ComfyUI takes at most \(limit) bytes in one request"
         case .tooLarge(nil): "the request is larger than ComfyUI takes"
         case .answerTooLarge(let limit): "ComfyUI's answer has more than \(limit) bytes"
         case .notFound: "ComfyUI does not know what was asked for"
         }
+    }
+
+    /// What an answer means that wants to know who asks, and what to do; nil for another one.
+    package static func refusal(status: Int, page: String) -> String? {
+        guard [401, 403, 407].contains(status) else { return nil }
+        let words = PageText.words(page)
+        return "ComfyUI, or a proxy before it, refuses the bridge with status \(status)\(words.isEmpty ? "" : " (\(words))"); "
+            + "give its credentials with --comfyui-header or --comfyui-header-file, or as user:password@ in --comfyui"
     }
 }

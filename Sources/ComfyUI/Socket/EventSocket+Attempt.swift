@@ -79,7 +79,7 @@ extension EventSocket {
             "the server switched to a protocol other than WebSocket"
         case ChannelError.inappropriateOperationForState, ChannelError.ioOnClosedChannel, ChannelError.alreadyClosed, ChannelError.eof:
             "the connection was closed during the handshake"
-        default: ComfyUIError.words(error)
+        default: NetworkWords.of(error)
         }
     }
 }

@@ -51,7 +51,7 @@ extension EventSocket {
         var head = HTTPRequestHead(version: .http1_1, method: .GET, uri: endpoint.target("/ws", query: [("clientId", configuration.clientID)]))
         head.headers.add(name: "Host", value: endpoint.hostHeader)
         head.headers.add(name: "User-Agent", value: "comfy-bridge")
-        if let authorization = endpoint.authorization { head.headers.add(name: "Authorization", value: authorization) }
+        for header in endpoint.requestHeaders { head.headers.replaceOrAdd(name: header.name, value: header.value) }
 
         let boundWatch = NIOLoopBound(readWatch, eventLoop: eventLoop)
         let upgrader = NIOTypedWebSocketClientUpgrader<Opening>(
@@ -131,18 +131,21 @@ private final class RefusalHandler: ChannelInboundHandler {
 
     private let answered: EventLoopPromise<String>
     private var status = "an incomplete answer"
-    private var bodyStart = ""
+    private var code = 0
+    private var bodyStart: [UInt8] = []
+    private static let limit = 512
 
     init(_ answered: EventLoopPromise<String>) { self.answered = answered }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch Self.unwrapInboundIn(data) {
         case .head(let head):
-            status = "\(head.status.code) \(head.status.reasonPhrase)"
-            if let location = head.headers.first(name: "Location") { status += " to \(location)" }
-        case .body(var body):
-            bodyStart += body.readString(length: min(body.readableBytes, 200 - min(bodyStart.utf8.count, 200))) ?? ""
-            if bodyStart.utf8.count >= 200 { finish(context) }
+            code = Int(head.status.code)
+            status = "\(head.status.code) \(head.status.reasonPhrase.prefix(100))"
+            if let location = head.headers.first(name: "Location") { status += " to \(location.prefix(200))" }
+        case .body(let body):
+            bodyStart += body.readableBytesView.prefix(Self.limit - bodyStart.count)
+            if bodyStart.count >= Self.limit { finish(context) }
         case .end: finish(context)
         }
     }
@@ -157,8 +160,9 @@ private final class RefusalHandler: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { finish(context) }
 
     private func finish(_ context: ChannelHandlerContext) {
-        let text = bodyStart.split(whereSeparator: \.isWhitespace).joined(separator: " ")
-        answered.succeed("the server refused the WebSocket: \(status)\(text.isEmpty ? "" : ": \(text)")")
+        let page = String(decoding: bodyStart, as: UTF8.self)
+        let text = PageText.words(page)
+        answered.succeed(ComfyUIError.refusal(status: code, page: page) ?? "the server refused the WebSocket: \(status)\(text.isEmpty ? "" : ": \(text)")")
         context.close(promise: nil)
     }
 }

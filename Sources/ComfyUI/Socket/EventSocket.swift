@@ -91,14 +91,12 @@ package final class EventSocket: Sendable {
             let ending = await attempt(tls)
             state.withLock { $0.ended() }
             if ending.wasConnected, !ending.isKnownToServer { lastBreak.withLock { $0 = .now } }
-            let isNews = ending.wasConnected && !Task.isCancelled
-            logger.log(
-                level: isNews ? .info : .debug, "the connection of the event socket has ended",
-                metadata: ["comfyui": "\(configuration.endpoint)", "reason": "\(ending.reason)"])
+            logger.debug(
+                "the connection of the event socket has ended", metadata: ["comfyui": "\(configuration.endpoint)", "reason": "\(ending.reason)"])
             do {
                 try await eventLoop.submit { [onEvent] in onEvent(.disconnected(reason: ending.reason)) }.get()
             } catch {
-                return logger.debug("the event loop has gone", metadata: ["error": "\(error)"])
+                return logger.debug("the event loop has gone", metadata: ["error": "\(NetworkWords.of(error))"])
             }
             if ending.wasConnected, ending.hasServed || start.duration(to: .now) >= configuration.stableAfter { backoff.reset() }
             if await pause(backoff.next()) == .hurried { backoff.reset() }

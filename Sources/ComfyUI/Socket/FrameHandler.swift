@@ -171,12 +171,12 @@ final class FrameHandler: ChannelInboundHandler {
             NIOWebSocketFrameAggregator.Error.tooManyFragments:
             leave(.messageTooLarge, "the server sent a message larger than \(configuration.maximumFrameSize) bytes")
         case is NIOWebSocketError, is NIOWebSocketFrameAggregator.Error:
-            leave(.protocolError, "the server broke the WebSocket protocol: \(error)")
+            leave(.protocolError, "the server broke the WebSocket protocol: \(NetworkWords.of(error))")
         case NIOSSLError.uncleanShutdown: break  // end of file without goodbye; `channelInactive` follows
         case let error as IOError where error.errnoCode == ECONNRESET:
             isClosedByServer = true
-            close(because: ComfyUIError.words(error))
-        default: close(because: ComfyUIError.words(error))
+            close(because: NetworkWords.of(error))
+        default: close(because: NetworkWords.of(error))
         }
     }
 

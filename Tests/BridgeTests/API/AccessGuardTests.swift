@@ -17,7 +17,7 @@ import Testing
     private func respond(_ flags: [String], _ method: String, _ path: String, query: [(String, String)] = [], _ headers: HTTPHeaders) async throws -> Response {
         let done: Route.Endpoint = { _, _ in Response(status: 200, headers: ["Vary": "Accept"], body: .bytes(Array("done".utf8))) }
         let routes = [
-            Route("GET", "/open", access: .open, done), Route("GET", "/thing", done), Route("DELETE", "/thing", done), Route("POST", "/things", done),
+            Route("GET", "/open", access: .open, done), Route("GET", "/probe", access: .probe, done), Route("GET", "/thing", done), Route("DELETE", "/thing", done), Route("POST", "/things", done),
             Route("GET", "/things/{id}/content", access: .tokenOrSignature, done), Route("POST", "/things/{id}/content", access: .tokenOrSignature, done),
             Route("HEAD", "/only-head", done),
         ]
@@ -61,6 +61,27 @@ import Testing
 
     @Test func withoutHostThereIsNoBrowser() async throws {
         #expect(try await respond([], "GET", "/thing", [:]).status == 200)
+    }
+
+    @Test("Probes call the bridge as they like", arguments: ["comfy-bridge.prod.svc", "10-0-0-1.prod.pod:8189", "evil.example", "a b", ""])
+    func probes(_ host: String) async throws {
+        #expect(try await respond([], "GET", "/probe", ["Host": host]).status == 200)
+        #expect(try await respond([], "HEAD", "/probe", ["Host": host]).status == 200)
+        #expect(try await respond([], "GET", "/open", ["Host": host]).status == 403)
+        // But they are no pages.
+        #expect(try await respond([], "GET", "/probe", ["Host": host, "Origin": "http://evil.example"]).status == 403)
+    }
+
+    @Test func aProbeByAForeignNameIsToldNoMoreThanAStranger() throws {
+        func isInsider(_ flags: [String], _ headers: HTTPHeaders) throws -> Bool {
+            AccessGuard(try configuration(flags)).isInsider(Request(method: "GET", path: "/readyz", headers: headers))
+        }
+        #expect(try isInsider([], ["Host": "localhost:8189"]))
+        #expect(try isInsider([], [:]))
+        #expect(try !isInsider([], ["Host": "comfy-bridge.prod.svc"]))
+        #expect(try isInsider(["--allowed-host", "comfy-bridge.prod.svc"], ["Host": "comfy-bridge.prod.svc"]))
+        #expect(try !isInsider(["--token", Self.token], ["Host": "localhost"]))
+        #expect(try isInsider(["--token", Self.token], ["Host": "comfy-bridge.prod.svc", "Authorization": "Bearer \(Self.token)"]))
     }
 
     // MARK: Origin

@@ -25,6 +25,22 @@ import Testing
         #expect(throws: APIError.self) { try Accept(Request(headers: ["Accept": header])) }
     }
 
+    @Test("What is no JSON is told by what somebody did", arguments: [
+        ([0xFF, 0xFE, 0x7B, 0x00, 0x7D, 0x00], nil, "UTF-16"), ([0xFE, 0xFF, 0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), ([0x7B, 0x00, 0x7D, 0x00], nil, "-Encoding utf8"),
+        ([0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), (Array("--x\r\n".utf8), "multipart/form-data; boundary=x", "The body is a form"),
+        (Array("--x\r\n".utf8), nil, "not JSON: unexpected"), (Array("{".utf8), "multipart/form-data", "The body is a form"),
+    ] as [([UInt8], String?, String)])
+    func noJSON(_ body: [UInt8], _ contentType: String?, _ words: String) {
+        let error = #expect(throws: APIError.self) {
+            try Request(headers: contentType.map { ["Content-Type": $0] } ?? [:], body: body).json("Send the workflow.")
+        }
+        #expect(error?.status == 400 && error?.code == "invalid_json" && error?.message.contains(words) == true, "\(error?.message ?? "")")
+    }
+
+    @Test func aByteOrderMarkOfUTF8IsNoFault() throws {
+        #expect(try Request(body: [0xEF, 0xBB, 0xBF] + Array("{}".utf8)).json("") == [:])
+    }
+
     @Test("Prefer says how long to block", arguments: [
         ("", nil), ("respond-async", .zero), ("wait=5", .seconds(5)), ("wait=0", .zero), ("respond-async, wait=10", .seconds(10)),
         ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)), (";", nil), ("=", nil), (" ;wait=1, =;=", nil),

@@ -35,6 +35,22 @@ import Testing
             ])
     }
 
+    @Test func numbersAreNumbersOfAnyKind() throws {
+        let line = try #require(logged { $0.info("m", metadata: [
+            "a": .stringConvertible(UInt16(8189)), "b": .stringConvertible(UInt64.max), "c": .stringConvertible(Int8(-3)), "d": .stringConvertible(Float(0.5)), "e": .stringConvertible(1.25),
+            "f": .stringConvertible(false), "g": "12",
+        ]) }.first)
+        #expect(String(decoding: line, as: UTF8.self).contains(#""a":8189,"b":18446744073709551615,"c":-3,"d":0.5,"e":1.25,"f":false,"g":"12""#))
+    }
+
+    @Test func nothingIsASeparatorOrAnOrderToATerminal() throws {
+        let text = "\u{85}\u{2028}\u{2029}\u{9b}31m\u{202e}\u{2066}\u{7f}\u{feff}\u{e0041}"
+        let line = String(decoding: try #require(logged { $0.error("\(text)", metadata: ["\(text)": "\(text)"]) }.first), as: UTF8.self)
+        #expect(line.dropLast().utf8.allSatisfy { (0x20...0x7E).contains($0) })
+        #expect(line.contains(#"\u0085\u2028\u2029\u009b31m\u202e\u2066\u007f\ufeff\udb40\udc41"#))
+        #expect(try JSON(parsing: line)["message"]?.string == text)
+    }
+
     @Test func nothingBreaksALine() throws {
         let text = "a\nb\r\t\"\\\u{0}\u{1b}[31m\u{2028}é😀"
         let lines = logged { $0.error("\(text)", metadata: ["\(text)": "\(text)"]) }

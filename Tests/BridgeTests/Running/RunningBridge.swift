@@ -131,7 +131,7 @@ func withBridge(
     let storage = flags.contains("--data-dir") ? [] : ["--data-dir", "none"]
     let arguments = ["--port", "0"] + storage + ports.flatMap { ["--comfyui", "http://127.0.0.1:\($0)"] } + flags
     let configuration = try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: arguments, environment: [:]))
-    let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
+    let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration.httpClient)
     do {
         let bridge = try ComfyBridge(configuration: configuration, httpClient: client, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
         let running = RunningBridge(base: "http://127.0.0.1:\(try await bridge.start())")

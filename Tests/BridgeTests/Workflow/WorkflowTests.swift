@@ -71,6 +71,7 @@ import Testing
         (#"{"1": {"class_type": "Save", "inputs": {}}}"#, ["1 images required_input_missing"]),
         (#"{"1": {"class_type": "Save", "inputs": {"images": ["7", 0]}}}"#, ["1 images bad_linked_input"]),
         (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 2]}}}"#, ["2 images bad_linked_input"]),
+        (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": [1, 0]}}}"#, ["2 images bad_linked_input"]),
         (#"{"1": {"class_type": "Load", "inputs": {"image": "../out/a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
         (#"{"1": {"class_type": "Load", "inputs": {"image": "/etc/a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
         (#"{"1": {"class_type": "Load", "inputs": {"image": "C:\\a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
@@ -81,12 +82,21 @@ import Testing
         #expect(try faults(text).map { "\($0.node ?? "-") \($0.field ?? "-") \($0.reason)" } == expected)
     }
 
+    @Test func aLinkWithANumberIsToldHowToBeWritten() throws {
+        let fault = try #require(
+            faults(#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": [1, 0]}}}"#).first)
+        #expect(fault.message == #"Node '2' (Save): input 'images' is linked to node 1 by a number; ids of nodes are strings: write ["1", 0]."#)
+    }
+
     @Test("What ComfyUI would run passes", arguments: [
         #"{"1": {"class_type": "Load", "inputs": {"image": "sub/a..b.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
         // A node that no output needs is not checked.
         #"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 1]}}, "3": {"class_type": "Scale", "inputs": {}}}"#,
         // Inputs that grow at run time are ComfyUI's to judge.
         #"{"1": {"class_type": "Grow", "inputs": {}}}"#,
+        // Numbers that name no node, and inputs that the class does not have.
+        #"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0], "size": [1, 0]}}}"#,
+        #"{"1": {"class_type": "Load", "inputs": {"image": [512, 512]}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
     ])
     func passes(_ text: String) throws {
         #expect(try faults(text) == [])

@@ -8,13 +8,17 @@ struct TestCertificate {
     let certificate: NIOSSLCertificate
     let key: NIOSSLPrivateKey
 
-    init() throws {
+    /// In PEM format.
+    let pem: String
+
+    init(names: [String] = ["localhost"], addresses: [[UInt8]] = [[127, 0, 0, 1]]) throws {
         let key = P256.Signing.PrivateKey()
         let ecdsaWithSHA256 = Self.tagged(0x30, Self.tagged(0x06, [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02]))
         let commonName = Self.tagged(0x30, Self.tagged(0x06, [0x55, 0x04, 0x03]) + Self.tagged(0x0C, Array("comfy-bridge test".utf8)))
         let name = Self.tagged(0x30, Self.tagged(0x31, commonName))
         let validity = Self.tagged(0x30, Self.time(addingYears: -1) + Self.time(addingYears: 10))
-        let alternatives = Self.tagged(0x30, Self.tagged(0x82, Array("localhost".utf8)) + Self.tagged(0x87, [127, 0, 0, 1]))
+        let alternatives = Self.tagged(
+            0x30, names.flatMap { Self.tagged(0x82, Array($0.utf8)) } + addresses.flatMap { Self.tagged(0x87, $0) })
         let extensions = Self.tagged(
             0xA3, Self.tagged(0x30, Self.tagged(0x30, Self.tagged(0x06, [0x55, 0x1D, 0x11]) + Self.tagged(0x04, alternatives))))
         let serial: [UInt8] = Self.tagged(0x02, [0x01] + (0..<8).map { _ in UInt8.random(in: 0...255) })
@@ -25,6 +29,7 @@ struct TestCertificate {
         let signature = try key.signature(for: body).derRepresentation
         let certificate = Self.tagged(0x30, body + ecdsaWithSHA256 + Self.tagged(0x03, [0] + signature))
         self.certificate = try NIOSSLCertificate(bytes: certificate, format: .der)
+        pem = "-----BEGIN CERTIFICATE-----\n\(Data(certificate).base64EncodedString(options: .lineLength64Characters))\n-----END CERTIFICATE-----\n"
         self.key = try NIOSSLPrivateKey(bytes: Array(key.derRepresentation), format: .der)
     }
 

@@ -40,16 +40,16 @@ struct AssetRows: Sendable {
     ///   - row: with `columns`.
     ///   - job: that made it.
     func asset(_ row: Row, job: JobID?) throws -> Asset {
-        let json = try JSON(parsing: Array((row["asset_json"] as String).utf8))
-        let blob = try blob(json["source"], isStored: row["is_stored"], size: row["size"], hash: (row["hash"] as String?).flatMap(ContentHash.init))
+        let json = try JSON(parsing: Array((row.value("asset_json") as String).utf8))
+        let blob = try blob(json["source"], isStored: row.value("is_stored"), size: row.optional("size"), hash: (row.optional("hash") as String?).flatMap(ContentHash.init))
         return Asset(
-            id: row["id"], blob: blob, filePath: json["path"]?.string ?? "", contentType: json["content_type"]?.string ?? "application/octet-stream",
-            tags: json["tags"]?.array?.compactMap(\.string) ?? [], createdAt: Date(timeIntervalSinceReferenceDate: row["created_at"]),
-            expiresAt: (row["expires_at"] as Double?).map(Date.init(timeIntervalSinceReferenceDate:)), job: job)
+            id: try row.value("id"), blob: blob, filePath: json["path"]?.string ?? "", contentType: json["content_type"]?.string ?? "application/octet-stream",
+            tags: json["tags"]?.array?.compactMap(\.string) ?? [], createdAt: try row.date("created_at"),
+            expiresAt: try row.dateIfAny("expires_at"), job: job)
     }
 
     func asset(_ id: String, _ db: GRDB.Database) throws -> Asset? {
-        try Row.fetchOne(db.cachedStatement(sql: Self.selection("assets.id = ?")), arguments: [id]).map { try asset($0, job: ($0["job_id"] as String?).flatMap(JobID.init)) }
+        try Row.fetchOne(db.cachedStatement(sql: Self.selection("assets.id = ?")), arguments: [id]).map { try asset($0, job: ($0.optional("job_id") as String?).flatMap(JobID.init)) }
     }
 
     /// Assets with the ids of their jobs.
@@ -58,7 +58,7 @@ struct AssetRows: Sendable {
     }
 
     func output(_ row: Row, job: JobID) throws -> Output {
-        let json = try JSON(parsing: Array((row["asset_json"] as String).utf8))
+        let json = try JSON(parsing: Array((row.value("asset_json") as String).utf8))
         return Output(record: json, asset: try asset(row, job: job))
     }
 
@@ -71,7 +71,7 @@ struct AssetRows: Sendable {
 
     /// An output as an event has it, which says all: it may be one of a run that was lost, and not the job's any more.
     func output(record json: JSON, job: JobID) throws -> Output {
-        guard let id = json["id"]?.string, let created = json["created_at"]?.double else { throw UnreadableRecord(description: "an output has no id") }
+        guard let id = json["id"]?.string, let created = json["created_at"]?.double, abs(created) < 2.5e11 else { throw UnreadableRecord(description: "an output has no id") }
         let isStored = json["source"]?["stored"]?.bool ?? false
         let blob = try blob(json["source"], isStored: isStored, size: json["size"]?.int, hash: json["hash"]?.string.flatMap(ContentHash.init))
         let asset = Asset(
@@ -81,6 +81,7 @@ struct AssetRows: Sendable {
     }
 
     private func blob(_ source: JSON?, isStored: Bool, size: Int?, hash: ContentHash?) throws -> Blob {
+        guard size ?? 0 >= 0 else { throw UnreadableRecord(description: "an asset has less than no bytes") }
         if isStored, let hash { return blobs.blob(hash, size: size) }
         if let text = source?["text"]?.string { return Blob(text: text) }
         guard let endpoint = source?["comfyui"]?.string, let client = client(endpoint), let file = FileReference(source ?? .null) else {

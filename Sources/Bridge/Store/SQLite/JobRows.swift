@@ -100,36 +100,36 @@ struct JobRows: Sendable {
 
     /// A job as callers see it, without what it takes to run it.
     func record(_ row: Row, _ db: GRDB.Database) throws -> StoredJob {
-        let metadata = try json(row["metadata_json"])?.object
+        let metadata = try json(row.optional("metadata_json"))?.object
         var options = Submission.Options()
-        options.priority = row["priority"]
+        options.priority = try row.value("priority")
         return try stored(row, Submission(workflow: .onDisk, outputNodes: [], metadata: metadata, options: options), db)
     }
 
     /// The same, or nil and a line in the log: one row that is broken must not hide the others.
-    func readable(_ row: Row, _ db: GRDB.Database, _ logger: Logger) -> StoredJob? {
-        do { return try record(row, db) } catch {
-            logger.error("a job cannot be read", metadata: ["job.place": "\(row["place"] as Int64)", "error": "\(error)"])
+    func readable(_ row: Row, _ db: GRDB.Database, _ logger: Logger) throws -> StoredJob? {
+        do { return try record(row, db) } catch where !(error is DatabaseError) {
+            logger.error("a job cannot be read", metadata: ["job.place": .stringConvertible(row["place"] as Int64), "error": "\(ErrorWords.of(error))"])
             return nil
         }
     }
 
     /// A job that is to go on, with everything.
     func openJob(_ row: Row, _ db: GRDB.Database) throws -> StoredJob {
-        let place: Int64 = row["place"]
+        let place: Int64 = try row.value("place")
         guard let more = try Row.fetchOne(db.cachedStatement(sql: "SELECT * FROM submissions WHERE job = ?"), arguments: [place]) else {
             throw UnreadableRecord(description: "its submission is missing")
         }
-        let inputs = try (json(more["inputs_json"])?.array ?? []).map { input -> Submission.Input in
+        let inputs = try (json(more.optional("inputs_json"))?.array ?? []).map { input -> Submission.Input in
             let id = input["asset"]?.string ?? ""
             guard let asset = try assets.asset(id, db) else { throw UnreadableRecord(description: "the asset \(id), which it reads, is missing") }
             return Submission.Input(place: try AssetPlace(record: input["place"] ?? .null), asset: asset)
         }
         let submission = Submission(
-            workflow: try Workflow(checking: json(more["workflow"]) ?? .null),
-            outputNodes: Set(try (json(more["output_nodes_json"])?.array ?? []).compactMap(\.string)), inputs: inputs,
-            extraData: try json(more["extra_json"])?.object ?? [:], lacksCredentials: more["had_credentials"], metadata: try json(row["metadata_json"])?.object,
-            options: Submission.Options(record: try json(more["options_json"]) ?? .null, priority: row["priority"]))
+            workflow: try Workflow(checking: json(more.optional("workflow")) ?? .null),
+            outputNodes: Set(try (json(more.optional("output_nodes_json"))?.array ?? []).compactMap(\.string)), inputs: inputs,
+            extraData: try json(more.optional("extra_json"))?.object ?? [:], lacksCredentials: try more.value("had_credentials"), metadata: try json(row.optional("metadata_json"))?.object,
+            options: Submission.Options(record: try json(more.optional("options_json")) ?? .null, priority: try row.value("priority")))
         var job = try stored(row, submission, db)
         job.events = try events(of: place, id: job.id, outputs: job.snapshot.outputs, after: Int64(max(0, Int(job.lastEventID) - EventLog.replayLimit)), limit: EventLog.replayLimit, db)
         return job
@@ -142,30 +142,51 @@ struct JobRows: Sendable {
         let rows = try Row.fetchAll(
             db.cachedStatement(sql: "SELECT id, date, event_json FROM events WHERE job = ? AND id > ? ORDER BY id LIMIT ?"), arguments: [place, eventID, limit])
         return try rows.map { row in
-            let event = try JobEvent(record: try json(row["event_json"]) ?? .null) { record in
+            let event = try JobEvent(record: try json(row.optional("event_json")) ?? .null) { record in
                 try outputs.first { $0.asset.id == record["id"]?.string } ?? assets.output(record: record, job: id)
             }
-            return LoggedEvent(id: UInt64(row["id"] as Int64), event: event, date: Date(timeIntervalSinceReferenceDate: row["date"]))
+            return LoggedEvent(id: UInt64(clamping: try row.value("id") as Int64), event: event, date: try row.date("date"))
         }
     }
 
     private func stored(_ row: Row, _ submission: Submission, _ db: GRDB.Database) throws -> StoredJob {
-        guard let id = JobID(row["id"]), let status = JobStatus(rawValue: row["status"]) else { throw UnreadableRecord(description: "its id or status is not known") }
-        var snapshot = Job.Snapshot(status: status, statusChangedAt: Date(timeIntervalSinceReferenceDate: row["status_changed_at"]))
-        snapshot.startedAt = (row["started_at"] as Double?).map(Date.init(timeIntervalSinceReferenceDate:))
-        snapshot.completedAt = (row["completed_at"] as Double?).map(Date.init(timeIntervalSinceReferenceDate:))
-        snapshot.progress = try json(row["progress_json"]).map { try JobProgress(record: $0) }
-        snapshot.outputs = try assets.outputs(of: row["place"], id: id, db)
-        snapshot.hasReusedOutputs = row["reuses_outputs"]
-        snapshot.otherOutputs = try json(row["other_outputs_json"])?.object ?? [:]
-        snapshot.error = try json(row["error_json"]).map { try JobError(record: $0) }
-        snapshot.attempts = try json(row["attempts_json"]).map { Attempts(record: $0) } ?? Attempts()
-        snapshot.assignment = row["assignment"]
-        snapshot.cancellation = (row["cancellation"] as String?).flatMap(Job.Cancellation.init)
+        guard let id = JobID(try row.value("id") as String), let status = JobStatus(rawValue: try row.value("status")) else { throw UnreadableRecord(description: "its id or status is not known") }
+        var snapshot = Job.Snapshot(status: status, statusChangedAt: try row.date("status_changed_at"))
+        snapshot.startedAt = try row.dateIfAny("started_at")
+        snapshot.completedAt = try row.dateIfAny("completed_at")
+        snapshot.progress = try json(row.optional("progress_json")).map { try JobProgress(record: $0) }
+        snapshot.outputs = try assets.outputs(of: row.value("place"), id: id, db)
+        snapshot.hasReusedOutputs = try row.value("reuses_outputs")
+        snapshot.otherOutputs = try json(row.optional("other_outputs_json"))?.object ?? [:]
+        snapshot.error = try json(row.optional("error_json")).map { try JobError(record: $0) }
+        snapshot.attempts = try json(row.optional("attempts_json")).map { Attempts(record: $0) } ?? Attempts()
+        snapshot.assignment = try row.optional("assignment")
+        snapshot.cancellation = (try row.optional("cancellation") as String?).flatMap(Job.Cancellation.init)
         return StoredJob(
-            id: id, createdAt: Date(timeIntervalSinceReferenceDate: row["created_at"]), submission: submission, snapshot: snapshot,
-            firstEventID: UInt64(row["first_event"] as Int64? ?? 1), lastEventID: UInt64(row["last_event"] as Int64? ?? 0))
+            id: id, createdAt: try row.date("created_at"), submission: submission, snapshot: snapshot,
+            firstEventID: UInt64(clamping: try row.optional("first_event") as Int64? ?? 1), lastEventID: UInt64(clamping: try row.optional("last_event") as Int64? ?? 0))
     }
 
     private func json(_ text: String?) throws -> JSON? { try text.map { try JSON(parsing: Array($0.utf8)) } }
+}
+
+/// Values of rows that may have been damaged: one that is not of its column's kind is an error. The subscripts of a row end the process then.
+extension Row {
+    func value<Value: DatabaseValueConvertible>(_ column: String) throws -> Value {
+        do { return try decode(Value.self, forColumn: column) } catch { throw UnreadableRecord(description: "the column \(column) has no value of its kind") }
+    }
+
+    func optional<Value: DatabaseValueConvertible>(_ column: String) throws -> Value? {
+        let value: DatabaseValue = self[column]
+        return value.isNull ? nil : try self.value(column) as Value
+    }
+
+    func date(_ column: String) throws -> Date {
+        let seconds: Double = try value(column)
+        // The years 1 to 9999, about; others could not be written out.
+        guard (-6.3e10...2.5e11).contains(seconds) else { throw UnreadableRecord(description: "the column \(column) has no time") }
+        return Date(timeIntervalSinceReferenceDate: seconds)
+    }
+
+    func dateIfAny(_ column: String) throws -> Date? { try (value(column) as Double?).map { _ in try date(column) } }
 }

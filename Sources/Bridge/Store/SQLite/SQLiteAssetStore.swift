@@ -15,10 +15,16 @@ final class SQLiteAssetStore: AssetStore {
 
     /// The contents that the assets of a former process are over.
     static func knownContents(_ database: SQLiteDatabase) throws -> [BlobStore.KnownContent] {
+        // A content that is not read here would be taken for one that nobody needs.
+        do { return try readContents(database) } catch let error as UnreadableRecord { throw StorageError.damaged(error.description) }
+    }
+
+    private static func readContents(_ database: SQLiteDatabase) throws -> [BlobStore.KnownContent] {
         try database.readNow { db in
             let rows = try Row.fetchAll(db, sql: "SELECT hash, max(size) AS size, count(*) AS count FROM assets WHERE is_stored AND hash IS NOT NULL GROUP BY hash")
-            return rows.compactMap { row in
-                ContentHash(row["hash"]).map { BlobStore.KnownContent(hash: $0, size: row["size"] ?? 0, references: row["count"]) }
+            return try rows.compactMap { row in
+                let (size, count) = (try row.optional("size") as Int? ?? 0, try row.value("count") as Int)
+                return ContentHash(try row.value("hash") as String).map { BlobStore.KnownContent(hash: $0, size: max(0, size), references: count) }
             }
         }
     }
@@ -69,7 +75,7 @@ final class SQLiteAssetStore: AssetStore {
     private func all(_ condition: String, _ arguments: StatementArguments) async throws -> [Asset] {
         try await database.read { [rows] db in
             try Row.fetchAll(db.cachedStatement(sql: AssetRows.selection(condition)), arguments: arguments).map { row in
-                try rows.asset(row, job: (row["job_id"] as String?).flatMap(JobID.init))
+                try rows.asset(row, job: (row.optional("job_id") as String?).flatMap(JobID.init))
             }
         }
     }

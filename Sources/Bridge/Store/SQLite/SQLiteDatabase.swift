@@ -11,12 +11,16 @@ import Synchronization
 final class SQLiteDatabase: Sendable {
     let pool: DatabasePool
     private let commits: GroupCommit
+    private let path: String
     private let logger: Logger
     private let lastFailure = Mutex<String?>(nil)
+    /// What is wrong with the file, from when it was noticed on. Only a new start finds out whether it was mended.
+    private let damage = Mutex<String?>(nil)
     private let isClosed = Atomic(false)
 
     /// Opens or makes the file, with the tables of this version.
     init(path: String, logger: Logger) throws {
+        self.path = path
         var configuration = Configuration()
         configuration.label = "comfy-bridge"
         configuration.busyMode = .timeout(5)
@@ -46,8 +50,8 @@ final class SQLiteDatabase: Sendable {
         let description = "a newer version of comfy-bridge has made it"
     }
 
-    /// Why the last write failed; nil when it did not.
-    var failure: String? { lastFailure.withLock { $0 } }
+    /// What is wrong with the file, or else why the last write failed; nil when it did not.
+    var failure: String? { damage.withLock { $0 } ?? lastFailure.withLock { $0 } }
 
     /// Returns what `body` returns once it is on disk. Throws `StorageError` when the disk does not take it.
     ///
@@ -66,12 +70,14 @@ final class SQLiteDatabase: Sendable {
         }
     }
 
-    /// The same without waiting; the error is a `StorageError` when it is the disk's.
+    /// The same without waiting; the error is a `StorageError` when it is the disk's. A damaged file is not written to: what can still be saved
+    /// of it stays as it is.
     ///
     /// - Parameter isAwaited: false when nobody waits for the end of it.
     func add(
         isAwaited: Bool = true, perform: @escaping @Sendable (GRDB.Database) throws -> Void, finish: @escaping @Sendable ((any Error)?) -> Void
     ) {
+        if let reason = damage.withLock({ $0 }) { return finish(StorageError.damaged(reason)) }
         // What had nothing to write says nothing about the disk.
         let hasWritten = Atomic(false)
         commits.add(
@@ -83,7 +89,7 @@ final class SQLiteDatabase: Sendable {
                 },
                 finish: { error in
                     if error != nil || hasWritten.load(ordering: .relaxed) { self.note(error) }
-                    finish(error.map { StorageError($0) ?? $0 })
+                    finish(error.map(self.explained))
                 }),
             isAwaited: isAwaited)
     }
@@ -92,12 +98,33 @@ final class SQLiteDatabase: Sendable {
     func hurry() { commits.hurry() }
 
     func read<Value: Sendable>(_ body: @escaping @Sendable (GRDB.Database) throws -> Value) async throws -> Value {
-        do { return try await pool.read(body) } catch { throw StorageError(error) ?? error }
+        do { return try await pool.read(body) } catch { throw explained(error) }
     }
 
     /// The same for a thread that may wait.
     func readNow<Value>(_ body: (GRDB.Database) throws -> Value) throws -> Value {
-        do { return try pool.read(body) } catch { throw StorageError(error) ?? error }
+        do { return try pool.read(body) } catch { throw explained(error) }
+    }
+
+    /// Writes before anybody waits for it: at the start.
+    func writeNow<Value>(_ body: (GRDB.Database) throws -> Value) throws -> Value {
+        do { return try pool.write(body) } catch { throw explained(error) }
+    }
+
+    /// The error as one of the storage, when it is the disk's. That the file is damaged is told, once.
+    private func explained(_ error: any Error) -> any Error {
+        guard let error = StorageError(error) else { return error }
+        guard case .damaged(let reason) = error else { return error }
+        let isNews = damage.withLock { damage in
+            defer { damage = damage ?? "\(path): \(reason)" }
+            return damage == nil
+        }
+        if isNews {
+            logger.critical(
+                "the database file is damaged: jobs that run go on, new ones are refused, and nothing is written to the file any more; restore it, or mend it with .recover of sqlite3, or move it away, and start the bridge anew",
+                metadata: ["path": "\(path)", "error": "\(reason)"])
+        }
+        return StorageError.damaged("\(path): \(reason)")
     }
 
     /// Whether writing works (again).
@@ -137,12 +164,13 @@ final class SQLiteDatabase: Sendable {
         commits.hurry()
         pool.writeWithoutTransaction { _ in }
         isClosed.store(true, ordering: .relaxed)
-        do { try pool.close() } catch { logger.warning("the database could not be closed", metadata: ["error": "\(error)"]) }
+        do { try pool.close() } catch { logger.warning("the database could not be closed", metadata: ["error": "\(ErrorWords.of(error))"]) }
     }
 
     private func note(_ error: (any Error)?) {
         guard !isClosed.load(ordering: .relaxed) else { return }
-        let text = error.map { "\($0)" }
+        if let error, case .damaged? = StorageError(error) { return }
+        let text = error.map { ErrorWords.of($0) }
         let previous = lastFailure.withLock { failure in
             defer { failure = text }
             return failure
@@ -161,6 +189,7 @@ extension StorageError {
         guard let error = error as? DatabaseError else { return nil }
         switch error.resultCode.primaryResultCode {
         case .SQLITE_FULL: self = .full
+        case .SQLITE_CORRUPT, .SQLITE_NOTADB: self = .damaged(error.message ?? "it is no database")
         default: self = .failed(error.message ?? "SQLite error \(error.resultCode.rawValue)")
         }
     }

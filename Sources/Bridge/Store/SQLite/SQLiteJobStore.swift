@@ -45,7 +45,9 @@ final class SQLiteJobStore: JobStore {
         self.configuration = configuration
         self.logger = logger
         let lastPlace = try database.readNow { db in try Int64.fetchOne(db, sql: "SELECT max(place) FROM jobs") ?? 0 }
-        state = Mutex(State(lastPlace: UInt64(lastPlace)))
+        // Places go by the clock.
+        guard lastPlace < 1 << 60 else { throw StorageError.damaged("a job has the place \(lastPlace)") }
+        state = Mutex(State(lastPlace: UInt64(clamping: lastPlace)))
     }
 
     var journal: (any JobJournal)? { self }
@@ -177,15 +179,15 @@ final class SQLiteJobStore: JobStore {
             var found: [Row]
             if let statuses = query.statuses {
                 let statement = try db.cachedStatement(
-                    sql: "SELECT \(JobRows.columns) FROM jobs WHERE status = ? AND place < ? ORDER BY place DESC LIMIT ?")
+                    sql: "SELECT \(JobRows.columns) FROM jobs WHERE status = ? AND place < ? AND place > 0 ORDER BY place DESC LIMIT ?")
                 found = try statuses.flatMap { try Row.fetchAll(statement, arguments: [$0.rawValue, bound, limit]) }
                 found.sort { ($0["place"] as Int64) > $1["place"] }
                 found = Array(found.prefix(limit))
             } else {
                 found = try Row.fetchAll(
-                    db.cachedStatement(sql: "SELECT \(JobRows.columns) FROM jobs WHERE place < ? ORDER BY place DESC LIMIT ?"), arguments: [bound, limit])
+                    db.cachedStatement(sql: "SELECT \(JobRows.columns) FROM jobs WHERE place < ? AND place > 0 ORDER BY place DESC LIMIT ?"), arguments: [bound, limit])
             }
-            return found.map { (UInt64($0["place"] as Int64), rows.readable($0, db, logger)) }
+            return try found.map { (UInt64(clamping: $0["place"] as Int64), try rows.readable($0, db, logger)) }
         }
     }
 
@@ -203,10 +205,12 @@ final class SQLiteJobStore: JobStore {
     func restore() async throws -> [Job] {
         let found = try await database.read { [rows, logger] db -> [(UInt64, StoredJob)] in
             let open = JobStatus.allCases.filter { !$0.isTerminal }.map { "'\($0.rawValue)'" }.joined(separator: ", ")
-            return try Row.fetchAll(db, sql: "SELECT \(JobRows.columns) FROM jobs WHERE status IN (\(open)) ORDER BY place").compactMap { row in
-                do { return (UInt64(row["place"] as Int64), try rows.openJob(row, db)) } catch {
-                    logger.error("a job cannot be taken up again", metadata: ["job.id": "\(row["id"] as String)", "error": "\(error)"])
-                    return rows.readable(row, db, logger).map { (UInt64(row["place"] as Int64), $0) }
+            return try Row.fetchAll(db, sql: "SELECT \(JobRows.columns) FROM jobs WHERE status IN (\(open)) AND place > 0 ORDER BY place").compactMap { row in
+                let place = UInt64(clamping: row["place"] as Int64)
+                do { return (place, try rows.openJob(row, db)) } catch {
+                    if case .damaged? = StorageError(error) { throw error }
+                    logger.error("a job cannot be taken up again", metadata: ["job.place": .stringConvertible(place), "error": "\(ErrorWords.of(error))"])
+                    return try rows.readable(row, db, logger).map { (place, $0) }
                 }
             }
         }
@@ -231,8 +235,8 @@ final class SQLiteJobStore: JobStore {
                 db.cachedStatement(sql: "SELECT \(JobRows.columns) FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at, place LIMIT ?"), arguments: [batch])
             var removed: [StoredJob] = []
             for (number, row) in oldest.enumerated() {
-                guard number < excess || row["completed_at"] < limit.date.timeIntervalSinceReferenceDate else { break }
-                if let job = rows.readable(row, db, logger) {
+                guard number < excess || (row["completed_at"] as DatabaseValue).isBefore(limit.date) else { break }
+                if let job = try rows.readable(row, db, logger) {
                     removed.append(job)
                     if job.snapshot.releasesKey { try rows.releaseKey(of: job.id, db) }
                 }
@@ -261,7 +265,7 @@ extension SQLiteJobStore: EventArchive {
             }
             return events.isEmpty ? nil : events
         } catch {
-            logger.error("the events of a job cannot be read", metadata: ["job.id": "\(job.id)", "error": "\(error)"])
+            logger.error("the events of a job cannot be read", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
             return nil
         }
     }
@@ -300,4 +304,9 @@ extension SQLiteJobStore.State {
     }
 
     fileprivate func present(_ id: JobID) -> Job? { open[id]?.job ?? ended[id]?.job }
+}
+
+extension DatabaseValue {
+    /// A time that is none is long past.
+    fileprivate func isBefore(_ date: Date) -> Bool { Double.fromDatabaseValue(self).map { $0 < date.timeIntervalSinceReferenceDate } ?? true }
 }

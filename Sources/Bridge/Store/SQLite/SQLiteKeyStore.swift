@@ -15,7 +15,7 @@ struct SQLiteKeyStore: UsedKeyStore {
             let row = try Row.fetchOne(
                 db.cachedStatement(sql: "SELECT digest, made, released FROM idempotency_keys WHERE operation = ? AND key = ? AND date > ?"),
                 arguments: [operation.rawValue, key, date.timeIntervalSinceReferenceDate])
-            return row.map { (Array($0["digest"] as Data), IdempotencyKeys.Use(made: $0["made"], isReleased: $0["released"])) }
+            return try row.map { (Array(try $0.value("digest") as Data), IdempotencyKeys.Use(made: try $0.optional("made"), isReleased: try $0.value("released"))) }
         }
     }
 
@@ -34,7 +34,7 @@ struct WorkerIdentities: Sendable {
     func clientID(for endpoint: String) throws -> String {
         let id = JobID.makeUUID()
         guard let database else { return id }
-        return try database.pool.write { db in
+        return try database.writeNow { db in
             try db.execute(sql: "INSERT OR IGNORE INTO workers (endpoint, client_id) VALUES (?, ?)", arguments: [endpoint, id])
             return try String.fetchOne(db, sql: "SELECT client_id FROM workers WHERE endpoint = ?", arguments: [endpoint]) ?? id
         }
