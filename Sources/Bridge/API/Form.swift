@@ -60,6 +60,9 @@ struct FormReader {
                 }
             }
             return nil
+        } catch FormUploadError.disconnected {
+            // Who left, or stopped the bridge, is told nothing.
+            throw CancellationError()
         } catch let error as FormUploadError {
             throw APIError(error)
         }

@@ -149,6 +149,7 @@ struct Router: Sendable {
     private func respond(to request: Request, _ route: Route, _ parameters: PathParameters, _ origin: String?) async -> Response {
         let begin = ContinuousClock.now
         let response: Response
+        var isLeft = false
         do {
             // The bridge may have begun to stop while the body came.
             if route.isWork, drain.isDraining { throw APIError.shuttingDown }
@@ -156,15 +157,18 @@ struct Router: Sendable {
         } catch let error as APIError {
             response = error.response
         } catch {
+            isLeft = error is CancellationError
             response = failed(request, error).response
         }
-        return finished(response, to: request, for: origin, route, since: begin)
+        // What failed because its caller left is nobody's fault.
+        isLeft = isLeft || Task.isCancelled && response.status >= 500
+        return finished(response, to: request, for: origin, route, since: begin, isLeft: isLeft && !drain.isDraining)
     }
 
     /// Blames who it was: the caller that left, the disk, or the bridge.
     private func failed(_ request: Request, _ error: any Error) -> APIError {
         let metadata: Logger.Metadata = ["http.method": "\(request.method)", "http.path": "\(request.path)", "error": "\(ErrorWords.of(error))"]
-        guard !Task.isCancelled else {
+        guard !Task.isCancelled, !(error is CancellationError) else {
             logger.debug("the caller left before its answer, or the bridge stops", metadata: metadata)
             return .shuttingDown
         }
@@ -177,11 +181,11 @@ struct Router: Sendable {
         return APIError(error)
     }
 
-    private func finished(_ response: Response, to request: Request, for origin: String?, _ route: Route?, since begin: ContinuousClock.Instant) -> Response {
+    private func finished(
+        _ response: Response, to request: Request, for origin: String?, _ route: Route?, since begin: ContinuousClock.Instant, isLeft: Bool = false
+    ) -> Response {
         var response = response
         complete(&response.headers, for: origin)
-        // A caller that left is not answered, and what failed because of that is nobody's fault.
-        let isLeft = Task.isCancelled && !drain.isDraining && response.status >= 500
         requests.count(method: request.method, route: route?.path, status: isLeft ? Self.clientLeft : response.status)
         // Never the query: it may hold a signature.
         logger.debug(
