@@ -10,6 +10,12 @@ import Testing
         #expect(backoff.next(random: 1) == .milliseconds(100))
     }
 
+    @Test func aLimitIsOfOneDelayOnly() {
+        var backoff = Backoff(minimum: .seconds(1), maximum: .seconds(15))
+        let delays = [nil, 2, 2, 2, nil, 0.5].map { limit in backoff.next(atMost: limit.map { .seconds($0) }, random: 1) }
+        #expect(delays == [1, 2, 2, 2, 15, 0.5].map { .seconds($0) })
+    }
+
     @Test func jitterTakesTheSecondHalf() {
         var (low, high) = (Backoff(), Backoff())
         #expect(low.next(random: 0) == .milliseconds(50))

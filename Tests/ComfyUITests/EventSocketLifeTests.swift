@@ -100,6 +100,46 @@ import Testing
         }
     }
 
+    @Test func whoWaitsIsConnectedWithoutABackoff() async throws {
+        try await FakeSocketServer.with { server in
+            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
+                // The step after the first is as long as a test may take.
+                configuration.backoff = Backoff(minimum: .milliseconds(1), maximum: .seconds(600))
+                configuration.stableAfter = .seconds(600)
+            }) { socket, events in
+                // From which moment on it pauses cannot be seen from here.
+                let asking = Task { while !Task.isCancelled { socket.connectNow(); await Task.yield() } }
+                defer { asking.cancel() }
+                // Doubling pauses would add up to more than a minute.
+                for _ in 0..<18 {
+                    let connection = try await server.nextConnection()
+                    _ = try await events.nextConnected()
+                    try await connection.drop()
+                    _ = try await events.nextDisconnected()
+                }
+            }
+            #expect(server.mostConnectionsAtOnce == 1)
+        }
+    }
+
+    @Test func whileSomebodyWaitsPausesAreShort() async throws {
+        try await FakeSocketServer.with { server in
+            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
+                configuration.backoff = Backoff(minimum: .milliseconds(1), maximum: .seconds(600))
+                configuration.stableAfter = .seconds(600)
+                configuration.longestAwaitedPause = .milliseconds(2)
+                configuration.isAwaited = { true }
+            }) { _, events in
+                for _ in 0..<25 {
+                    let connection = try await server.nextConnection()
+                    _ = try await events.nextConnected()
+                    try await connection.drop()
+                    _ = try await events.nextDisconnected()
+                }
+            }
+        }
+    }
+
     @Test func pingsKeepAConnectionThatAnswers() async throws {
         try await FakeSocketServer.with { server in
             try await withEventSocket("http://127.0.0.1:\(server.port)", { $0.pingInterval = .milliseconds(20) }) { _, events in

@@ -10,7 +10,7 @@ import Testing
     }
 
     private func pause(
-        _ state: inout EventSocketState, expecting expected: EventSocketState.PauseStart, _ pause: EventSocketState.Pause = .init(end: {})
+        _ state: inout EventSocketState, expecting expected: EventSocketState.PauseStart, _ pause: EventSocketState.Pause = .init(end: {}, hurry: {})
     ) {
         let start = state.beginPause(pause)
         #expect(start == expected)
@@ -47,7 +47,7 @@ import Testing
         begin(&state)
         state.ended()
         let woken = Mutex(0)
-        pause(&state, expecting: .wait, EventSocketState.Pause { woken.withLock { $0 += 1 } })
+        pause(&state, expecting: .wait, EventSocketState.Pause(end: { woken.withLock { $0 += 1 } }, hurry: {}))
         guard case .wake(let pause) = state.reconnectNow(), case .none = state.reconnectNow() else {
             Issue.record("it is woken once")
             return
@@ -67,6 +67,27 @@ import Testing
         }
         state.ended()
         pause(&state, expecting: .wait)
+    }
+
+    @Test func whoWaitsCutsAPauseShortOnceAndNothingElse() {
+        var state = EventSocketState()
+        func isHurried() -> Bool { if case .hurry = state.connectNow() { true } else { false } }
+        #expect(!isHurried(), "before the start")
+        for _ in 1...2 {
+            begin(&state)
+            #expect(!isHurried(), "while connecting")
+            state.ended()
+            #expect(!isHurried(), "the attempt has just failed")
+            pause(&state, expecting: .wait)
+            #expect(isHurried())
+            #expect(!isHurried(), "hurried already")
+            state.endPause()
+        }
+        begin(&state)
+        state.ended()
+        pause(&state, expecting: .wait)
+        #expect(isHurried())
+        if case .wake = state.stop() {} else { Issue.record("a hurried pause is ended by a stop") }
     }
 
     enum Moment: CaseIterable { case start, attempt, end, pause }

@@ -128,7 +128,7 @@ struct API: Sendable {
 
     private func submit(_ submission: Submission, _ interest: Job.Interest, key: UsedKey?) async throws -> Job {
         // Who does not block finds the job in the queue, however long ComfyUI is away.
-        if interest != .isPromised, let error = pool.unreachable { throw APIError(unreachable: error) }
+        if interest != .isPromised, let error = await pool.refusal() { throw APIError(unreachable: error) }
         do { return try await service.submit(submission, interest, key: key) } catch JobService.SubmitError.queueFull(let limit) {
             throw APIError.queueFull(limit: limit)
         } catch let error as StorageError {
@@ -158,7 +158,7 @@ struct API: Sendable {
             if drain.isDraining { return .draining }
             if Task.isCancelled { return .callerLeft }
             if let end, .now >= end { return .elapsed }
-            if isCaller, let error = pool.unreachable { return .unreachable(error) }
+            if isCaller, let error = pool.unreachable(for: job) { return .unreachable(error) }
         }
     }
 

@@ -54,6 +54,8 @@ struct JobSituation: Sendable {
     /// Since a worker has it.
     var taken: Duration?
     var isDelivered = false
+    /// The prompt of somebody else that runs before it in its ComfyUI, and for how long it was seen there.
+    var behind: (promptID: String, time: Duration)?
     /// Since ComfyUI's last word on it.
     var executed: Duration?
     var comfyUIs: [ComfyUI] = []
@@ -76,6 +78,7 @@ extension API {
         situation.queuePosition = snapshot.queuePosition
         situation.taken = marks.taken.map { now - $0 }
         situation.isDelivered = marks.delivered != nil
+        situation.behind = marks.behind.map { ($0.promptID, now - $0.since) }
         situation.executed = marks.executed.map { now - $0 }
         (situation.returns, situation.returnReason) = (marks.returns, marks.returnReason)
         guard !snapshot.status.isTerminal else { return situation }

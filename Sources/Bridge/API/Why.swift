@@ -130,6 +130,13 @@ struct Why: Sendable, Equatable {
                 details
             )
         }
+        if run.running == nil, let behind = situation.behind {
+            details["behind"] = ["prompt_id": .string(behind.promptID), "seen_s": seconds(behind.time)]
+            return (
+                .comfyUIBusy,
+                "The job is in the queue of \(comfyUI.url), which runs the prompt \(behind.promptID), not one of the bridge's, for \(words(behind.time)) or longer.", details
+            )
+        }
         let place = run.running.map { "running for \(words($0))\(at(run.node))" } ?? "waiting inside ComfyUI"
         if run.silence >= situation.silenceLimit {
             return (
@@ -161,15 +168,7 @@ struct Why: Sendable, Equatable {
 
     private static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
 
-    static func words(_ duration: Duration) -> String {
-        let tenths = max(0, Int((duration.seconds * 10).rounded()))
-        let whole = tenths / 10
-        switch whole {
-        case ..<60: return "\(whole).\(tenths % 10) s"
-        case ..<3600: return "\(whole / 60) min \(whole % 60) s"
-        default: return "\(whole / 3600) h \(whole / 60 % 60) min"
-        }
-    }
+    private static func words(_ duration: Duration) -> String { duration.words }
 
     private static func seconds(_ duration: Duration) -> JSON { JSON(max(0, Double(duration.milliseconds) / 1000)) }
 

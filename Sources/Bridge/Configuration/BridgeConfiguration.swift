@@ -57,10 +57,10 @@ package struct BridgeConfiguration: Sendable {
         Option("data-dir", "FOLDER", default: "~/.local/state/comfy-bridge", "where jobs, uploads and captured results are kept; none keeps jobs in memory"),
         Option("asset-retention", "SECONDS", default: "604800", "how long an upload is kept that names no time itself; 0 is for ever"),
         Option("max-upload-size", "MB", default: "4096", "largest file upload"),
-        Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers get 503"),
+        Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers that block get 503"),
         Option("upstream-silence", "SECONDS", default: "10", "how long a job may be silent before ComfyUI is asked about it"),
         Option(
-            "upstream-stall", "SECONDS", default: "1800", "how long a running job may be silent before it is interrupted and ComfyUI counts as stuck; 0 is for ever"),
+            "upstream-stall", "SECONDS", default: "1800", "how long a running job may be silent, or somebody else's prompt run before it, until ComfyUI counts as stuck; 0 is for ever"),
         Option("sdk-hold", "SECONDS", default: "5", "how long a poll of the official SDK waits for the end of its job; 0 is not at all"),
         Option("heartbeat", "SECONDS", default: "15", "interval of the comments that keep event streams open"),
         Option("max-body-size", "MB", default: "64", "largest request body"),
@@ -116,7 +116,8 @@ package struct BridgeConfiguration: Sendable {
         guard heartbeat > .zero else { throw ConfigurationError("\(reader.source("heartbeat")) must be greater than 0.") }
         sdkHold = try reader.seconds("sdk-hold", default: 5)
         guard sdkHold <= .seconds(25) else { throw ConfigurationError("\(reader.source("sdk-hold")) must be at most 25: the SDK gives up on a request after 30 seconds.") }
-        upstreamGrace = try reader.seconds("upstream-grace", default: 10)
+        let grace = try reader.seconds("upstream-grace", default: 10)
+        upstreamGrace = grace
         publicURL = try reader.string("public-url").map { text in
             guard let url = PublicURL(text) else {
                 throw ConfigurationError(
@@ -150,6 +151,7 @@ package struct BridgeConfiguration: Sendable {
             worker.retries = retries
             worker.silence = max(silence, .milliseconds(100))
             worker.stall = stall == .zero ? nil : stall
+            worker.grace = grace
             worker.previewMethod = previewMethod
             worker.fileRules = fileRules
             return worker

@@ -9,10 +9,12 @@ struct Attempts: Sendable, Equatable {
     var outOfMemory = 0
     /// The ComfyUIs, by their addresses, whose device failed during a run.
     var failedDevices: Set<String> = []
+    /// The id of the last event from before the present run; those after it are about that one.
+    var eventsBefore: UInt64 = 0
 
     mutating func count(_ end: RunEnd, on endpoint: String) {
         switch end {
-        case .notDelivered, .lost(.waiting), .stuck(_, wasRunning: false): undelivered += 1
+        case .notDelivered, .lost(.waiting), .stuck(_, wasRunning: false), .behind: undelivered += 1
         case .lost(.killed), .stuck(_, wasRunning: true):
             lost += 1
             kills += 1

@@ -41,8 +41,14 @@ final class Job: Sendable {
         /// Takes cancel requests while a worker has the job.
         var cancelHandler: (@Sendable () -> Void)?
         var callers = Callers()
+        /// Viewers were told that ComfyUI cannot be reached, and not yet that it is back.
+        var isAbsenceTold = false
         /// How often the outputs were taken back.
         var returns = 0
+        /// `Attempts.eventsBefore` as it was before the last time.
+        var eventsBeforeReturn: UInt64?
+        /// When the progress was last given to the journal.
+        var progressNoted = ContinuousClock.now
         /// Counts the changes of what is written besides events.
         var version: UInt64 = 1
         /// How far the job is written down, and how far it was taken to be.
@@ -141,6 +147,8 @@ final class Job: Sendable {
         state.journaling = .none
         // Whoever blocked for it is gone, and the job is not.
         state.callers.isPromised = true
+        // How many previews there were nobody wrote down. Their numbers are in links, which must not mean another picture now.
+        if stored.snapshot.startedAt != nil { state.previewCount = Int(max(0, Date().timeIntervalSince(stored.createdAt)) * 1000) }
         self.state = Mutex(state)
     }
 
@@ -350,9 +358,35 @@ final class Job: Sendable {
 
     // MARK: Changes
 
+    /// How old the progress may be that the bridge after this one goes on from.
+    private static let progressAge = Duration.milliseconds(100)
+
     /// Adds an event for viewers. After the end of the job nothing is added any more.
     func publish(_ event: JobEvent) {
-        change { $0.log.append(event) }
+        change { state in
+            state.log.append(event)
+            guard case .progress = event, journal != nil, .now - state.progressNoted >= Self.progressAge else { return }
+            state.progressNoted = .now
+            state.version += 1
+        }
+    }
+
+    /// No ComfyUI that can run the job can be reached, or the one that has it cannot: viewers are told once.
+    func noteAbsence(_ message: @autoclosure () -> String) {
+        change { state in
+            guard !state.isAbsenceTold else { return }
+            state.isAbsenceTold = true
+            state.log.append(.log(LogEntry(.warning, message())))
+        }
+    }
+
+    /// A ComfyUI is back; told to those who were told that it was away.
+    func noteReturn() {
+        change { state in
+            guard state.isAbsenceTold else { return }
+            state.isAbsenceTold = false
+            state.log.append(.log(LogEntry(.info, "ComfyUI is back.")))
+        }
     }
 
     func publish(preview bytes: [UInt8], node: String, contentType: String) -> Preview? {
@@ -432,8 +466,30 @@ final class Job: Sendable {
             state.now.outputs.removeAll()
             state.now.hasReusedOutputs = false
             state.now.otherOutputs.removeAll()
+            if state.now.attempts != Attempts() {
+                state.eventsBeforeReturn = state.now.attempts.eventsBefore
+                state.now.attempts.eventsBefore = state.log.lastID
+            }
             state.returns += 1
             state.version += 1
+        }
+    }
+
+    /// It is the run before that goes on after all.
+    func resumed() {
+        change { state in
+            guard let before = state.eventsBeforeReturn else { return }
+            state.now.attempts.eventsBefore = before
+            state.eventsBeforeReturn = nil
+            state.version += 1
+        }
+    }
+
+    /// What viewers were told of the present run, seen by them already or not.
+    var told: Run.Told {
+        state.withLock { state in
+            let nodes = state.log.replayable(after: state.now.attempts.eventsBefore).compactMap { if case .node(let node) = $0.event { node } else { nil } }
+            return Run.Told(nodes: nodes, progress: state.log.newestProgress ?? state.now.progress)
         }
     }
 
@@ -558,7 +614,7 @@ extension Job {
     func takeUnwritten() -> Unwritten {
         state.withLock { state in
             var snapshot = state.now
-            snapshot.progress = state.log.newestProgress
+            snapshot.progress = state.log.newestProgress ?? state.now.progress
             let to = Extent(eventID: state.log.lastID, outputCount: snapshot.outputs.count, returns: state.returns, version: state.version, status: snapshot.status)
             defer { state.taken = to }
             state.journaling = .none

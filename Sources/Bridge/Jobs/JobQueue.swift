@@ -38,6 +38,7 @@ final class JobQueue: Sendable {
     }
 
     var count: Int { state.withLock { $0.waiting.count } }
+    /// Those that wait, in their order.
     var jobs: [Job] { state.withLock { Array($0.waiting) } }
 
     func add(_ job: Job) throws(Full) {

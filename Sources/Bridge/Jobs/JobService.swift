@@ -122,12 +122,6 @@ final class JobService: Service {
         limitPreviews(adding: job)
     }
 
-    /// Ends the queued jobs that only blocked callers want, because no ComfyUI can be reached. The others wait on, without callers that block.
-    func failBlockedJobs(_ error: JobError) async {
-        for job in queue.removeAll(where: \.failsWhenUnreachable) { await end(job, .failed, error: error) }
-        for job in queue.jobs { job.turnAwayCallers() }
-    }
-
     /// Removes expired jobs until shut down.
     func run() async throws {
         try await repeating(every: .seconds(30)) {

@@ -34,6 +34,27 @@ struct ProgressTracker: Sendable {
         progress = JobProgress(value: 0, nodesDone: 0, nodesTotal: needed.count)
     }
 
+    /// Goes on from what viewers were told: nothing of it is told again, and no number falls.
+    mutating func resume(_ told: Run.Told) {
+        for event in told.nodes {
+            states[event.node] = event.state
+            displayNodes[event.node] = event.displayNode
+            switch event.state {
+            case .running: currentNode = event.displayNode
+            case .cached: set(event.node, Node(fraction: 1, isDone: true))
+            case .finished: if event.node == event.displayNode { set(event.node, Node(fraction: 1, isDone: true)) }
+            }
+        }
+        guard let before = told.progress else { return }
+        if let node = before.currentNode, node == currentNode, let step = before.step, let steps = before.steps {
+            advance(node, displayNode: node, value: Double(step), maximum: Double(steps))
+        }
+        progress.value = max(progress.value, min(1, before.value))
+        progress.nodesDone = max(progress.nodesDone, min(needed.count, before.nodesDone))
+        update()
+        published = progress
+    }
+
     mutating func cached(_ ids: [String]) -> [NodeEvent] {
         let changes = ids.compactMap { id -> NodeEvent? in
             guard workflow.nodes[id] != nil else { return nil }

@@ -23,6 +23,8 @@ struct Run: Sendable {
         case end(Ending)
         /// The run is over, or may be, but the messages do not tell how: look into `/queue`, then `/history`.
         case reconcile
+        /// The last message is due; when it does not come at once, the books know as well.
+        case awaitEnd
     }
 
     enum Ending: Sendable, Equatable {
@@ -39,6 +41,14 @@ struct Run: Sendable {
         let output: JSONObject
         /// An earlier run made it; ComfyUI took it from its cache.
         let isReused: Bool
+    }
+
+    /// What viewers were told of a job before.
+    struct Told: Sendable, Equatable {
+        /// Of the run that is followed further; none of a run that was lost.
+        var nodes: [NodeEvent] = []
+        /// The newest, of whichever run.
+        var progress: JobProgress?
     }
 
     private enum Phase {
@@ -61,11 +71,22 @@ struct Run: Sendable {
     /// Nodes that ComfyUI has a result of already, and nodes that it began to run; generated ones too.
     private var cached: Set<String> = []
     private var begun: Set<String> = []
+    /// Prompts in ComfyUI's queue, as far as its messages told.
+    private var queueLength = 0
 
-    init(workflow: Workflow, outputNodes: Set<String>) {
+    init(workflow: Workflow, outputNodes: Set<String>, told: Told = Told()) {
         self.workflow = workflow
         self.outputNodes = outputNodes
         tracker = ProgressTracker(workflow: workflow, needed: outputNodes.isEmpty ? Set(workflow.nodes.keys) : workflow.reachable(from: outputNodes))
+        resume(told)
+    }
+
+    /// The run is one of which viewers were told before.
+    mutating func resume(_ told: Told) {
+        for node in told.nodes {
+            if node.state == .cached { cached.insert(node.node) } else { begun.insert(node.node) }
+        }
+        tracker.resume(told)
     }
 
     var isRunning: Bool {
@@ -74,6 +95,9 @@ struct Run: Sendable {
         case .waiting, .over: false
         }
     }
+
+    /// ComfyUI said how the run went, and not yet that it is over.
+    var isEndDue: Bool { if case .ending = phase { true } else { false } }
 
     /// A node has begun, or messages that would tell are missing.
     var mayHaveBegun: Bool { hasGap || !begun.isEmpty }
@@ -124,7 +148,12 @@ struct Run: Sendable {
         case .unknown(let type, let raw, let promptID):
             guard promptID != nil || isRunning else { return [] }
             return [.publish(.comfyui(raw: raw.utf8.count <= Self.unknownLimit ? raw : Self.omitted(type, bytes: raw.utf8.count)))]
-        case .status, .featureFlags, .logs:
+        case .status(let remaining, _):
+            // A prompt has left the queue: this one, if it ran and nobody deleted another.
+            defer { queueLength = remaining }
+            guard case .running = phase, remaining < queueLength else { return [] }
+            return [.awaitEnd]
+        case .featureFlags, .logs:
             return []
         }
     }
@@ -214,7 +243,7 @@ struct Run: Sendable {
             return [.reconcile]
         }
         phase = .ending(ending)
-        return []
+        return [.awaitEnd]
     }
 
     private mutating func ended() -> [Action] {
@@ -250,20 +279,40 @@ extension JobError {
         let cause = error.exceptionType.isEmpty ? message : "\(error.exceptionType): \(message)"
         let place = error.nodeID.map { "\(error.nodeType ?? "A node") (node '\($0)') failed: " } ?? ""
         let (code, advice): (Code, String) =
-            switch error.exceptionType {
-            case _ where Self.outOfMemoryTypes.contains(error.exceptionType):
+            if error.isOutOfMemory {
                 (.outOfMemory, " Its memory was freed and the job run once more, in vain. Use a smaller picture, batch or model.")
-            case _ where Self.deviceErrorTypes.contains(error.exceptionType):
+            } else if Self.deviceErrorTypes.contains(error.exceptionType) {
                 (.deviceError, " Nothing works on this device until ComfyUI is restarted.")
-            default: (.nodeExecutionError, "")
+            } else {
+                (.nodeExecutionError, "")
             }
         self.init(code: code, message: place + cause + advice, node: error.nodeID, classType: error.nodeType)
     }
 
-    /// Python's full names of the classes, by the version of PyTorch; the last is for ComfyUI's own memory.
-    private static let outOfMemoryTypes: Set<String> = ["torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "MemoryError"]
     /// After one of these every further call to the device fails, for as long as the process lives.
     private static let deviceErrorTypes: Set<String> = ["torch.AcceleratorError", "torch.cuda.CudaError", "torch.cuda.DeferredCudaCallError"]
+}
+
+extension ExecutionError {
+    /// As ComfyUI's own `is_oom` decides, as far as the message tells it.
+    var isOutOfMemory: Bool {
+        // The last part of the class's full name, by PyTorch's version and for the machine's own memory: `torch.OutOfMemoryError`,
+        // `torch.cuda.OutOfMemoryError`, `MemoryError`, `numpy._core._exceptions._ArrayMemoryError`.
+        if exceptionType.utf8.reversed().starts(with: "MemoryError".utf8.reversed()) { return true }
+        // What ComfyUI found to be one it tells so; then it has unloaded its models. It sees the error's code as well.
+        if exceptionMessage.contains(Self.tip) { return true }
+        // Before PyTorch 2.8 ComfyUI takes every `RuntimeError` for one of the device.
+        guard exceptionType == "torch.AcceleratorError" || exceptionType == "RuntimeError" else { return false }
+        let text = exceptionMessage.lowercased()
+        return Self.texts.contains { text.contains($0) }
+    }
+
+    private static let tip = "This error means you ran out of memory on your GPU."
+    /// "CUDA out of memory. Tried to allocate …", "HIP error: out of memory", "XPU out of memory", "MPS backend out of memory"; and where the word is
+    /// another: DirectML, oneAPI (Level Zero), cuBLAS, and PyTorch's allocator for the machine's own memory.
+    private static let texts = [
+        "out of memory", "not enough gpu video memory", "out_of_device_memory", "out_of_host_memory", "cublas_status_alloc_failed", "defaultcpuallocator: ",
+    ]
 }
 
 /// The text with every absolute path (`/srv/comfy/nodes.py`, `C:\comfy\nodes.py`) cut down to its last part: error texts

@@ -12,6 +12,8 @@ final class JobTimeline: Sendable {
         var endpoint: ComfyEndpoint?
         /// ComfyUI has it.
         var delivered: ContinuousClock.Instant?
+        /// The prompt, not the bridge's, that runs before it there, and since when it was seen.
+        var behind: (promptID: String, since: ContinuousClock.Instant)?
         /// ComfyUI began to run it, first time.
         var started: ContinuousClock.Instant?
         /// The same, newest time; nil while that one has it waiting.
@@ -32,6 +34,7 @@ final class JobTimeline: Sendable {
 
         fileprivate mutating func forgetRun() {
             (delivered, begun, executed, collected) = (nil, nil, nil, nil)
+            behind = nil
             (node, nodeBegan) = (nil, nil)
         }
     }
@@ -49,6 +52,7 @@ final class JobTimeline: Sendable {
     }
 
     func delivered() { state.withLock { $0.delivered = .now } }
+    func waits(behind head: (promptID: String, since: ContinuousClock.Instant)?) { state.withLock { $0.behind = head } }
     func started() {
         state.withLock { marks in
             let now = ContinuousClock.now

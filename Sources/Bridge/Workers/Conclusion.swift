@@ -12,6 +12,8 @@ enum RunEnd: Sendable, Equatable {
     case lost(Loss)
     /// ComfyUI works no more: on this job, or on what came before it.
     case stuck(reason: String, wasRunning: Bool)
+    /// The same, in a prompt that is not the bridge's and has been running since then. The job waited behind it, and was taken out of the queue.
+    case behind(promptID: String, since: ContinuousClock.Instant)
     /// The bridge stops.
     case stopped
 
@@ -43,7 +45,7 @@ enum RunEnd: Sendable, Equatable {
         case running
         /// ComfyUI went down while it ran.
         case killed
-        /// ComfyUI has been away for so long that nobody waits any more.
+        /// ComfyUI has been away for longer than callers wait, and nobody waits for its return: the job is over, or another one runs it.
         case unreachable
         /// It is over, and results that only the socket carries were missed.
         case results
@@ -99,8 +101,13 @@ enum Conclusion: Sendable, Equatable {
             self = mayRunAgain ? .again(note: "ComfyUI lost the job (restarted?); it is run again.") : .end(.failed, .lost)
         case .stuck(let reason, wasRunning: true):
             self = mayRunAgain && hasOther ? .again(note: "ComfyUI is stuck (\(reason)); the job is run on another one.") : .end(.failed, .stuck(reason))
-        case .stuck(let reason, wasRunning: false):
-            self = mayDeliverAgain ? .again(note: "ComfyUI is stuck (\(reason)); the job waits for a ComfyUI that works.") : .end(.failed, .stuck(reason))
+        case .stuck(let reason, wasRunning: false): self = Self.waiting(reason, mayDeliverAgain)
+        case .behind(let promptID, let since):
+            self = Self.waiting(Rotation.Fault.behind(promptID: promptID, since: since).cause(at: .now), mayDeliverAgain)
         }
+    }
+
+    private static func waiting(_ reason: String, _ mayDeliverAgain: Bool) -> Conclusion {
+        mayDeliverAgain ? .again(note: "ComfyUI is stuck (\(reason)); the job waits for a ComfyUI that works.") : .end(.failed, .stuck(reason))
     }
 }

@@ -24,7 +24,11 @@ final class PromptInbox: Sendable {
         /// ComfyUI has begun another prompt, and it runs one after the other: if this one ran, it is over.
         case overtaken
         /// ComfyUI is stuck in another prompt.
-        case stuck(reason: String)
+        case stuck(Rotation.Fault)
+        /// ComfyUI has been away for longer than blocked callers wait; told again and again.
+        case away
+        /// ComfyUI said some time ago how the prompt went.
+        case endDue(after: Duration)
         case deadline
         case cancel
     }
@@ -59,6 +63,8 @@ final class PromptInbox: Sendable {
         /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
         var current: String?
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
+        /// An attempt to connect has ended, one way or the other.
+        var hasTried = false
         var registration = RegistrationProof()
         var unknownAllowance = Allowance(perSecond: 100, atOnce: 200)
     }
@@ -74,10 +80,24 @@ final class PromptInbox: Sendable {
 
     var connection: Connection { state.withLock { $0.connection } }
     var isConnected: Bool { if case .connected = connection { true } else { false } }
+    /// Why ComfyUI cannot be reached; nil while it can, and before that was tried.
+    var absence: (since: ContinuousClock.Instant, reason: String)? {
+        state.withLock { state in
+            guard state.hasTried, case .disconnected(let since, let reason) = state.connection else { return nil }
+            return (since, reason)
+        }
+    }
     var openJobs: [JobID] { state.withLock { $0.prompts.keys.compactMap(JobID.init) } }
     var openCount: Int { state.withLock { $0.prompts.count } }
     /// Those of them that ComfyUI has not done yet.
     var insideCount: Int { state.withLock { $0.prompts.values.count { !$0.isOver } } }
+
+    func isOpen(_ promptID: String) -> Bool { state.withLock { $0.prompts[promptID] != nil } }
+
+    /// The same in words for viewers; nil also when the bridge ended the connection itself.
+    var loss: String? {
+        absence.flatMap { [EventSocket.replacement, EventSocket.stop].contains($0.reason) ? nil : withoutPaths($0.reason) }
+    }
 
     /// Opens a prompt: from here on its messages are kept. Before the submit, so that none is missed.
     func open(_ job: JobID) -> Channel {
@@ -104,9 +124,9 @@ final class PromptInbox: Sendable {
         state.withLock { $0.prompts[job.description].map { .now - $0.lastHeard } ?? .zero }
     }
 
-    /// All open prompts but one are told.
-    func announce(_ input: Input, except job: JobID) {
-        let receivers = state.withLock { $0.prompts.filter { $0.key != job.description } }
+    /// All open prompts, or all but one, are told.
+    func announce(_ input: Input, except job: JobID? = nil) {
+        let receivers = state.withLock { $0.prompts.filter { $0.key != job?.description } }
         for receiver in receivers.values { receiver.channel.send(input) }
     }
 
@@ -185,6 +205,7 @@ final class PromptInbox: Sendable {
 
     private func changeConnection(_ connection: Connection, input: Input) {
         let receivers = state.withLock { state in
+            state.hasTried = true
             switch (state.connection, connection) {
             case (.disconnected(let since, _), .disconnected(_, let reason)):
                 state.connection = .disconnected(since: since, reason: reason)  // still; keep the beginning

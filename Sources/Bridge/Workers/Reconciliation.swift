@@ -4,7 +4,8 @@ import ComfyUI
 
 /// What ComfyUI's books say about a prompt, whatever its events said or failed to say (protocol section 10).
 enum Reconciliation: Sendable {
-    case waiting(isAnythingRunning: Bool)
+    /// `behind`: the prompt that runs; nil when none does.
+    case waiting(behind: String?)
     case running
     case finished(outputs: [Run.NodeOutput], Run.Ending)
     /// In neither: deleted by somebody, or lost with a restart.
@@ -32,7 +33,7 @@ enum Reconciliation: Sendable {
         } else if queue.running.contains(where: { $0.promptID == promptID }) {
             self = .running
         } else if queue.pending.contains(where: { $0.promptID == promptID }) {
-            self = .waiting(isAnythingRunning: !queue.running.isEmpty)
+            self = .waiting(behind: queue.running.first?.promptID)
         } else {
             self = .absent
         }

@@ -6,11 +6,27 @@ struct Rotation: Sendable {
         case device(String)
         /// ComfyUI's worker thread is dead or hangs. `promptID`: what it hangs in.
         case stuck(String, promptID: String?)
+        /// The same, in a prompt that is not the bridge's, as far as can be said: it has been running since then.
+        case behind(promptID: String, since: ContinuousClock.Instant)
 
-        var words: String {
+        /// Nothing runs until it has ended.
+        var isStandstill: Bool { if case .device = self { false } else { true } }
+
+        /// What it is, without what to do about it.
+        func cause(at now: ContinuousClock.Instant) -> String {
             switch self {
-            case .device(let reason): "its device has failed (\(reason)); restart ComfyUI"
-            case .stuck(let reason, _): "it is stuck: \(reason); restart ComfyUI"
+            case .device(let reason): "its device has failed (\(reason))"
+            case .stuck(let reason, _): reason
+            case .behind(let promptID, let since):
+                "the prompt \(promptID), which is not the bridge's, has been running for \((now - since).words), longer than --upstream-stall"
+            }
+        }
+
+        func words(at now: ContinuousClock.Instant) -> String {
+            switch self {
+            case .device: "\(cause(at: now)); restart ComfyUI"
+            case .stuck: "it is stuck: \(cause(at: now)); restart ComfyUI"
+            case .behind: "it is stuck: \(cause(at: now)); interrupt that prompt or restart ComfyUI"
             }
         }
     }
@@ -62,12 +78,12 @@ struct Rotation: Sendable {
         case .probing: pause = min(pause * 2, longestPause)
         case .resting: break  // of a job that was inside at the first failure
         }
-        if case .stuck = self.fault, case .device = fault { return }
+        if self.fault?.isStandstill == true, !fault.isStandstill { return }
         self.fault = fault
         faultySince = faultySince ?? now
         switch fault {
         case .device: phase = .resting(until: now + pause)
-        case .stuck: phase = .resting(until: nil)
+        case .stuck, .behind: phase = .resting(until: nil)
         }
     }
 
@@ -101,9 +117,16 @@ struct Rotation: Sendable {
 
     /// ComfyUI's queue while nothing is given to it: once what it hung in has gone, it was started anew or has come to itself.
     mutating func looked(at queue: (running: Set<String>, hasPending: Bool), at now: ContinuousClock.Instant) {
-        guard case .resting(nil) = phase, case .stuck(_, let promptID) = fault else { return }
-        let hangs = promptID.map(queue.running.contains) ?? (queue.running.isEmpty && queue.hasPending)
-        if !hangs { phase = .resting(until: now) }
+        guard case .resting(nil) = phase else { return }
+        switch fault {
+        case .stuck(_, let promptID):
+            let hangs = promptID.map(queue.running.contains) ?? (queue.running.isEmpty && queue.hasPending)
+            if !hangs { phase = .resting(until: now) }
+        case .behind(let promptID, _):
+            // It was only slow, or its owner took it away: there is no doubt left.
+            if !queue.running.contains(promptID) { succeeded() }
+        case .device, nil: break
+        }
     }
 
     /// When to look again whether a job may be given; nil when that is only a matter of jobs.

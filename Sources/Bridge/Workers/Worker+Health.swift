@@ -28,6 +28,58 @@ extension Worker {
         }
     }
 
+    // MARK: Absence
+
+    /// Has a ComfyUI that is away tried at once; returns when that has succeeded or failed, or has taken too long.
+    func reach(atMost limit: Duration) async {
+        let (ends, continuation) = AsyncStream.makeStream(of: Void.self)
+        state.withLock { $0.attempts.append(continuation) }
+        socket.connectNow()
+        guard !inbox.isConnected else { return finishAttempt() }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { for await _ in ends {} }
+            group.addTask { do { try await Task.sleep(for: limit) } catch {} }  // cancelled: the attempt was first
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    func finishAttempt() {
+        let attempts = state.withLock { state in
+            defer { state.attempts = [] }
+            return state.attempts
+        }
+        for attempt in attempts { attempt.finish() }
+    }
+
+    /// Viewers of the jobs that wait for this ComfyUI are told that it cannot be reached.
+    func tellQueueOfAbsence() {
+        guard let loss = inbox.loss else { return }
+        for job in service.queue.jobs where canRun(job) && !hasOther(for: job) {
+            job.noteAbsence("ComfyUI cannot be reached (\(loss)). The job waits for it.")
+        }
+    }
+
+    func startsAbsenceWatch() -> Bool {
+        state.withLock { state in
+            defer { state.isAbsenceWatched = true }
+            return !state.isAbsenceWatched
+        }
+    }
+
+    /// While ComfyUI is away, jobs that came meanwhile are told so, and those inside that it has been for long.
+    func watchAbsence() async {
+        let pause = min(max(configuration.grace, .milliseconds(50)), .milliseconds(500))
+        while let (since, _) = inbox.absence {
+            if .now - since > configuration.grace { inbox.announce(.away) }
+            tellQueueOfAbsence()
+            do { try await socket.eventLoop.sleep(for: pause) } catch { return }
+        }
+        state.withLock { $0.isAbsenceWatched = false }
+        // It may have gone again meanwhile.
+        if inbox.absence != nil, startsAbsenceWatch() { await watchAbsence() }
+    }
+
     // MARK: Rotation
 
     func noteSuccess() {
@@ -43,11 +95,11 @@ extension Worker {
 
     func noteDelivery(_ delivery: Rotation.Delivery) { state.withLock { $0.rotation.note(delivery, at: .now) } }
 
-    var isStuck: Bool { if case .stuck? = state.withLock({ $0.rotation.fault }) { true } else { false } }
+    var isStuck: Bool { state.withLock { $0.rotation.fault?.isStandstill == true } }
 
     func noteFault(_ fault: Rotation.Fault) {
         state.withLock { $0.rotation.failed(fault, at: .now) }
-        logger.error("ComfyUI is given no more jobs until one succeeds on it", metadata: ["reason": "\(fault.words)"])
+        logger.error("ComfyUI is given no more jobs until one succeeds on it", metadata: ["reason": "\(fault.words(at: .now))"])
         look()
     }
 
@@ -77,7 +129,11 @@ extension Worker {
         guard isStuck else { return }
         do {
             let queue = try await client.queue()
-            state.withLock { $0.rotation.looked(at: (Set(queue.running.map(\.promptID)), !queue.pending.isEmpty), at: .now) }
+            let isHealed = state.withLock { state in
+                state.rotation.looked(at: (Set(queue.running.map(\.promptID)), !queue.pending.isEmpty), at: .now)
+                return state.rotation.fault == nil
+            }
+            if isHealed { logger.notice("ComfyUI works again") }
             look()
         } catch {
             logger.debug("ComfyUI's queue could not be read", metadata: ["error": "\(ErrorWords.of(error))"])
@@ -97,6 +153,7 @@ extension Worker {
         }
         return jobs.filter { job in
             guard service.queue.remove(job) else { return job.status.isTerminal || job.assignment != configuration.endpoint.description }
+            job.resumed()
             adopt(job)
             return false
         }

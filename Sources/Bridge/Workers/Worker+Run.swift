@@ -53,7 +53,7 @@ extension Worker {
         return await withTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             let submission = job.submission
-            var run = Run(workflow: submission.workflow, outputNodes: submission.outputNodes)
+            var run = Run(workflow: submission.workflow, outputNodes: submission.outputNodes, told: job.told)
             var pulse = Pulse(limits: .init(start: configuration.startLimit, work: configuration.stall))
             var delivery = entry == .submit ? Delivery.underWay : .done
             /// A short run can be over before ComfyUI has answered the submit, and the answer may still say that outputs were left out.
@@ -61,8 +61,9 @@ extension Worker {
             var isTakenBack = false
             var isTakingBack = false
             /// Why ComfyUI may be stuck; it has been asked to give the prompt up, to be sure.
-            var doubt: (reason: String, isOwn: Bool, since: ContinuousClock.Instant)?
+            var doubt: (fault: Rotation.Fault, isOwn: Bool, since: ContinuousClock.Instant)?
             var look = Look.none
+            var lookBegan = ContinuousClock.now
             var isAskedForSilence = false
             var unreadableLooks = 0
 
@@ -73,6 +74,7 @@ extension Worker {
                     return
                 }
                 look = .underWay
+                lookBegan = .now
                 group.addTask { channel.send(await self.reconcile(job, reason, secondLookAfter: min(.seconds(1), self.configuration.silence))) }
             }
             /// ComfyUI has been asked; again, if something happened meanwhile that the answer may not know of.
@@ -92,11 +94,29 @@ extension Worker {
                 group.addTask { await self.takeBack(job, channel) }
             }
             /// `isOwn`: it is this prompt in which ComfyUI hangs, or none.
-            func suspect(_ reason: String, isOwn: Bool) {
+            func suspect(_ fault: Rotation.Fault, isOwn: Bool) {
                 guard doubt == nil else { return }
-                doubt = (reason, isOwn, .now)
-                logger.warning("ComfyUI seems to be stuck", metadata: .of(job.id, ["reason": "\(reason)"]))
-                takeBack()
+                doubt = (fault, isOwn, .now)
+                logger.warning("ComfyUI seems to be stuck", metadata: .of(job.id, ["reason": "\(fault.cause(at: .now))"]))
+                giveWay()
+            }
+            /// Behind a prompt of somebody else nothing is interrupted: this one only leaves the queue.
+            func giveWay() {
+                guard case .behind? = doubt?.fault else { return takeBack() }
+                guard delivery != .underWay, !isTakingBack else { return }
+                group.addTask { await self.withdraw(job, channel) }
+            }
+            /// ComfyUI is away, and has been for as long as callers wait. The job ends, or runs elsewhere; else it waits for ComfyUI's return.
+            func isGivenUp() async -> Bool {
+                guard let (since, reason) = inbox.absence, .now - since > configuration.grace else { return false }
+                if isTakenBack || job.status == .canceling || job.status.isTerminal { return true }
+                if hasOther(for: job), job.attempts.lost < configuration.retries { return true }
+                guard job.failsWhenUnreachable else {
+                    job.turnAwayCallers()
+                    return false
+                }
+                await service.end(job, .failed, error: .unreachable(reason: reason))
+                return true
             }
 
             switch entry {
@@ -126,11 +146,16 @@ extension Worker {
                     look = .none
                     service.metrics.delivered(job)
                     run.lostTouch()
+                    // What it was given up for goes on.
+                    job.resumed()
+                    run.resume(job.told)
                     if isTakenBack { takeBack() } else { reconcile(.submit) }
+                    if doubt != nil { giveWay() }
                 case .submitted(.unknown):
                     delivery = .unknown
                     looked()
                     if isTakenBack { takeBack() }
+                    if doubt != nil { giveWay() }
                 case .submitted(.accepted(let faults)):
                     delivery = .done
                     service.metrics.delivered(job)
@@ -142,20 +167,40 @@ extension Worker {
                         for fault in faults { job.publish(.log(LogEntry(.warning, "This output does not run: \(fault.message)", node: fault.node))) }
                     }
                     if isTakenBack { takeBack() }
+                    if doubt != nil { giveWay() }
                 case .lostTouch:
                     run.lostTouch()
                     pulse.lostTouch()
+                    if let loss = inbox.loss {
+                        job.noteAbsence("ComfyUI cannot be reached any more (\(loss)). It may go on with the job, and is asked about it when it is back.")
+                    }
                     // The run may be over already: that must not wait for the socket to be back.
                     reconcile(.reconnect)
-                case .reconnected: reconcile(.reconnect)
+                case .reconnected:
+                    job.noteReturn()
+                    reconcile(.reconnect)
+                case .away:
+                    // Its HTTP may be there without its socket. One that does not answer at all is not waited for.
+                    guard delivery == .underWay || (look != .none && .now - lookBegan > .seconds(2)) else {
+                        if look == .none { reconcile(.reconnect) }
+                        break
+                    }
+                    if await isGivenUp() { return .lost(.unreachable) }
+                case .endDue(let pause):
+                    // The last message did not come: it was lost, or the prompt is not over yet.
+                    reconcile(.gap)
+                    if run.isEndDue {
+                        let next = min(pause * 2, configuration.silence)
+                        group.addTask { await self.wait(next, then: .endDue(after: next), channel) }
+                    }
                 case .silent:
                     isAskedForSilence = true
                     reconcile(.silence)
                 case .overtaken: if run.isRunning { reconcile(.gap) }
-                case .stuck(let reason): suspect(reason, isOwn: false)
+                case .stuck(let fault): suspect(fault, isOwn: false)
                 case .noVerdict:
                     looked()
-                    if case .disconnected(let since, _) = inbox.connection, .now - since > configuration.patience { return .lost(.unreachable) }
+                    if await isGivenUp() { return .lost(.unreachable) }
                 case .verdict(.unreadable):
                     looked()
                     delivery = .done
@@ -165,7 +210,11 @@ extension Worker {
                     actions = run.reconciled(.absent)
                     if actions.isEmpty { return .lost(.running) }
                 case .verdict(.absent):
-                    if let doubt { return doubt.isOwn && run.isRunning ? .lost(.stalled) : .stuck(reason: doubt.reason, wasRunning: false) }
+                    switch doubt?.fault {
+                    case .behind(let promptID, let since)?: return .behind(promptID: promptID, since: since)
+                    case let fault?: return doubt?.isOwn == true && run.isRunning ? .lost(.stalled) : .stuck(reason: fault.cause(at: .now), wasRunning: false)
+                    case nil: break
+                    }
                     if isTakenBack { return .takenBack }
                     actions = run.reconciled(.absent)
                     guard actions.isEmpty else { break }
@@ -182,10 +231,20 @@ extension Worker {
                     }
                     isAskedForSilence = false
                     actions = run.reconciled(verdict)
+                    // What it waited behind has gone.
+                    if case .behind? = doubt?.fault, verdict.isRunning { doubt = nil }
                     if let doubt {
-                        if case .running = verdict, .now - doubt.since >= configuration.silence * 2 { return .stuck(reason: doubt.reason, wasRunning: true) }
-                    } else if let seen = pulse.judge(verdict, silence: inbox.silence(of: job.id), mayHaveBegun: run.mayHaveBegun, at: .now) {
-                        suspect(seen.words, isOwn: true)
+                        switch (doubt.fault, verdict) {
+                        case (.behind, _): giveWay()
+                        case (let fault, .running) where .now - doubt.since >= configuration.silence * 2:
+                            return .stuck(reason: fault.cause(at: .now), wasRunning: true)
+                        default: break
+                        }
+                    } else {
+                        let silence = inbox.silence(of: job.id)
+                        let seen = pulse.judge(verdict, silence: silence, mayHaveBegun: run.mayHaveBegun, isOwn: inbox.isOpen, at: .now)
+                        job.timeline.waits(behind: pulse.head)
+                        if let seen { suspect(seen.fault(of: job.id.description), isOwn: true) }
                     }
                 case .deadline:
                     await service.end(job, .failed, error: .timedOut(after: timeout(of: job, .submit)))
@@ -208,6 +267,9 @@ extension Worker {
                     case .capture(let node, let contentType, let image):
                         collected.yield(.captured(node: node, contentType: contentType, image: image))
                     case .reconcile: reconcile(.gap)
+                    case .awaitEnd:
+                        let pause = configuration.endLimit
+                        group.addTask { await self.wait(pause, then: .endDue(after: pause), channel) }
                     case .end(let how):
                         ending = how
                         job.timeline.executed()
@@ -220,7 +282,7 @@ extension Worker {
                 if let ending, delivery != .underWay {
                     switch ending {
                     case .succeeded where run.lacksResults: return .lost(.results)
-                    case .interrupted where doubt != nil: return .lost(.stalled)
+                    case .interrupted where doubt != nil && isTakenBack: return .lost(.stalled)
                     case .succeeded, .failed, .interrupted: return .ended(ending)
                     }
                 }
@@ -273,10 +335,8 @@ extension Worker {
         case .ended(.succeeded): noteSuccess()
         case .ended(.failed(let error)) where error.code == .deviceError: noteFault(.device(String(error.message.prefix { !$0.isNewline })))
         case .stuck(let reason, let wasRunning):
-            // The one that is first to say so tells the others.
-            guard !isStuck else { return }
-            noteFault(.stuck(reason, promptID: wasRunning ? job.id.description : nil))
-            inbox.announce(.stuck(reason: reason), except: job.id)
+            noteStandstill(.stuck(reason, promptID: wasRunning ? job.id.description : nil), of: job)
+        case .behind(let promptID, let since): noteStandstill(.behind(promptID: promptID, since: since), of: job)
         case .lost(.unreachable):
             noteEnd()
             giveUp(job)
@@ -284,6 +344,13 @@ extension Worker {
         case .ended, .refused, .takenBack, .lost: noteEnd()
         case .stopped: break
         }
+    }
+
+    /// The run that is the first to say so tells the others.
+    private func noteStandstill(_ fault: Rotation.Fault, of job: Job) {
+        guard !isStuck else { return }
+        noteFault(fault)
+        inbox.announce(.stuck(fault), except: job.id)
     }
 
     private func prepareNextRun(of job: Job, after end: RunEnd) async {
@@ -296,7 +363,7 @@ extension Worker {
                 try await client.free(unloadModels: true, freeMemory: true)
                 try await client.deleteHistory([job.id.description])
             case .ended, .lost(.results), .lost(.stalled): try await client.deleteHistory([job.id.description])
-            case .lost, .stuck, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
+            case .lost, .stuck, .behind, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
             }
         } catch {
             logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))

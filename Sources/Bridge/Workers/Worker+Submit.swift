@@ -134,6 +134,14 @@ extension Worker {
         } while !Task.isCancelled
     }
 
+    /// Takes a prompt that waits out of ComfyUI's queue, and nothing else, then looks.
+    func withdraw(_ job: Job, _ channel: PromptInbox.Channel) async {
+        do { try await client.deleteQueued([job.id.description]) } catch {
+            logger.debug("a job could not be taken out of ComfyUI's queue", metadata: .of(job.id, ["error": "\(error)"]))
+        }
+        channel.send(await reconcile(job, .cancel, secondLookAfter: nil))
+    }
+
     /// False when ComfyUI could not be asked to.
     @discardableResult
     func removeFromComfyUI(_ job: Job) async -> Bool {
@@ -152,8 +160,10 @@ extension Worker {
 
     func watchSilence(of job: Job, _ channel: PromptInbox.Channel) async {
         while !Task.isCancelled {
-            await wait(configuration.silence, then: nil, channel)
-            if inbox.silence(of: job.id) >= configuration.silence { channel.send(.silent) }
+            let silence = inbox.silence(of: job.id)
+            let isSilent = silence >= configuration.silence
+            if isSilent { channel.send(.silent) }
+            await wait(isSilent ? configuration.silence : configuration.silence - silence, then: nil, channel)
         }
     }
 

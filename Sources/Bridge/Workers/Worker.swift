@@ -25,8 +25,8 @@ final class Worker: Service {
         var silence = Duration.seconds(10)
         /// How long a running prompt may be silent before ComfyUI counts as stuck; nil is for ever.
         var stall: Duration? = .seconds(1800)
-        /// After this time without a connection an open run counts as lost.
-        var patience = Duration.seconds(60)
+        /// How long ComfyUI may be away before a job that somebody blocks for ends, or one that another ComfyUI can run goes there.
+        var grace = Duration.seconds(10)
         /// `extra_data.preview_method`: asks for previews also where ComfyUI was started without.
         var previewMethod = "auto"
         /// What workflows may do with its files.
@@ -39,6 +39,8 @@ final class Worker: Service {
         var registrationLimit: Duration { min(max(silence, .seconds(1)), .seconds(5)) }
         /// How long ComfyUI may take to begin a prompt that is its next.
         var startLimit: Duration { min(silence * 6, stall ?? silence * 6) }
+        /// How long after ComfyUI's word on how a run went its last message may take, before its books are asked.
+        var endLimit: Duration { min(silence, .milliseconds(500)) }
     }
 
     struct Status: Sendable {
@@ -48,6 +50,8 @@ final class Worker: Service {
         let unavailableFor: Duration?
         /// Why it is not connected, or not in rotation.
         let reason: String?
+        /// Why it counts as stuck; nil while it does not, or is not connected.
+        let standstill: String?
         /// False after a fault that will hit the next job too, until a job has succeeded.
         let isInRotation: Bool
         /// A job would be given to it, if only to see whether it works again.
@@ -80,6 +84,10 @@ final class Worker: Service {
         var rotation: Rotation
         /// Somebody waits for the time at which the rotation may change.
         var isRotationWatched = false
+        /// Somebody waits for the time at which ComfyUI has been away for long.
+        var isAbsenceWatched = false
+        /// Who waits for the end of an attempt to connect.
+        var attempts: [AsyncStream<Void>.Continuation] = []
         /// Jobs that ComfyUI has, or had, without this worker's knowledge how it stands with them.
         var adopted: [(job: Job, channel: PromptInbox.Channel)] = []
         /// Jobs that were given up while ComfyUI could not be reached; it may still have them.
@@ -108,39 +116,44 @@ final class Worker: Service {
             switch connection {
             case .connected:
                 service.metrics.connected(to: configuration.endpoint)
-                signals.send(isConnected: true)
-            case .disconnected: signals.send()
+                signals.send(.connected)
+            case .disconnected: signals.send(.disconnected)
             }
             // A bridge that stops has said so.
             signals.isFinished ? logger.debug("not connected to ComfyUI any more") : connectionLog.note(connection, in: logger)
         }
         var socketConfiguration = EventSocket.Configuration(endpoint: configuration.endpoint, clientID: clientID)
         socketConfiguration.tls = configuration.trust.configuration
+        socketConfiguration.isAwaited = { [inbox, queue = service.queue] in inbox.openCount > 0 || queue.count > 0 }
         socket = EventSocket(
-            configuration: socketConfiguration, eventLoopGroup: eventLoopGroup, logger: logger,
-            onEvent: { [inbox] event in inbox.receive(event) })
+            configuration: socketConfiguration, eventLoopGroup: eventLoopGroup, logger: logger, onEvent: { [inbox] event in inbox.receive(event) })
         executor = EventLoopExecutor(socket.eventLoop)
         service.queue.addWorker(
             JobQueue.Taker(
-                id: ObjectIdentifier(self), notify: { [weak self] in self?.look() }, isAvailable: { [weak self] in self?.isAvailable ?? false },
+                id: ObjectIdentifier(self), notify: { [weak self] in self?.noteJob() }, isAvailable: { [weak self] in self?.isAvailable ?? false },
                 canRun: { [weak self] in self?.canRun($0) ?? false }, avoids: { [weak self] in self?.avoids($0) ?? false }))
     }
 
     var status: Status {
         let (rotation, version, hasCatalog) = state.withLock { ($0.rotation, $0.version, $0.catalog != nil) }
         let open = inbox.openCount
+        let now = ContinuousClock.now
         var isConnected = true
         var unavailableFor: Duration?
-        var reason = rotation.fault?.words
-        if case .stuck = rotation.fault, let since = rotation.faultySince, !rotation.allows(at: .now, open: 0) { unavailableFor = .now - since }
+        var reason = rotation.fault?.words(at: now)
+        var standstill: String?
+        if let fault = rotation.fault, fault.isStandstill, let since = rotation.faultySince, !rotation.allows(at: now, open: 0) {
+            unavailableFor = now - since
+            standstill = fault.cause(at: now)
+        }
         if case .disconnected(let since, let why) = inbox.connection {
             isConnected = false
-            unavailableFor = max(unavailableFor ?? .zero, .now - since)
-            reason = why
+            unavailableFor = max(unavailableFor ?? .zero, now - since)
+            (reason, standstill) = (why, nil)
         }
         return Status(
-            endpoint: configuration.endpoint, isConnected: isConnected, unavailableFor: unavailableFor, reason: reason, isInRotation: rotation.fault == nil,
-            takesJobs: isConnected && rotation.allows(at: .now, open: 0), version: version, hasCatalog: hasCatalog, openPrompts: open)
+            endpoint: configuration.endpoint, isConnected: isConnected, unavailableFor: unavailableFor, reason: reason, standstill: standstill, isInRotation: rotation.fault == nil,
+            takesJobs: isConnected && rotation.allows(at: now, open: 0), version: version, hasCatalog: hasCatalog, openPrompts: open)
     }
 
     /// ComfyUI's node classes; nil until they were read for the first time.
@@ -189,8 +202,21 @@ final class Worker: Service {
     /// Something may let a job be taken.
     func look() { signals.send() }
 
+    /// A job waits in the queue.
+    private func noteJob() {
+        if !inbox.isConnected { socket.connectNow() }
+        look()
+    }
+
     private func attend(in group: inout DiscardingTaskGroup) {
-        if signals.takeConnected() {
+        if signals.take(.disconnected) {
+            finishAttempt()
+            tellQueueOfAbsence()
+            if startsAbsenceWatch() { group.addTask { await self.watchAbsence() } }
+        }
+        if signals.take(.connected) {
+            finishAttempt()
+            for job in service.queue.jobs where canRun(job) { job.noteReturn() }
             group.addTask { await self.readNodeList() }
             state.withLock { $0.rotation.connected(at: .now) }
             group.addTask { await self.lookAtQueueIfStuck() }
@@ -278,20 +304,26 @@ final class Worker: Service {
 
 /// Tells a worker that there is something to do. Of several calls before it looks it notices one, which is enough.
 private final class Signals: Sendable {
+    enum Change: Sendable {
+        /// ComfyUI is connected, again or for the first time.
+        case connected
+        /// A connection, or an attempt to make one, has ended.
+        case disconnected
+    }
+
     let stream: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
-    private let hasConnected = Atomic(false)
+    private let changes = Mutex<Set<Change>>([])
     private let hasFinished = Atomic(false)
 
     init() { (stream, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1)) }
 
-    /// - Parameter isConnected: ComfyUI is connected, again or for the first time.
-    func send(isConnected: Bool = false) {
-        if isConnected { hasConnected.store(true, ordering: .releasing) }
+    func send(_ change: Change? = nil) {
+        if let change { changes.withLock { _ = $0.insert(change) } }
         continuation.yield()
     }
 
-    func takeConnected() -> Bool { hasConnected.exchange(false, ordering: .acquiring) }
+    func take(_ change: Change) -> Bool { changes.withLock { $0.remove(change) != nil } }
     var isFinished: Bool { hasFinished.load(ordering: .acquiring) }
 
     func finish() {

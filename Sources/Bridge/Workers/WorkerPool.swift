@@ -39,6 +39,45 @@ final class WorkerPool: Service {
         return .unreachable(reason: states.first?.reason ?? "no ComfyUI is configured")
     }
 
+    /// The same for a caller that is about to block: those that are away are tried at once, before it is sent away.
+    func refusal() async -> JobError? {
+        guard unreachable != nil else { return nil }
+        await withDiscardingTaskGroup { group in
+            for worker in workers where !worker.inbox.isConnected { group.addTask { await worker.reach(atMost: .seconds(2)) } }
+        }
+        return unreachable
+    }
+
+    /// The same for a job that was accepted, and a caller that blocks for it.
+    func unreachable(for job: Job) -> JobError? {
+        if let owner = workers.first(where: { $0.inbox.isOpen(job.id.description) }) {
+            // One that is there judges itself.
+            let status = owner.status
+            return status.isConnected ? nil : error(of: [status])
+        }
+        let able = workers.filter { $0.canRun(job) }
+        return error(of: (able.isEmpty ? workers : able).map(\.status))
+    }
+
+    private func error(of states: [Worker.Status]) -> JobError? {
+        guard let first = states.first, states.allSatisfy({ ($0.unavailableFor ?? .zero) > grace }) else { return nil }
+        return first.standstill.map(JobError.stuck) ?? .unreachable(reason: first.reason ?? "it is not connected")
+    }
+
+    /// Ends the queued jobs that only blocked callers want, once every ComfyUI that could run them has been away, or stuck, for longer than the
+    /// grace period. The others wait on, without callers that block.
+    private func failBlockedJobs() async {
+        guard workers.contains(where: { ($0.status.unavailableFor ?? .zero) > grace }) else { return }
+        for job in service.queue.jobs {
+            guard let error = unreachable(for: job) else { continue }
+            guard job.failsWhenUnreachable, service.queue.remove(job) else {
+                job.turnAwayCallers()
+                continue
+            }
+            await service.end(job, .failed, error: error)
+        }
+    }
+
     /// Whether one of them may be able to run a job that waits. A job that was checked before waits for a ComfyUI whose node list is not known
     /// (yet, after a restart); any other only for as long as a caller would.
     private func mayRun(_ submission: Submission) -> Bool {
@@ -63,7 +102,7 @@ final class WorkerPool: Service {
     func run() async throws {
         try await repeating(every: .milliseconds(500)) {
             await self.failHomelessJobs()
-            if let error = self.unreachable { await self.service.failBlockedJobs(error) }
+            await self.failBlockedJobs()
         }
     }
 }

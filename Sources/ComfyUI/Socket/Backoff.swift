@@ -11,11 +11,13 @@ package struct Backoff: Sendable, Hashable {
     }
 
     /// The next delay: the second half of the current step at random, and the step doubles.
-    /// - Parameter random: from 0 to 1.
-    package mutating func next(random: Double = .random(in: 0...1)) -> Duration {
-        let delay = current / 2 + current / 2 * random
+    /// - Parameters:
+    ///   - limit: of this delay; the steps go on as without it.
+    ///   - random: from 0 to 1.
+    package mutating func next(atMost limit: Duration? = nil, random: Double = .random(in: 0...1)) -> Duration {
+        let step = min(current, limit ?? current)
         current = min(current * 2, maximum)
-        return delay
+        return step / 2 + step / 2 * random
     }
 
     package mutating func reset() { current = minimum }

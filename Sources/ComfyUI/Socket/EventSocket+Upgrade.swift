@@ -91,7 +91,7 @@ extension EventSocket {
             case .webSocket(let link, let ended):
                 // Still on the loop, and before the first frame is delivered: our flags are the first message.
                 link.start()
-                if !self.state.withLock({ $0.opened(link) }) { link.sayGoodbye("stopped") }
+                if !self.state.withLock({ $0.opened(link) }) { link.sayGoodbye(Self.stop) }
                 return .open(ended)
             }
         }

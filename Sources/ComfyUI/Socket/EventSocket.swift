@@ -33,6 +33,10 @@ package final class EventSocket: Sendable {
         /// Bytes of one message, fragmented or not; at most 2³²-1.
         package var maximumFrameSize = 256 << 20
         package var backoff = Backoff()
+        /// The longest pause while somebody waits for the connection.
+        package var longestAwaitedPause: Duration = .seconds(2)
+        /// Whether somebody does. Called at the beginning of a pause.
+        package var isAwaited: @Sendable () -> Bool = { false }
         /// A connection that lived this long, or carried a prompt's messages, starts the back-off anew.
         package var stableAfter: Duration = .seconds(5)
         /// For https endpoints.
@@ -79,6 +83,15 @@ package final class EventSocket: Sendable {
         perform(state.withLock { $0.reconnectNow() })
     }
 
+    /// Somebody waits for the connection from now on: cuts a back-off short. An attempt under way, and a connection, stay as they are. However often
+    /// it is called, attempts are as far apart as the shortest back-off. May be called from anywhere.
+    package func connectNow() {
+        perform(state.withLock { $0.connectNow() })
+    }
+
+    /// Why a connection ended that `reconnectNow` gave up, or the end of `run`.
+    package static let (replacement, stop) = ("a new connection was asked for", "stopped")
+
     /// When a connection ended last of whose end the server may not know. When it notices, it forgets the connection that there is now, too
     /// (the reconnect trap, protocol section 9).
     package var lastUnnoticedEnd: ContinuousClock.Instant? { lastBreak.withLock { $0 } }
@@ -99,7 +112,7 @@ package final class EventSocket: Sendable {
                 return logger.debug("the event loop has gone", metadata: ["error": "\(NetworkWords.of(error))"])
             }
             if ending.wasConnected, ending.hasServed || start.duration(to: .now) >= configuration.stableAfter { backoff.reset() }
-            if await pause(backoff.next()) == .hurried { backoff.reset() }
+            if await pause(backoff.next(atMost: configuration.isAwaited() ? configuration.longestAwaitedPause : nil)) == .hurried { backoff.reset() }
         }
     }
 
@@ -109,7 +122,10 @@ package final class EventSocket: Sendable {
     private func pause(_ delay: Duration) async -> PauseEnd {
         let woken = eventLoop.makePromise(of: PauseEnd.self)
         let timer = eventLoop.scheduleTask(in: TimeAmount(delay)) { woken.succeed(.over) }
-        switch state.withLock({ $0.beginPause(EventSocketState.Pause { woken.succeed(.hurried) }) }) {
+        let earliest = NIODeadline.now() + TimeAmount(min(delay, configuration.backoff.minimum))
+        let pause = EventSocketState.Pause(
+            end: { woken.succeed(.hurried) }, hurry: { [eventLoop] in eventLoop.scheduleTask(deadline: earliest) { woken.succeed(.hurried) } })
+        switch state.withLock({ $0.beginPause(pause) }) {
         case .wait: break
         case .hurry: woken.succeed(.hurried)
         case .stop: woken.succeed(.over)
@@ -127,6 +143,7 @@ package final class EventSocket: Sendable {
         case .close(let channels): for channel in channels { channel.close(promise: nil) }
         case .sayGoodbye(let link, let reason): link.sayGoodbye(reason)
         case .wake(let pause): pause.end()
+        case .hurry(let pause): pause.hurry()
         }
     }
 }

@@ -5,7 +5,10 @@ import NIOCore
 struct EventSocketState {
     /// A wait that can be cut short.
     struct Pause: Sendable {
+        /// Ends it now.
         let end: @Sendable () -> Void
+        /// Ends it as soon as attempts may follow on each other.
+        let hurry: @Sendable () -> Void
     }
 
     enum Action {
@@ -13,6 +16,7 @@ struct EventSocketState {
         case close([any Channel])
         case sayGoodbye(FrameLink, reason: String)
         case wake(Pause)
+        case hurry(Pause)
     }
 
     private enum Phase {
@@ -22,7 +26,7 @@ struct EventSocketState {
         case connecting([any Channel])
         /// The handshake is done.
         case open(FrameLink)
-        case pausing(Pause)
+        case pausing(Pause, isHurried: Bool)
         case stopped
     }
 
@@ -66,7 +70,7 @@ struct EventSocketState {
     mutating func beginPause(_ pause: Pause) -> PauseStart {
         switch phase {
         case .resting(isHurried: false):
-            phase = .pausing(pause)
+            phase = .pausing(pause, isHurried: false)
             return .wait
         case .resting(isHurried: true):
             phase = .resting(isHurried: false)
@@ -88,11 +92,20 @@ struct EventSocketState {
         case .open(let link):
             // The pause comes when the connection has ended.
             phase = .resting(isHurried: true)
-            return .sayGoodbye(link, reason: "a new connection was asked for")
-        case .pausing(let pause):
+            return .sayGoodbye(link, reason: EventSocket.replacement)
+        case .pausing(let pause, _):
             phase = .resting(isHurried: false)
             return .wake(pause)
         case .connecting, .stopped: return .none
+        }
+    }
+
+    mutating func connectNow() -> Action {
+        switch phase {
+        case .pausing(let pause, isHurried: false):
+            phase = .pausing(pause, isHurried: true)
+            return .hurry(pause)
+        case .resting, .connecting, .open, .pausing, .stopped: return .none
         }
     }
 
@@ -100,8 +113,8 @@ struct EventSocketState {
         defer { phase = .stopped }
         switch phase {
         case .connecting(let channels): return .close(channels)
-        case .open(let link): return .sayGoodbye(link, reason: "stopped")
-        case .pausing(let pause): return .wake(pause)
+        case .open(let link): return .sayGoodbye(link, reason: EventSocket.stop)
+        case .pausing(let pause, _): return .wake(pause)
         case .resting, .stopped: return .none
         }
     }

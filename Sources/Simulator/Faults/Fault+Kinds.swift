@@ -35,6 +35,7 @@ extension Fault.Kind {
         case .exit: (Self.moment(.step(1)), nil, "the process ends like a killed one; --restart-after says whether it comes back")
         case .deadWorker: (Self.moment(.start, Self.inRun), nil, "the worker thread dies; HTTP looks healthy, nothing runs any more")
         case .outOfMemory: (Self.moment(.node, Self.inNode), nil, "the node fails with torch.OutOfMemoryError")
+        case .acceleratorOutOfMemory: (Self.moment(.node, Self.inNode), nil, "the node fails with torch.AcceleratorError because of memory")
         case .deviceError: (Self.moment(.node, Self.inNode), nil, "the node fails with torch.AcceleratorError")
         case .refuse: (.number(unit: "MS", default: 0, range: Self.milliseconds), nil, "a new connection is dropped, and none is taken for so long")
         case .delayFinal:

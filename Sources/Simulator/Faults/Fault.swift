@@ -6,6 +6,7 @@ package struct Fault: Sendable, Hashable {
         case exit
         case deadWorker = "dead-worker"
         case outOfMemory = "out-of-memory"
+        case acceleratorOutOfMemory = "accelerator-out-of-memory"
         case deviceError = "device-error"
         case refuse
         case delayFinal = "delay-final"
@@ -68,6 +69,8 @@ extension Fault {
     package static func exit(_ moment: Moment) -> Fault { Fault(kind: .exit, value: .moment(moment)) }
     /// Not at `connect`, `submit` or `view`.
     package static func deadWorker(_ moment: Moment) -> Fault { Fault(kind: .deadWorker, value: .moment(moment)) }
+    /// At `node` or a step.
+    package static func acceleratorOutOfMemory(_ moment: Moment) -> Fault { Fault(kind: .acceleratorOutOfMemory, value: .moment(moment)) }
     /// At `node` or a step.
     package static func outOfMemory(_ moment: Moment) -> Fault { Fault(kind: .outOfMemory, value: .moment(moment)) }
     /// At `node` or a step.

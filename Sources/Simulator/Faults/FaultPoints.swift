@@ -14,7 +14,7 @@ struct FaultPoints: Sendable {
     let maximumUploadSize: Int
     let perform: @Sendable (ComfySimulator.Action) -> EventLoopFuture<Void>
 
-    private static let atMoments: [Fault.Kind] = [.cut, .mute, .halfOpen, .exit, .deadWorker, .outOfMemory, .deviceError]
+    private static let atMoments: [Fault.Kind] = [.cut, .mute, .halfOpen, .exit, .deadWorker, .outOfMemory, .acceleratorOutOfMemory, .deviceError]
     private static let momentBits = atMoments.reduce(0) { $0 | $1.bit }
     private static let finalBits = Fault.Kind.delayFinal.bit | Fault.Kind.dropFinal.bit | Fault.Kind.duplicateFinal.bit
     private static let historyBits = Fault.Kind.historyMissing.bit | Fault.Kind.historyLate.bit | Fault.Kind.historyOutputs.bit
@@ -35,6 +35,7 @@ struct FaultPoints: Sendable {
                 throw Abandoned()
             case .deadWorker: throw WorkerDied()
             case .outOfMemory: throw NodeFailure.outOfMemory
+            case .acceleratorOutOfMemory: throw NodeFailure.acceleratorOutOfMemory
             case .deviceError: throw NodeFailure.deviceError
             default: break  // not in the list
             }
@@ -155,16 +156,22 @@ extension Fault.WrongOutputs {
 
 extension NodeFailure {
     /// As PyTorch and ComfyUI word it. ComfyUI's type is the full name of Python's class.
-    static let outOfMemory = NodeFailure(
-        type: "torch.OutOfMemoryError", message: "Allocation on device ",
-        tips: "This error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before you might have accidentally set the "
-            + "batch_size to a large number.")
+    static let outOfMemory = NodeFailure(type: "torch.OutOfMemoryError", message: "Allocation on device ", tips: memoryTips)
+
+    static let acceleratorOutOfMemory = NodeFailure(type: "torch.AcceleratorError", message: "CUDA error: out of memory\n" + asynchronous, tips: memoryTips)
+
+    private static let memoryTips =
+        "This error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before you might have accidentally set the "
+        + "batch_size to a large number."
+
+    private static let asynchronous =
+        "CUDA kernel errors might be asynchronously reported at some other "
+        + "API call, so the stacktrace below might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+        + "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
 
     static let deviceError = NodeFailure(
         type: "torch.AcceleratorError",
-        message: "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported at some other "
-            + "API call, so the stacktrace below might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
-            + "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n")
+        message: "CUDA error: an illegal memory access was encountered\n" + asynchronous)
 }
 
 extension PromptRun {

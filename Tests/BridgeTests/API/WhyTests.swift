@@ -75,6 +75,10 @@ import Testing
             inside(&$0, silence: .seconds(100))
             $0.comfyUIs[0].runs.append(.init(job: other, status: .running, running: .seconds(8), node: node(2)))
         },
+        Case("ComfyUI is busy with a known stranger", .comfyUIBusy, says: ["runs the prompt 4711-a, not one of the bridge's, for 1 min 5 s or longer"]) {
+            inside(&$0, silence: .seconds(100))
+            $0.behind = ("4711-a", .seconds(65))
+        },
         Case("ComfyUI is busy with a stranger", .comfyUIBusy, says: ["what others gave it"]) { inside(&$0) },
         Case("runs", .running, says: ["running for 30.0 s at node 3 (KSampler \"Sampler\") for 2.5 s, step 4 of 20, on http://gpu:8188"]) {
             inside(&$0, running: .seconds(30), node: node(2.5, step: 4), silence: .seconds(1))
@@ -153,6 +157,6 @@ import Testing
 
     @Test(arguments: [(0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"), (-5, "0.0 s")] as [(Double, String)])
     func tellsTimes(_ seconds: Double, _ words: String) {
-        #expect(Why.words(.seconds(seconds)) == words)
+        #expect(Duration.seconds(seconds).words == words)
     }
 }

@@ -23,7 +23,7 @@ import Testing
             case .failure: _ = run.received(.executionError(ExecutionError(promptID: "p", message: "m")))
             case .ended: _ = run.received(.executionEnded(promptID: "p"))
             case .touchLost: run.lostTouch()
-            case .waiting: _ = run.reconciled(.waiting(isAnythingRunning: true))
+            case .waiting: _ = run.reconciled(.waiting(behind: "q"))
             case .running: _ = run.reconciled(.running)
             case .finished: _ = run.reconciled(.finished(outputs: [], .succeeded))
             }

@@ -158,6 +158,7 @@ struct Replay {
             case .capture: captures += 1
             case .collect(let output): collect(output)
             case .reconcile: wantsHistory = true
+            case .awaitEnd: break
             case .end(let ending): self.ending = ending
             }
         }

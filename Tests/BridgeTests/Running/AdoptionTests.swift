@@ -183,20 +183,61 @@ import Testing
         }
     }
 
-    @Test("ComfyUI goes on while it cannot be reached; the job is given up, found again, and not run twice", arguments: [JobStatus.succeeded, .failed])
-    func givenUp(_ end: JobStatus) async throws {
+    @Test("ComfyUI goes on while it cannot be reached; a job that nobody blocks for waits for it, and is not run twice", arguments: [JobStatus.succeeded, .failed])
+    func waitedFor(_ end: JobStatus) async throws {
         try await withSimulator { simulator, port in
-            try await withWorker(port, { $0.patience = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
+            try await withWorker(port, { $0.grace = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
                 let graph = Graph.delay(milliseconds: 1500, failure: end == .failed ? "no luck" : nil)
                 let job = try await lone.service.submit(try lone.job(graph).submission)
                 try await goAway(simulator, with: job)
-                while lone.service.queue.count == 0 { await Task.yield() }
                 while simulator.statistics.prompts[job.id.description]?.finished != 1 { await Task.yield() }
+                while lone.worker.status.unavailableFor ?? .zero < .milliseconds(500) { await Task.yield() }
+                #expect(job.status == .running)
                 simulator.faults.clear()
                 await job.wait { _ in false }
                 #expect(job.status == end)
-                #expect(job.attempts.lost == 1)
+                #expect(job.attempts.lost == 0)
                 #expect(simulator.statistics.promptsRun[job.id.description] == 1)
+                // Of its loss and of its return.
+                #expect(messages(of: job).map { $0.contains("cannot be reached") } == [true, false])
+                #expect(messages(of: job).last == "ComfyUI is back.")
+            }
+        }
+    }
+
+    enum Blocked: Sendable, CaseIterable { case running, waiting, adopted, adoptedAndAway }
+
+    @Test("A job that somebody blocks for ends when ComfyUI has been away for the grace, wherever it is, and is taken out there later", arguments: Blocked.allCases)
+    func blocked(_ place: Blocked) async throws {
+        try await withSimulator { simulator, port in
+            var adopted: Job?
+            try await withWorker(port, { $0.grace = .milliseconds(100); $0.silence = .seconds(600); $0.retries = 0 }, before: { lone in
+                guard place == .adopted || place == .adoptedAndAway else { return }
+                let job = try lone.job(Graph.delay(milliseconds: 600_000))
+                adopted = job
+                try await lone.submit(job)
+                while simulator.statistics.promptsRun[job.id.description] == nil { await Task.yield() }
+                if place == .adoptedAndAway { simulator.faults.arm(.hangUp, only: "GET /") }
+                lone.worker.adopt(job)
+            }) { lone in
+                let running: Job = if let adopted { adopted } else { try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission) }
+                var job = running
+                if place == .waiting {
+                    await running.wait { $0 == .running }
+                    job = try await lone.service.submit(try lone.job(Graph.picture()).submission)
+                    while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+                }
+                job.attach(.blocks(endsJob: true))
+                if place != .adoptedAndAway { try await goAway(simulator, with: running) }
+                await job.wait { _ in false }
+                #expect(job.snapshot.error?.code == .upstreamUnreachable)
+                simulator.faults.clear()
+                // Nobody waits for it: it is taken out there. What nobody blocks for goes on.
+                if job !== running { _ = await lone.service.cancel(running) }
+                while true {
+                    if let queue = try? await lone.client.queue(), queue.running.isEmpty, queue.pending.isEmpty { break }
+                }
+                #expect(job.attempts.kills == 0)
             }
         }
     }
@@ -220,11 +261,12 @@ import Testing
 
     @Test func aJobThatEndedElsewhereIsTakenOutWhenComfyUIIsBack() async throws {
         try await withSimulator { simulator, port in
-            try await withWorker(port, { $0.patience = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
+            try await withWorker(port, { $0.grace = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
                 let job = try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission)
                 try await goAway(simulator, with: job)
-                while lone.service.queue.count == 0 { await Task.yield() }
                 await lone.service.cancel(job)
+                await job.wait { _ in false }
+                #expect(job.status == .canceled)
                 simulator.faults.clear()
                 // Without being taken out it would run for ten minutes.
                 while true {

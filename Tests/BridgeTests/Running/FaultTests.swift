@@ -112,6 +112,33 @@ import Testing
         }
     }
 
+    enum Hidden: Sendable, CaseIterable { case success, failure, interrupt }
+
+    @Test("A last message that does not come is not waited for", arguments: [(Fault.dropFinal(.end), Hidden.success), (.dropFinal(.end), .failure),
+        (.dropFinal(.end), .interrupt), (.dropFinal(.both), .success), (.dropFinal(.both), .failure)])
+    func hiddenEnds(_ fault: Fault, _ end: Hidden) async throws {
+        // Silence tells nothing here.
+        try await withFaults([(fault, 1)], ["--upstream-silence", "600"]) { bridge, simulator in
+            switch end {
+            case .success: #expect(try await bridge.run(graph()).status == 200)
+            case .failure: #expect(try await bridge.run(Graph.fails("no luck")).errorCode == "node_execution_error")
+            case .interrupt:
+                let upstream = try await bridge.upstream()
+                let id = try await bridge.submit(Graph.delay(milliseconds: 600_000))
+                try await bridge.events(of: id, until: { $0.name == "node" && $0.json["node_id"] == "2" })
+                _ = try await bridge.send(.POST, "\(upstream)/interrupt")
+                #expect(try await bridge.events(of: id).last?.json["status"] == "canceled")
+            }
+            #expect(simulator.statistics.promptsRun.map(\.value) == [1])
+        }
+    }
+
+    @Test func anEndThatIsHiddenInTheHistoryTooIsAskedForAgain() async throws {
+        try await withFaults([(.dropFinal(.end), 1), (.historyLate(milliseconds: 1500), 1)], ["--upstream-silence", "600"]) { bridge, simulator in
+            #expect(try await bridge.run(graph()).status == 200)
+        }
+    }
+
     @Test func aRunWhoseHistoryCannotBeReadIsMadeAgain() async throws {
         try await withFaults([(.dropFinal(.both), 1), (.historyOutputs(.garbage), 1)]) { bridge, simulator in
             let answer = try await bridge.run(graph())
@@ -221,15 +248,16 @@ import Testing
 
     // MARK: The device
 
-    @Test func outOfMemoryIsTriedOnceMore() async throws {
-        try await withFaults([(.outOfMemory(.node), 1)]) { bridge, simulator in
+    @Test("Out of memory is tried once more, whichever way PyTorch says it", arguments: [Fault.outOfMemory(.node), .acceleratorOutOfMemory(.node)])
+    func outOfMemory(_ fault: Fault) async throws {
+        try await withFaults([(fault, 1)]) { bridge, simulator in
             let answer = try await bridge.run(graph())
             #expect(answer.status == 200)
             #expect(simulator.statistics.promptsRun.map(\.value) == [2])
             let logs = try await bridge.events(of: try answer.json["id"]?.string ?? "", query: "?last_event_id=0").filter { $0.name == "log" }
             #expect(logs.contains { $0.json["message"]?.string?.contains("memory") == true })
         }
-        try await withFaults([(.outOfMemory(.node), 2)], Self.quick + ["--retries", "9"]) { bridge, simulator in
+        try await withFaults([(fault, 2)], Self.quick + ["--retries", "9"]) { bridge, simulator in
             let answer = try await bridge.run(graph())
             #expect(answer.status == 500)
             #expect(answer.errorCode == "out_of_memory")
@@ -320,6 +348,92 @@ import Testing
         }
     }
 
+    private static let strange = ["--upstream-silence", "0.1", "--upstream-stall", "1"]
+
+    /// Somebody else's prompt, with an id of its own, that is never over by itself.
+    private func occupy(_ simulator: String, _ bridge: RunningBridge, _ graph: JSON = Graph.delay(milliseconds: 600_000, seed: 9)) async throws -> String {
+        let body: JSON = ["prompt": graph, "client_id": "stranger"]
+        let id = try #require(try await bridge.send(.POST, "\(simulator)/prompt", body: body.encoded()).json["prompt_id"]?.string)
+        while try await bridge.get("\(simulator)/queue").json["queue_running"]?[0]?[1]?.string != id { await Task.yield() }
+        return id
+    }
+
+    @Test("A ComfyUI that hangs in somebody else's prompt is out of rotation until that has gone", arguments: [false, true])
+    func behindAStranger(isDead: Bool) async throws {
+        try await withFaults([], Self.strange + ["--upstream-grace", "60"]) { bridge, simulator in
+            if isDead { simulator.faults.arm(.deadWorker(.node), times: 1) }
+            let upstream = try await bridge.upstream()
+            let stranger = try await occupy(upstream, bridge)
+            let id = try await bridge.submit(graph())
+            // First it is merely busy, and with what is said.
+            var why: JSON = .null
+            while why["details"]?["behind"] == nil, why["reason"] != "comfyui_unreachable" { why = try await bridge.get("/api/v2/jobs/\(id)/why").json }
+            #expect(why["message"]?.string?.contains(stranger) == true)
+            while try await bridge.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true { await Task.yield() }
+            let state = try await bridge.get("/readyz")
+            #expect(state.status == 503)
+            #expect(try state.json["comfyui"]?[0]?["connected"] == true)
+            #expect(try state.json["comfyui"]?[0]?["reason"]?.string?.contains(stranger) == true)
+            let later = try await bridge.submit(graph(2))
+            why = try await bridge.get("/api/v2/jobs/\(later)/why").json
+            #expect(why["reason"] == "comfyui_unreachable" && why["message"]?.string?.contains(stranger) == true)
+            // It is not touched, and nothing of ours is left behind it.
+            let queue = try await bridge.get("\(upstream)/queue").json
+            #expect(queue["queue_running"]?[0]?[1]?.string == stranger)
+            while try await bridge.get("\(upstream)/queue").json["queue_pending"]?.array?.isEmpty != true { await Task.yield() }
+            if isDead {
+                try await simulator.perform(.restart(after: .zero, keepsFiles: true))
+            } else {
+                _ = try await bridge.send(.POST, "\(upstream)/interrupt")
+            }
+            for id in [id, later] { #expect(try await bridge.events(of: id).last?.json["status"] == "succeeded") }
+            #expect(try await bridge.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true)
+            #expect(simulator.statistics.promptsRun == [stranger: 1, id: 1, later: 1])
+        }
+    }
+
+    @Test func whoBlocksBehindAStrangerIsToldSoAfterTheGrace() async throws {
+        try await withFaults([], Self.strange + ["--upstream-grace", "0.1"]) { bridge, simulator in
+            let upstream = try await bridge.upstream()
+            let stranger = try await occupy(upstream, bridge)
+            let answer = try await bridge.run(graph())
+            #expect(answer.status == 502)
+            #expect(answer.errorCode == "upstream_stuck")
+            #expect(try answer.json["error"]?["message"]?.string?.contains(stranger) == true)
+            #expect(simulator.statistics.promptsRun == [stranger: 1])
+        }
+    }
+
+    @Test func jobsBehindAStrangerAreRunOnAnotherComfyUI() async throws {
+        try await withSimulator { first, firstPort in
+            try await withSimulator { second, secondPort in
+                try await withBridge([firstPort, secondPort], Self.strange) { bridge in
+                    try await bridge.waitUntilAllAreReady()
+                    _ = try await occupy("http://127.0.0.1:\(firstPort)", bridge)
+                    try await withThrowingTaskGroup(of: Int.self) { group in
+                        for seed in 1...4 { group.addTask { try await bridge.run(Graph.delay(milliseconds: 200, seed: seed)).status } }
+                        for try await status in group { #expect(status == 200) }
+                    }
+                    #expect(second.statistics.promptsRun.count == 4 && first.statistics.promptsRun.count == 1)
+                }
+            }
+        }
+    }
+
+    @Test func aStrangerThatMovesIsWaitedFor() async throws {
+        // Each of them takes less than the stall, all of them more.
+        try await withFaults([], ["--upstream-silence", "0.1", "--upstream-stall", "1.5"]) { bridge, simulator in
+            let upstream = try await bridge.upstream()
+            for seed in 1...4 {
+                let body: JSON = ["prompt": Graph.delay(milliseconds: 600, seed: seed), "client_id": "stranger"]
+                _ = try await bridge.send(.POST, "\(upstream)/prompt", body: body.encoded())
+            }
+            let id = try await bridge.submit(graph())
+            #expect(try await bridge.events(of: id).last?.json["status"] == "succeeded")
+            #expect(simulator.statistics.prompts[id]?.accepted == 1)
+        }
+    }
+
     @Test func aRunThatDoesNotMoveIsInterruptedAndRunAgain() async throws {
         try await withBridge(["--upstream-silence", "1", "--upstream-stall", "1", "--retries", "0"]) { bridge, simulator in
             // The worker thread lives: the node is merely silent for too long.
@@ -369,6 +483,9 @@ import Testing
 }
 
 extension RunningBridge {
+    /// The address of the only ComfyUI.
+    func upstream() async throws -> String { try await get("/readyz").json["comfyui"]?[0]?["url"]?.string ?? "none" }
+
     /// Until each ComfyUI is connected and its nodes are known.
     func waitUntilAllAreReady() async throws {
         while try await get("/readyz").json["comfyui"]?.array?.allSatisfy({ $0["connected"] == true && $0["version"]?.string != nil }) != true { await Task.yield() }

@@ -35,6 +35,83 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
         }
     }
 
+    @Test func whoComesBackIsFoundByTheNextCallerWhateverTheBackoff() async throws {
+        let port = try await freePort()
+        // The grace is over long before ComfyUI is there; each round makes the back-off longer, which nobody's waiting cuts short.
+        try await withBridge([port], ["--upstream-grace", "0.01"], waitUntilReady: false) { bridge in
+            for _ in 1...3 {
+                while try await bridge.run(Graph.picture()).status != 503 {}
+                try await withSimulator({ $0.port = port }) { _, _ in
+                    let answer = try await bridge.run(Graph.picture())
+                    #expect(answer.status == 200)
+                }
+            }
+        }
+    }
+
+    @Test func viewersHearOfTheLossAndTheReturnOfComfyUI() async throws {
+        let port = try await freePort()
+        try await withBridge([port], ["--upstream-silence", "600"], waitUntilReady: false) { bridge in
+            func messages(_ id: String, until isWanted: (String) -> Bool) async throws -> [String] {
+                try await bridge.events(of: id, query: "?last_event_id=0") { isWanted($0.json["message"]?.string ?? "") }
+                    .filter { $0.name == "log" }.compactMap { $0.json["message"]?.string }
+            }
+            // It came while there was no ComfyUI at all.
+            let early = try await bridge.submit(Graph.picture())
+            #expect(try await messages(early) { $0.contains("cannot be reached") }.count == 1)
+            var ids: [String] = []
+            try await withSimulator({ $0.port = port }) { simulator, _ in
+                #expect(try await bridge.events(of: early, query: "?last_event_id=0").last?.json["status"] == "succeeded")
+                #expect(try await messages(early) { $0 == "ComfyUI is back." }.count == 2)
+                // Running, waiting in ComfyUI, waiting in the bridge.
+                for seed in 1...3 { ids.append(try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: seed))) }
+                while simulator.statistics.promptsAccepted < 3 { await Task.yield() }
+            }
+            for id in ids { #expect(try await messages(id) { $0.contains("cannot be reached") }.count == 1) }
+            try await withSimulator({ $0.port = port }) { _, _ in
+                for id in ids { #expect(try await messages(id) { $0 == "ComfyUI is back." }.count >= 2) }
+                for id in ids { _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel") }
+            }
+        }
+    }
+
+    @Test func aBlockedCallerIsToldAfterTheGraceThatComfyUIDied() async throws {
+        let port = try await freePort()
+        // Nothing but the grace can tell: neither silence nor another run.
+        try await withBridge([port], ["--upstream-silence", "600", "--upstream-grace", "0.3", "--retries", "9"], waitUntilReady: false) { bridge in
+            var kept: [String] = []
+            var callers: [RunningBridge.Answer] = []
+            try await withThrowingTaskGroup(of: RunningBridge.Answer.self) { group in
+                try await withSimulator({ $0.port = port }) { simulator, _ in
+                    while try await bridge.get("/readyz").status != 200 { await Task.yield() }
+                    kept.append(try await bridge.submit(Graph.delay(milliseconds: 600_000)))
+                    try await bridge.events(of: kept[0], until: { $0.json["status"] == "running" })
+                    // One waits inside ComfyUI, one in the bridge.
+                    for seed in 2...3 { group.addTask { try await bridge.run(Graph.delay(milliseconds: 600_000, seed: seed)) } }
+                    while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+                    while try await bridge.get("/readyz").json["queued_jobs"] != 1 { await Task.yield() }
+                    kept.append(try await bridge.submit(Graph.picture()))
+                }
+                for try await answer in group { callers.append(answer) }
+            }
+            for answer in callers {
+                #expect(answer.status == 503)
+                #expect(answer.errorCode == "upstream_unreachable")
+            }
+            // Nobody blocks for these.
+            for id in kept {
+                let status = try await bridge.job(id)["status"]?.string
+                #expect(status == "queued" || status == "running")
+            }
+            try await withSimulator({ $0.port = port }) { simulator, _ in
+                #expect(try await bridge.events(of: kept[1]).last?.json["status"] == "succeeded")
+                _ = try await bridge.send(.POST, "/api/v2/jobs/\(kept[0])/cancel")
+                #expect(try await bridge.events(of: kept[0]).last?.json["status"] == "canceled")
+                #expect(simulator.statistics.promptsRun.keys.allSatisfy(kept.contains))
+            }
+        }
+    }
+
     /// Nobody blocks for them: they are kept, as many as the queue may hold, also by a bridge that has never seen a ComfyUI, and by the next one.
     @Test("Without ComfyUI the queue takes work", arguments: [false, true]) func queue(_ isRestarted: Bool) async throws {
         let port = try await freePort()
@@ -160,8 +237,10 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
                         #expect(try job.json["id"]?.string == id)
                         #expect(try job.json["outputs"]?.array?.count == 1)
                         #expect(second.statistics.promptsRun == [id: 1])
-                        let logs = try await bridge.events(of: id, query: "?last_event_id=0").filter { $0.name == "log" }
-                        #expect(logs.count == 1)
+                        let logs = try await bridge.events(of: id, query: "?last_event_id=0").filter { $0.name == "log" }.compactMap { $0.json["message"]?.string }
+                        #expect(logs.count == 3)
+                        #expect(logs.first?.contains("cannot be reached any more") == true)
+                        #expect(logs.dropFirst().contains("ComfyUI is back.") && logs.contains { $0.contains("it is run again") })
                     }
                 }
             }

@@ -123,6 +123,34 @@ import Testing
         })
     }
 
+    @Test func progressGoesOnWhereItWas() async throws {
+        var id = ""
+        var before: [RunningBridge.Event] = []
+        var known: JSON = .null
+        try await withRestart(simulator: { $0.stepDelay = .milliseconds(150) }, before: { bridge, _ in
+            id = try await bridge.submit(Graph.sampler(steps: 30))
+            before = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.name == "progress" && $0.json["step"] == 6 })
+            // What is older than a tenth of a second is written down.
+            while known["step"]?.int ?? 0 < 9 { known = try await bridge.job(id)["progress"] ?? .null }
+        }, after: { bridge, simulator, _ in
+            let first = try await bridge.job(id)["progress"]
+            #expect(first?["nodes_done"] == known["nodes_done"] && first?["value"]?.double ?? 0 >= before.last?.json["value"]?.double ?? 1)
+            let last = before.last { $0.id != nil }?.id ?? 0
+            let after = try await bridge.events(of: id, [("Last-Event-ID", "\(last)")])
+            #expect(after.last?.json["status"] == "succeeded")
+            let progress = (before + after).filter { $0.name == "progress" }.map(\.json)
+            for (one, next) in zip(progress, progress.dropFirst()) {
+                #expect(one["value"]?.double ?? 2 <= next["value"]?.double ?? -1 && one["nodes_done"]?.int ?? 99 <= next["nodes_done"]?.int ?? -1, "\(one) \(next)")
+            }
+            let nodes = (before.filter { $0.id != nil } + after).filter { $0.name == "node" }.map { "\($0.json["node_id"]?.string ?? "") \($0.json["state"]?.string ?? "")" }
+            #expect(Set(nodes).count == nodes.count, "\(nodes)")
+            // Numbers of previews are in links.
+            let previews = (before + after).filter { $0.name == "preview" }.compactMap { $0.json["number"]?.int }
+            #expect(previews == previews.sorted() && Set(previews).count == previews.count)
+            #expect(simulator.statistics.promptsRun == [id: 1])
+        })
+    }
+
     @Test func aStopWhileOutputsAreLookedUpLeavesThemToTheNextBridge() async throws {
         var id = ""
         try await withRestart(before: { bridge, simulator in

@@ -40,6 +40,7 @@ import Testing
         ([.stuck(reason: "s", wasRunning: true)], 1, true, .again), ([.stuck(reason: "s", wasRunning: true)], 1, false, .failed(.upstreamStuck)),
         ([.stuck(reason: "s", wasRunning: true)], 0, true, .failed(.upstreamStuck)), ([.stuck(reason: "s", wasRunning: false)], 0, false, .again),
         (Array(repeating: .stuck(reason: "s", wasRunning: false), count: 5), 9, true, .failed(.upstreamStuck)),
+        ([.behind(promptID: "p", since: .now)], 0, false, .again), (Array(repeating: .behind(promptID: "p", since: .now), count: 5), 9, true, .failed(.upstreamStuck)),
         // Out of memory: once more, not counted as lost.
         ([memory], 0, false, .again), ([memory, memory], 9, true, .failed(.outOfMemory)), ([memory, .lost(.running)], 1, false, .again),
         ([memory, .ended(.succeeded)], 0, false, .succeeded),
@@ -72,11 +73,28 @@ import Testing
         #expect(Outcome(conclusion) == .failed(.invalidOutput))
     }
 
-    @Test("Kinds of failures are told by the type of the exception alone", arguments: [
+    private static let tip =
+        "\nThis error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before you might have accidentally set the batch_size to a large number."
+
+    @Test("Kinds of failures are told as ComfyUI tells them", arguments: [
         ("torch.OutOfMemoryError", "Allocation on device", .outOfMemory), ("torch.cuda.OutOfMemoryError", "", .outOfMemory), ("MemoryError", "", .outOfMemory),
+        ("numpy._core._exceptions._ArrayMemoryError", "Unable to allocate 3.4 GiB", .outOfMemory), ("cupy.cuda.memory.OutOfMemoryError", "", .outOfMemory),
+        ("torch.AcceleratorError", "CUDA error: out of memory\nCUDA kernel errors might be …", .outOfMemory),
+        ("torch.AcceleratorError", "HIP error: Out of Memory", .outOfMemory),
+        // By its code, of which only ComfyUI's tip tells; also where a class of a node pack is derived from PyTorch's.
+        ("torch.AcceleratorError", "CUDA error: 2" + tip, .outOfMemory), ("packs.Retried", "gave up" + tip, .outOfMemory),
+        // Before there was an `AcceleratorError`, and where there is another word for it.
+        ("RuntimeError", "CUDA error: out of memory", .outOfMemory), ("RuntimeError", "CUDA out of memory. Tried to allocate 2.25 GiB", .outOfMemory),
+        ("RuntimeError", "HIP out of memory. Tried to allocate", .outOfMemory), ("RuntimeError", "XPU out of memory. Tried to allocate", .outOfMemory),
+        ("RuntimeError", "MPS backend out of memory (MPS allocated: 17.9 GB, …)", .outOfMemory),
+        ("RuntimeError", "Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)", .outOfMemory),
+        ("RuntimeError", "Could not allocate tensor with 83886080 bytes. There is not enough GPU video memory available!", .outOfMemory),
+        ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", .outOfMemory),
+        ("RuntimeError", "[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.", .outOfMemory),
         ("torch.AcceleratorError", "CUDA error: an illegal memory access was encountered", .deviceError), ("torch.cuda.CudaError", "", .deviceError),
-        ("RuntimeError", "CUDA error: out of memory", .nodeExecutionError), ("RuntimeError", "torch.AcceleratorError", .nodeExecutionError),
-        ("ValueError", "MemoryError", .nodeExecutionError),
+        ("torch.AcceleratorError", "CUDA error: device-side assert triggered", .deviceError),
+        ("RuntimeError", "torch.AcceleratorError", .nodeExecutionError), ("RuntimeError", "The size of tensor a must match", .nodeExecutionError),
+        ("ValueError", "MemoryError", .nodeExecutionError), ("ValueError", "the disk cache is out of memory", .nodeExecutionError), ("", "", .nodeExecutionError),
     ] as [(String, String, JobError.Code)])
     func kinds(_ type: String, _ message: String, _ expected: JobError.Code) {
         let error = JobError(ExecutionError(promptID: "p", nodeID: "3", nodeType: "KSampler", message: message, exceptionType: type))

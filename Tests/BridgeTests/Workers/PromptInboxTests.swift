@@ -107,12 +107,12 @@ import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct PromptChannelTests {
     private func number(_ input: PromptInbox.Input?) -> String? {
-        if case .stuck(let reason)? = input { reason } else { nil }
+        if case .stuck(.device(let reason))? = input { reason } else { nil }
     }
 
     @Test func whatIsSentBeforeAndAfterTheReaderWaitsComesInOrder() async {
         let channel = PromptInbox.Channel()
-        for number in 0..<10 { channel.send(.stuck(reason: "\(number)")) }
+        for number in 0..<10 { channel.send(.stuck(.device("\(number)"))) }
         async let read = {
             var numbers: [String] = []
             while let input = await channel.next() { numbers.append(number(input) ?? "?") }
@@ -121,7 +121,7 @@ import Testing
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 for number in 10..<1000 {
-                    channel.send(.stuck(reason: "\(number)"))
+                    channel.send(.stuck(.device("\(number)")))
                     if number.isMultiple(of: 7) { await Task.yield() }
                 }
             }

@@ -5,7 +5,7 @@ import Testing
 /// When a ComfyUI is given jobs: 10 s of pause after a fault of the device, longer after each try in vain.
 @Suite struct RotationTests {
     enum Step: Sendable {
-        case device, stuck(String?)
+        case device, stuck(String?), behind(String)
         case succeeded, ended, gave, connected
         case looked(running: Set<String>, pending: Bool)
         case wait(Int)
@@ -35,6 +35,10 @@ import Testing
         // A stuck one is no better for an error of the device before.
         ([.device, .stuck("a"), .wait(1000)], 0, false), ([.stuck("a"), .device, .wait(1000)], 0, false),
         ([.stuck("a"), .looked(running: [], pending: false), .gave, .stuck("b")], 0, false),
+        // In a prompt of somebody else: until that has gone, and then without a doubt.
+        ([.behind("a"), .wait(1000)], 0, false), ([.behind("a"), .looked(running: ["a"], pending: true)], 0, false), ([.behind("a"), .connected], 0, false),
+        ([.behind("a"), .device, .wait(1000)], 0, false), ([.behind("a"), .looked(running: ["b"], pending: true)], 1, true),
+        ([.behind("a"), .looked(running: [], pending: false)], 1, true),
     ] as [([Step], Int, Bool)])
     func table(_ steps: [Step], _ open: Int, _ isGiven: Bool) {
         var rotation = Rotation(pause: .seconds(10))
@@ -43,6 +47,7 @@ import Testing
             switch step {
             case .device: rotation.failed(.device("illegal memory access"), at: now)
             case .stuck(let promptID): rotation.failed(.stuck("nothing runs", promptID: promptID), at: now)
+            case .behind(let promptID): rotation.failed(.behind(promptID: promptID, since: now), at: now)
             case .succeeded: rotation.succeeded()
             case .ended: rotation.ended(at: now)
             case .gave: rotation.gave()
@@ -52,7 +57,8 @@ import Testing
             }
         }
         #expect(rotation.allows(at: now, open: open) == isGiven)
-        let isFaulty: Bool = switch steps.last { case nil, .succeeded?: false; default: true }
+        let isHealed = if case .behind? = steps.first, isGiven { true } else { false }
+        let isFaulty: Bool = switch steps.last { case nil, .succeeded?: false; default: !isHealed }
         #expect((rotation.fault != nil) == isFaulty)
         #expect((rotation.faultySince != nil) == isFaulty)
     }

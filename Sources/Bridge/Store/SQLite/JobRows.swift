@@ -51,9 +51,8 @@ struct JobRows: Sendable {
         if unwritten.isChanged {
             let others: StatementArguments = [
                 snapshot.error?.record.text, snapshot.otherOutputs.isEmpty ? nil : JSON.object(snapshot.otherOutputs).text,
-                // Of a job that goes on it would be old at once.
-                snapshot.status.isTerminal ? snapshot.progress?.record.text : nil, snapshot.hasReusedOutputs, snapshot.attempts.record?.text, snapshot.assignment,
-                snapshot.cancellation?.rawValue, place,
+                snapshot.progress?.record.text, snapshot.hasReusedOutputs, snapshot.attempts.record?.text, snapshot.assignment, snapshot.cancellation?.rawValue,
+                place,
             ]
             // Columns that are named have their indices written, also where nothing changes.
             if unwritten.from.status == unwritten.to.status {

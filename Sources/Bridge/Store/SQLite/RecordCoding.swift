@@ -82,13 +82,15 @@ extension Attempts {
         return object([
             "lost": count(lost), "kills": count(kills), "undelivered": count(undelivered), "out_of_memory": count(outOfMemory),
             "failed_devices": failedDevices.isEmpty ? nil : .array(failedDevices.sorted().map(JSON.string)),
+            "events_before": count(Int(clamping: eventsBefore)),
         ])
     }
 
     init(record: JSON) {
         self.init(
             lost: record["lost"]?.int ?? 0, kills: record["kills"]?.int ?? 0, undelivered: record["undelivered"]?.int ?? 0,
-            outOfMemory: record["out_of_memory"]?.int ?? 0, failedDevices: Set(record["failed_devices"]?.array?.compactMap(\.string) ?? []))
+            outOfMemory: record["out_of_memory"]?.int ?? 0, failedDevices: Set(record["failed_devices"]?.array?.compactMap(\.string) ?? []),
+            eventsBefore: UInt64(clamping: record["events_before"]?.int ?? 0))
     }
 }
 
