@@ -33,6 +33,7 @@ enum RunEnd: Sendable, Equatable {
         case .lost(.results): "results that only the socket carries were missed"
         case .lost(.stalled): "it did not move, and was interrupted"
         case .stuck(let reason, let wasRunning): "ComfyUI is stuck \(wasRunning ? "in it" : "before it"): \(reason)"
+        case .behind(let promptID, _): "ComfyUI is stuck in a prompt that is not the bridge's: \(promptID)"
         case .stopped: "the bridge stops"
         }
     }

@@ -62,6 +62,7 @@ extension Worker {
             var isTakingBack = false
             /// Why ComfyUI may be stuck; it has been asked to give the prompt up, to be sure.
             var doubt: (fault: Rotation.Fault, isOwn: Bool, since: ContinuousClock.Instant)?
+            var gaveWay: ContinuousClock.Instant?
             var look = Look.none
             var lookBegan = ContinuousClock.now
             var isAskedForSilence = false
@@ -103,7 +104,9 @@ extension Worker {
             /// Behind a prompt of somebody else nothing is interrupted: this one only leaves the queue.
             func giveWay() {
                 guard case .behind? = doubt?.fault else { return takeBack() }
-                guard delivery != .underWay, !isTakingBack else { return }
+                let isRecent = gaveWay.map { .now - $0 < min(.seconds(2), configuration.silence) } ?? false
+                guard delivery != .underWay, !isTakingBack, !isRecent else { return }
+                gaveWay = .now
                 group.addTask { await self.withdraw(job, channel) }
             }
             /// ComfyUI is away, and has been for as long as callers wait. The job ends, or runs elsewhere; else it waits for ComfyUI's return.
