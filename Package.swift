@@ -35,6 +35,8 @@ let package = Package(
         .systemLibrary(name: "CMicroHTTPD", pkgConfig: "libmicrohttpd", providers: [.apt(["libmicrohttpd-dev"])]),
         .systemLibrary(name: "CImageCodecs", pkgConfig: "libturbojpeg libpng zlib", providers: [.apt(["libturbojpeg0-dev", "libpng-dev", "zlib1g-dev"])]),
 
+        // What of libmicrohttpd's behaviour only a function in place of its own can change.
+        .target(name: "CMicroHTTPDOverrides", dependencies: ["CMicroHTTPD"]),
         // Keeps 34 MB that nothing reads out of the static binary.
         .target(name: "CWithoutLocaleData"),
         // What the simulator writes into previews and the load generator reads.
@@ -44,7 +46,7 @@ let package = Package(
         .target(
             name: "MicroHTTP",
             dependencies: [
-                "CMicroHTTPD",
+                "CMicroHTTPD", "CMicroHTTPDOverrides",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],

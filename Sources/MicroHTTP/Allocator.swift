@@ -1,4 +1,5 @@
 import CMicroHTTPD
+import Glibc
 
 /// The C library's allocator, of which Swift's Glibc module shows only the half.
 package enum Allocator {
@@ -15,5 +16,14 @@ package enum Allocator {
     /// what the others gave back lies in theirs. For the whole process; call it first.
     package static func limitsHeaps() {
         _ = mallopt(M_ARENA_MAX, Int32(HTTPServer.Configuration.processorCount))
+    }
+
+    /// Gives the whole pages in `buffer`, whose content nobody needs, back to the system until they are written to again.
+    static func giveBack(_ buffer: UnsafeMutableRawBufferPointer) {
+        guard let base = buffer.baseAddress else { return }
+        let page = UInt(sysconf(Int32(_SC_PAGESIZE)))
+        let first = (UInt(bitPattern: base) + page - 1) / page * page
+        let end = (UInt(bitPattern: base) + UInt(buffer.count)) / page * page
+        if first < end { madvise(UnsafeMutableRawPointer(bitPattern: first), Int(end - first), MADV_DONTNEED) }
     }
 }

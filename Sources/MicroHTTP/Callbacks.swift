@@ -1,4 +1,5 @@
 import CMicroHTTPD
+import CMicroHTTPDOverrides
 import Glibc
 import Logging
 
@@ -19,10 +20,12 @@ enum Callbacks {
             access: { Callbacks.access($0, $1, $2, $3, $4, $5, $6, $7) },
             completed: { Callbacks.completed($0, $1, $2, $3) },
             connection: { Callbacks.connection($0, $1, $2, $3) },
-            unescape: { _, _, text in text.map { percentDecode(inPlace: $0) } ?? 0 },
+            target: { Callbacks.target($1, $2) },
+            unescape: { _, _, text in text.map { strlen($0) } ?? 0 },  // `RequestTarget` does it
             log: { Callbacks.log($0, $1, $2) },
             context: Unmanaged.passUnretained(reception).toOpaque()
         )
+        cmhd_replace_answers { Callbacks.replacement($0, $1) }
         return cmhd_start_daemon(&limits, &callbacks)
     }
 
@@ -44,6 +47,26 @@ enum Callbacks {
             slot.pointee = nil
             reception.closed(Unmanaged<Connection>.fromOpaque(opaque).takeRetainedValue())
         }
+    }
+
+    /// A request line was read, and the library is about to take its query apart, at the cost of 64 bytes of the memory of the connection for
+    /// each parameter. "The pointer is only valid for the duration of the call" (microhttpd.h); the bytes are those of the read buffer.
+    private static func target(_ text: UnsafePointer<CChar>?, _ raw: OpaquePointer?) -> UnsafeMutableRawPointer? {
+        guard let text, let raw, let opaque = cmhd_socket_context(raw) else { return nil }
+        let bytes = UnsafeRawBufferPointer(start: text, count: strlen(text))
+        Unmanaged<Connection>.fromOpaque(opaque).takeUnretainedValue().targetReceived(Array(bytes))
+        if let mark = bytes.firstIndex(of: UInt8(ascii: "?")) { UnsafeMutablePointer(mutating: text)[mark + 1] = 0 }
+        return nil
+    }
+
+    /// The library has an answer of its own.
+    private static func replacement(_ raw: OpaquePointer?, _ status: UnsafeMutablePointer<UInt32>?) -> OpaquePointer? {
+        guard let raw, let status, let opaque = cmhd_socket_context(raw) else { return nil }
+        let response = Unmanaged<Connection>.fromOpaque(opaque).takeUnretainedValue().refusal(Int(status.pointee))
+        guard case .bytes(let bytes) = response.body, let handle = ResponseHandle.bytes(bytes) else { return nil }
+        handle.add(response.headers)
+        status.pointee = UInt32(response.status)
+        return handle.release()
     }
 
     /// Called with the head of a request, with every part of its body, when it is complete, and again after each resumption.
@@ -71,14 +94,24 @@ enum Callbacks {
         }
         guard let opaque = cmhd_socket_context(raw) else { return .NO }
         let connection = Unmanaged<Connection>.fromOpaque(opaque).takeUnretainedValue()
+        let reception = Unmanaged<Reception>.fromOpaque(context).takeUnretainedValue()
+        let (headers, isIntact) = headers(of: raw, from: method, behind: version)
+        let limit = reception.configuration.maximumHeadSize
+        let failure: HTTPServerFailure? =
+            if !isIntact {
+                .malformed("A line of the head begins with a blank, or there is a NUL in it. Each header field has to be on one line (RFC 9112, section 5.2).")
+            } else if cmhd_head_size(raw) > limit || headers.count > reception.configuration.maximumFieldCount {
+                .headTooLarge(limit: limit)
+            } else {
+                nil
+            }
         let head = RequestHead(
             method: String(cString: method),
-            path: String(cString: path),
+            target: connection.takeTarget(),
             version: String(cString: version),
-            query: values(of: raw, .GET_ARGUMENT_KIND),
-            headers: headers(of: raw)
+            headers: headers,
+            failure: failure
         )
-        let reception = Unmanaged<Reception>.fromOpaque(context).takeUnretainedValue()
         let exchange = reception.begin(head, on: connection)
         slot.pointee = Unmanaged.passRetained(exchange).toOpaque()
         return exchange.headReceived() ? .YES : .NO
@@ -118,37 +151,26 @@ enum Callbacks {
 
     // MARK: Request
 
-    private static func headers(of raw: OpaquePointer) -> HTTPHeaders {
-        var headers = HTTPHeaders()
-        headers.reserveCapacity(8)
-        withUnsafeMutablePointer(to: &headers) { headers in
+    /// - Returns: the fields, and whether they are those that the client sent, see `HeadLayout`.
+    private static func headers(
+        of raw: OpaquePointer, from method: UnsafePointer<CChar>, behind version: UnsafePointer<CChar>
+    ) -> (HTTPHeaders, isIntact: Bool) {
+        var fields = (headers: HTTPHeaders(), layout: HeadLayout(behind: version, strlen(version)))
+        fields.headers.reserveCapacity(8)
+        withUnsafeMutablePointer(to: &fields) { fields in
             _ = MHD_get_connection_values_n(
                 raw, .HEADER_KIND,
                 { target, _, name, nameSize, value, valueSize in
-                    target!.assumingMemoryBound(to: HTTPHeaders.self).pointee
-                        .add(name: Callbacks.string(name, nameSize), value: Callbacks.string(value, valueSize))
+                    let fields = target!.assumingMemoryBound(to: (headers: HTTPHeaders, layout: HeadLayout).self)
+                    fields.pointee.headers.add(name: Callbacks.string(name, nameSize), value: Callbacks.string(value, valueSize))
+                    fields.pointee.layout.follow(name: name, nameSize, value: value, valueSize)
                     return .YES
                 },
-                headers
+                fields
             )
         }
-        return headers
-    }
-
-    private static func values(of raw: OpaquePointer, _ kind: MHD_ValueKind) -> [(name: String, value: String)] {
-        var pairs: [(name: String, value: String)] = []
-        withUnsafeMutablePointer(to: &pairs) { pairs in
-            _ = MHD_get_connection_values_n(
-                raw, kind,
-                { target, _, name, nameSize, value, valueSize in
-                    target!.assumingMemoryBound(to: [(name: String, value: String)].self).pointee
-                        .append((name: Callbacks.string(name, nameSize), value: Callbacks.string(value, valueSize)))
-                    return .YES
-                },
-                pairs
-            )
-        }
-        return pairs
+        fields.layout.finish(before: UnsafeRawPointer(method) + cmhd_head_size(raw))
+        return (fields.headers, fields.layout.isIntact)
     }
 
     private static func string(_ text: UnsafePointer<CChar>?, _ size: Int) -> String {

@@ -1,4 +1,5 @@
 import CMicroHTTPD
+import CMicroHTTPDOverrides
 import Glibc
 
 /// `struct MHD_Connection *`: valid from notify-connection STARTED until notify-connection CLOSED has returned, and while it is
@@ -24,7 +25,7 @@ struct ConnectionHandle: @unchecked Sendable {
     ///
     /// - Returns: false if libmicrohttpd refuses (an answer is queued already, or the state does not allow one).
     func queue(status: Int, _ response: borrowing ResponseHandle) -> Bool {
-        MHD_queue_response(raw, UInt32(status), response.raw) == .YES
+        cmhd_queue_response(raw, UInt32(status), response.raw) == .YES
     }
 
     /// How much the kernel takes of a body before it was sent: what waits in the socket of a slow reader can neither be superseded nor be
@@ -33,6 +34,20 @@ struct ConnectionHandle: @unchecked Sendable {
         var bytes = bytes
         setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &bytes, socklen_t(MemoryLayout<Int32>.size))
     }
+
+    /// How long the kernel waits for a client that acknowledges nothing, which to it is also one that lives but reads nothing.
+    func allowStall(of duration: Duration) {
+        var milliseconds = Int32(clamping: Int((duration.seconds * 1000).rounded()))
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &milliseconds, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    /// Has the socket reset when it is closed, rather than its last bytes kept for a client that takes none.
+    func resetWhenClosed() {
+        var linger = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<linger>.size))
+    }
+
+    var tcpState: cmhd_tcp_state { cmhd_read_tcp_state(descriptor) }
 
     /// Sends what waits to be sent together with more, and lets nothing wait from now on.
     func sendWithoutDelay() {

@@ -19,8 +19,7 @@ final class Daemon: Sendable {
             listen_socket: socket.descriptor,
             threads: UInt32(clamping: configuration.threads),
             connections: UInt32(clamping: configuration.connectionLimit + HTTPServer.Configuration.spareConnections),
-            connection_memory: max(1024, configuration.connectionMemory),
-            idle_seconds: UInt32(clamping: Int(configuration.idleTimeout.seconds.rounded(.up)))
+            connection_memory: max(1024, configuration.connectionMemory)
         )
         guard let raw = Callbacks.startDaemon(limits, reception: reception) else {
             close(socket.descriptor)

@@ -10,7 +10,7 @@ import Synchronization
 /// already on its way then finds no connection of that id. A client that vanishes without a FIN is found by TCP keep-alive, see
 /// `ListeningSocket`.
 ///
-/// The same thread lets sockets linger: see `linger`.
+/// The same thread lets sockets linger, see `linger`, and looks from time to time at those that keep the server waiting, see `Patience`.
 final class DisconnectWatch: Sendable {
     /// With the descriptor beside it, the token of a socket that lingers; others are ids of connections.
     private static let lingeringMark: UInt64 = 1 << 63
@@ -46,9 +46,16 @@ final class DisconnectWatch: Sendable {
 
     /// Starts the thread, which runs until `stop` and keeps the watch until then.
     ///
-    /// - Parameter onDisconnect: called on that thread with the id of a connection, once at most; must not block.
-    func start(onDisconnect: @escaping @Sendable (UInt64) -> Void) -> Bool {
-        Callbacks.startThread { self.run(onDisconnect) }
+    /// - Parameters:
+    ///   - interval: between two calls of `onLook`.
+    ///   - onDisconnect: called with the id of a connection, once at most, or twice after `expectReset`.
+    ///   - onLook: called on the same thread. Neither must block.
+    func start(
+        interval: Duration,
+        onDisconnect: @escaping @Sendable (_ id: UInt64, _ isReset: Bool) -> Void,
+        onLook: @escaping @Sendable (ContinuousClock.Instant) -> Void
+    ) -> Bool {
+        Callbacks.startThread { self.run(interval, onDisconnect, onLook) }
     }
 
     func stop() {
@@ -59,6 +66,11 @@ final class DisconnectWatch: Sendable {
     /// - Returns: false if the system refuses.
     func add(_ descriptor: Int32, id: UInt64) -> Bool {
         epoll.add(descriptor, EPOLLRDHUP.rawValue | EPOLLONESHOT.rawValue, token: id)
+    }
+
+    /// The client has closed its sending side, and may: only a reset means that it left.
+    func expectReset(_ descriptor: Int32, id: UInt64) {
+        epoll.change(descriptor, EPOLLONESHOT.rawValue, token: id)  // EPOLLERR and EPOLLHUP come unasked
     }
 
     func remove(_ descriptor: Int32) {
@@ -83,21 +95,26 @@ final class DisconnectWatch: Sendable {
 
     // MARK: The thread
 
-    private func run(_ onDisconnect: (UInt64) -> Void) {
+    private func run(_ interval: Duration, _ onDisconnect: (UInt64, Bool) -> Void, _ onLook: (ContinuousClock.Instant) -> Void) {
         var events = [epoll_event](repeating: epoll_event(), count: 256)
-        while let timeout = nextTimeout() {
-            epoll.wait(timeout, &events) { token in
+        var nextLook = ContinuousClock.now + interval
+        while let timeout = nextTimeout(before: nextLook) {
+            epoll.wait(timeout, &events) { token, events in
                 if token >= Self.lingeringMark {
                     discard(Int32(truncatingIfNeeded: token & ~Self.lingeringMark))
                 } else {
-                    onDisconnect(token)
+                    onDisconnect(token, events & (EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0)
                 }
             }
+            let now = ContinuousClock.now
+            guard now >= nextLook else { continue }
+            onLook(now)
+            nextLook = now + interval
         }
     }
 
     /// Closes what has lingered long enough; nil when stopped.
-    private func nextTimeout() -> Int32? {
+    private func nextTimeout(before nextLook: ContinuousClock.Instant) -> Int32? {
         lingering.withLock { lingering in
             let now = ContinuousClock.now
             let expired = lingering.isStopped ? lingering.queue.count : lingering.queue.prefix { $0.deadline <= now }.count
@@ -112,8 +129,8 @@ final class DisconnectWatch: Sendable {
             }
             lingering.queue.removeFirst(expired)
             if lingering.isStopped { return nil }
-            guard let next = lingering.queue.first else { return -1 }
-            return Int32(((next.deadline - now).seconds * 1000).rounded(.up))
+            let next = min(nextLook, lingering.queue.first?.deadline ?? nextLook)
+            return Int32(max(0, ((next - now).seconds * 1000).rounded(.up)))
         }
     }
 

@@ -27,6 +27,12 @@ final class Epoll: Sendable {
         return epoll_ctl(epoll.raw, EPOLL_CTL_ADD, descriptor, &event) == 0
     }
 
+    /// Waits for other events of a descriptor that is in here, also if it was reported once.
+    func change(_ descriptor: Int32, _ events: UInt32, token: UInt64) {
+        var event = epoll_event(events: events, data: epoll_data_t(u64: token))
+        _ = epoll_ctl(epoll.raw, EPOLL_CTL_MOD, descriptor, &event)
+    }
+
     func remove(_ descriptor: Int32) {
         var event = epoll_event()  // "ignored and can be NULL", epoll_ctl(2)
         _ = epoll_ctl(epoll.raw, EPOLL_CTL_DEL, descriptor, &event)
@@ -37,12 +43,12 @@ final class Epoll: Sendable {
         _ = eventfd_write(event.raw, 1)
     }
 
-    /// Waits until something happens, and calls `handle` with the token of each descriptor on which it does.
+    /// Waits until something happens, and calls `handle` with the token of each descriptor on which it does, and what.
     ///
     /// - Parameters:
     ///   - timeout: in milliseconds; -1 waits as long as it takes.
     ///   - events: room for those of one call.
-    func wait(_ timeout: Int32, _ events: inout [epoll_event], _ handle: (UInt64) -> Void) {
+    func wait(_ timeout: Int32, _ events: inout [epoll_event], _ handle: (UInt64, _ events: UInt32) -> Void) {
         let count = epoll_wait(epoll.raw, &events, Int32(events.count), timeout)
         for event in events.prefix(Int(max(0, count))) {
             let token = event.data.u64
@@ -50,7 +56,7 @@ final class Epoll: Sendable {
                 var value: eventfd_t = 0
                 eventfd_read(self.event.raw, &value)
             } else {
-                handle(token)
+                handle(token, event.events)
             }
         }
     }

@@ -280,6 +280,37 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         }
     }
 
+    /// The rest of the body comes too slowly.
+    mutating func timeOut(_ reply: @autoclosure () -> Reply) -> Effects {
+        switch state {
+        case .receiving:
+            state = .cut
+            return Effects(send: reply(), wasReceiving: true)
+        case .uploading(let work, let upload) where upload.stage == .arriving:
+            state = .cut
+            return Effects(send: reply(), cancel: work, wasReceiving: true)
+        case .refused(let late, _), .interrupted(let late):
+            state = .cut
+            return Effects(send: reply(), discarded: late, wasReceiving: true)
+        case .uploading, .declined, .cut, .running, .parked, .replied, .answered, .gone, .closed: return Effects()
+        }
+    }
+
+    /// The request is complete, and there is no reply yet.
+    var isRunning: Bool {
+        if case .running = state { true } else { false }
+    }
+
+    /// What the client has to do next.
+    var awaited: Patience.Subject {
+        switch state {
+        case .receiving, .refused, .interrupted: .body
+        case .uploading(_, let upload): upload.stage == .arriving ? .body : .nothing
+        case .answered: .answer
+        case .declined, .cut, .running, .parked, .replied, .gone, .closed: .nothing
+        }
+    }
+
     /// The server stops now: what has no reply yet gets this one.
     mutating func stop(_ reply: @autoclosure () -> Reply) -> Effects {
         switch state {

@@ -10,6 +10,8 @@ final class Exchange: Sendable {
 
     /// What the head brought.
     private enum Plan {
+        /// Answered past libmicrohttpd, whose memory for the connection may be full, and which may have misunderstood where the request ends.
+        case unreadable(Response)
         /// Refused in a way that ends the connection.
         case refused(Response)
         /// Answered without a look at the body.
@@ -58,6 +60,13 @@ final class Exchange: Sendable {
     /// Bytes that the body has, as far as the client said.
     private let length: Int?
     private let awaitsContinue: Bool
+    /// No request follows on the connection, so a client that has closed its sending side waits for the answer.
+    let isLast: Bool
+    private let mayStall = Atomic(false)
+    /// Whether `wait` has let libmicrohttpd go round once, see there. On the thread of the connection.
+    private let hasGoneRound = Atomic(false)
+    /// Of the body, so far.
+    private let received = Atomic<UInt64>(0)
     /// Bytes of a live stream that the kernel may hold unsent.
     private static let unsentLimit: Int32 = 128 * 1024
     /// Of a body that is streamed.
@@ -74,6 +83,7 @@ final class Exchange: Sendable {
         self.reception = reception
         isHead = head.method == "HEAD"
         isOldHTTP = head.version == "HTTP/1.0"
+        isLast = head.isLast
         awaitsContinue = head.expectsContinue
         let framing = head.framing
         length = if case .length(let count) = framing { count } else { nil }
@@ -91,7 +101,8 @@ final class Exchange: Sendable {
     private static func plan(_ head: RequestHead, _ framing: RequestHead.Framing, on connection: Connection, _ reception: Reception) -> (Plan, BodyShare?) {
         func failure(_ failure: HTTPServerFailure) -> Response { reception.failure(failure, head.headers) }
         if connection.isSurplus { return (.refused(failure(.tooManyConnections(limit: reception.configuration.connectionLimit))), nil) }
-        if case .malformed(let reason) = framing { return (.refused(failure(.malformed(reason))), nil) }
+        if let unreadable = head.failure { return (.unreadable(failure(unreadable)), nil) }
+        if case .malformed(let reason) = framing { return (.unreadable(failure(.malformed(reason))), nil) }
         if connection.conditions.phase == .stopping { return (.answered(failure(.shuttingDown)), nil) }
         let request = Request(
             method: head.method, path: head.path, query: head.query, headers: head.headers, remoteAddress: connection.remoteAddress)
@@ -114,9 +125,12 @@ final class Exchange: Sendable {
     /// - Returns: false to close the connection at once, here and below.
     func headReceived() -> Bool {
         let before = connection.begin(self)
-        if before.isGone { _ = disconnect() }
+        if before.isGone || (before.isHalfClosed && !isLast) { _ = disconnect() }
         if before.phase == .stopping { stop() }
         switch plan {
+        case .unreadable(let response):
+            interrupt(with: response)
+            return false
         case .refused(let response):
             if length != 0 { connection.linger() }
             return queue(response)
@@ -138,6 +152,7 @@ final class Exchange: Sendable {
 
     /// A part of the body is there.
     func bodyReceived(_ bytes: UnsafeRawBufferPointer) -> BodyReceipt {
+        received.add(UInt64(bytes.count), ordering: .relaxed)
         let receive = machine.withLock { machine in
             // Looked at inside the lock: a reader takes first and asks then, so if this finds the form full, the reader's next question comes
             // after the suspension, and ends it.
@@ -194,7 +209,8 @@ final class Exchange: Sendable {
 
     /// The request is complete, or the connection was resumed because there is something to do.
     func proceed() -> Bool {
-        perform(machine.withLock { $0.proceed() })
+        if hasGoneRound.load(ordering: .relaxed), machine.withLock({ $0.isRunning }) { return wait() }
+        return perform(machine.withLock { $0.proceed() })
     }
 
     private func perform(_ step: Machine.Step) -> Bool {
@@ -222,8 +238,15 @@ final class Exchange: Sendable {
         }
     }
 
+    /// Before the connection is suspended, libmicrohttpd has to stop wanting to read from it, where the client may have closed its sending side:
+    /// resumed, 0.9.75 does first what it wanted before, and closes the connection at the end of the input. It wants to read until the
+    /// access handler has returned with the request complete and without an answer; it calls again at once.
     private func wait() -> Bool {
-        perform(
+        if isLast, !hasGoneRound.load(ordering: .relaxed), machine.withLock({ $0.isRunning }) {
+            hasGoneRound.store(true, ordering: .relaxed)
+            return true
+        }
+        return perform(
             machine.withLock { machine in
                 let step = machine.park()
                 if case .suspend = step { connection.handle.suspend() }
@@ -232,13 +255,13 @@ final class Exchange: Sendable {
         )
     }
 
-    /// Answers before the body was read.
+    /// Answers before the body was read, and closes the connection: where the next request begins is not known.
     private func decline(_ response: Response) -> Bool {
         connection.linger()
-        return queue(response)
+        return queue(response, closes: true)
     }
 
-    private func queue(_ response: Response) -> Bool {
+    private func queue(_ response: Response, closes: Bool = false) -> Bool {
         var stream: (any StreamedBody)?
         if case .stream(let source, let length) = response.body {
             if let length {
@@ -248,6 +271,7 @@ final class Exchange: Sendable {
             }
             connection.handle.limitUnsent(to: length == nil ? Self.unsentLimit : 0)
         }
+        if response.canStall { allowStall(true) }
         machine.withLock { $0.answered(with: stream) }
         let conditions = connection.conditions
         if let stream {
@@ -261,8 +285,8 @@ final class Exchange: Sendable {
             reception.logger.warning("no memory or no descriptor for a response, connection closed")
             return false
         }
-        for (name, value) in response.headers.forTheWire { handle.add(name: name, value: value) }
-        if conditions.phase >= .draining || connection.isSurplus { handle.add(name: "Connection", value: "close") }
+        handle.add(response.headers)
+        if closes || conditions.phase >= .draining || connection.isSurplus { handle.add(name: "Connection", value: "close") }
         return connection.handle.queue(status: status, handle)
     }
 
@@ -277,8 +301,17 @@ final class Exchange: Sendable {
         }
     }
 
+    /// Lets the client take its time, as far as the kernel is concerned; or no longer.
+    private func allowStall(_ allows: Bool) {
+        let configuration = reception.configuration
+        guard configuration.idleTimeout > .zero, mayStall.exchange(allows, ordering: .relaxed) != allows else { return }
+        // `Connection.look` comes first.
+        connection.handle.allowStall(of: allows ? (configuration.stallTimeout > .zero ? configuration.stallTimeout * 2 : .zero) : configuration.silenceLimit)
+    }
+
     /// The last call for this request.
     func completed(_ end: BodyEnd) {
+        allowStall(false)
         let effects = machine.withLock { $0.close() }
         connection.end(self)
         incoming.withLock { $0 = nil }
@@ -312,6 +345,29 @@ final class Exchange: Sendable {
     }
 
     // MARK: On any thread
+
+    /// What the client has to do next.
+    var awaited: Patience.Subject { machine.withLock { $0.awaited } }
+
+    /// Of a body that is taken.
+    var bodyLimit: Int? {
+        if case .admitted(let body, _) = plan { body.limit } else { nil }
+    }
+
+    /// Of the body, so far.
+    var bodyBytes: UInt64 { received.load(ordering: .relaxed) }
+
+    /// The body comes too slowly. Answers, if there is still something to be answered.
+    ///
+    /// - Returns: whether the connection is to be closed.
+    func timeOut() -> Bool {
+        let reply = failure(.requestTimeout)
+        let effects = input { $0.timeOut(reply) }
+        guard effects.wasReceiving else { return false }
+        form?.fail(.disconnected)
+        settle(effects)
+        return true
+    }
 
     /// - Returns: whether the request was still arriving, so that libmicrohttpd has the connection and waits for the rest.
     func disconnect() -> Bool {
@@ -350,6 +406,15 @@ final class Exchange: Sendable {
 }
 
 extension Response {
+    /// It may not fit into the buffers of the kernel.
+    fileprivate var canStall: Bool {
+        switch body {
+        case .empty: false
+        case .bytes(let bytes): bytes.count > 64 * 1024
+        case .file, .stream: true
+        }
+    }
+
     fileprivate var isInMemory: Bool {
         switch body {
         case .empty, .bytes: true

@@ -92,7 +92,8 @@ extension HTTPHeaders {
         isSame(name, "Content-Length") || isSame(name, "Transfer-Encoding")
     }
 
-    private static func isControl(_ byte: UInt8) -> Bool {
+    /// What may not be in a value: a tabulator may.
+    static func isControl(_ byte: UInt8) -> Bool {
         (byte < 0x20 && byte != UInt8(ascii: "\t")) || byte == 0x7F
     }
 }

@@ -11,13 +11,22 @@ extension HTTPServer {
         /// Open connections over all threads. Of further ones, `spareConnections` are told so with
         /// `HTTPServerFailure.tooManyConnections` and closed; what comes beyond those waits in the kernel's backlog, unanswered.
         package var connectionLimit: Int
-        /// Bytes of the buffer of each connection, which holds the request head, read buffer and write buffer. It bounds the
-        /// head of a request and is the largest part of what an idle stream costs. Bodies do not go through it.
+        /// Bytes of the buffer of each connection, which holds the request head, read buffer and write buffer. The head of a request may
+        /// have half of it. A connection costs as much from its second request on; a new one and a stream only the pages that hold something,
+        /// see `Allocator.giveBack`. Above 32 KiB each is a mapping of its own. Bodies do not go through it.
         package var connectionMemory: Int
-        /// A connection on which nothing moves for so long is closed, be it idle between requests, in the middle of a request, or
-        /// not reading its response. Waiting for a handler or for a stream's source is not idling. Rounded up to whole seconds; 0 is
-        /// for ever.
+        /// A connection is closed on which no request has begun for so long. Waiting for a handler or for a stream's source is not idling.
+        /// 0 is for ever, here and in the next three.
         package var idleTimeout: Duration
+        /// From the first byte of a head to its end; then `HTTPServerFailure.requestTimeout`.
+        package var headTimeout: Duration
+        /// In each such time, the body of a request has to bring `bodyRate` bytes for each second; else `HTTPServerFailure.requestTimeout`. A body
+        /// that nobody asks for (see `FormUpload`) does not have to.
+        package var bodyTimeout: Duration
+        package var bodyRate: Int
+        /// A client that takes nothing at all of its answer for so long is cut off, and one whose network is silent after the idle timeout. Slow
+        /// ones have all the time that they need, until nine tenths of `connectionLimit` are in use: then it is the idle timeout, too.
+        package var stallTimeout: Duration
         /// Bytes that the bodies of all requests under way may take; what does not fit is refused with `HTTPServerFailure.bodiesTooLarge`.
         /// A body of known length has its place from its head on, until its handler lets go of it; one that is streamed takes 320 KiB.
         package var bodyMemory: Int
@@ -29,6 +38,18 @@ extension HTTPServer {
         /// Connections that the kernel completes and keeps until the server accepts them.
         package var listenBacklog: Int32
 
+        var patience: Patience.Limits {
+            Patience.Limits(idle: idleTimeout, head: headTimeout, body: bodyTimeout, bodyRate: bodyRate, stall: stallTimeout)
+        }
+
+        /// After which a client is gone that does not acknowledge anything.
+        var silenceLimit: Duration { max(idleTimeout, .seconds(60)) }
+
+        /// Each takes 64 bytes of the memory of the connection, besides its own. The rest is left for the head of the answer.
+        var maximumFieldCount: Int { max(1024, connectionMemory) * 3 / 8 / 64 }
+
+        var maximumHeadSize: Int { max(1024, connectionMemory) / 2 }
+
         /// Connections that are taken only to be refused.
         package static let spareConnections = 64
 
@@ -37,8 +58,12 @@ extension HTTPServer {
             port: UInt16 = 0,
             threads: Int = Configuration.processorCount,
             connectionLimit: Int = 10_000,
-            connectionMemory: Int = 8 * 1024,
+            connectionMemory: Int = 32 * 1024,
             idleTimeout: Duration = .seconds(60),
+            headTimeout: Duration = .seconds(15),
+            bodyTimeout: Duration = .seconds(60),
+            bodyRate: Int = 500,
+            stallTimeout: Duration = .seconds(300),
             bodyMemory: Int = 256 * 1024 * 1024,
             drainTimeout: Duration = .seconds(10),
             requestBacklog: Int = 4096,
@@ -50,6 +75,10 @@ extension HTTPServer {
             self.connectionLimit = connectionLimit
             self.connectionMemory = connectionMemory
             self.idleTimeout = idleTimeout
+            self.headTimeout = headTimeout
+            self.bodyTimeout = bodyTimeout
+            self.bodyRate = bodyRate
+            self.stallTimeout = stallTimeout
             self.bodyMemory = bodyMemory
             self.drainTimeout = drainTimeout
             self.requestBacklog = requestBacklog

@@ -80,7 +80,7 @@ package final class HTTPServer: Service {
     }
 
     private func open() throws -> Parts {
-        let senders = (0..<max(1, configuration.threads)).compactMap { _ in StreamSender(patience: configuration.idleTimeout) }
+        let senders = (0..<max(1, configuration.threads)).compactMap { _ in StreamSender() }
         guard let watch = DisconnectWatch(connectionLimit: configuration.connectionLimit), senders.count == max(1, configuration.threads) else {
             throw HTTPServerError.cannotStart("no descriptors left")
         }
@@ -89,7 +89,12 @@ package final class HTTPServer: Service {
         )
         let socket = try ListeningSocket(configuration)
         let daemon = try Daemon(socket, reception: reception)
-        guard watch.start(onDisconnect: { reception.disconnected($0) }), senders.allSatisfy({ $0.start() }) else {
+        let isWatching = watch.start(
+            interval: configuration.patience.interval,
+            onDisconnect: { reception.disconnected($0, isReset: $1) },
+            onLook: { reception.look(at: $0) }
+        )
+        guard isWatching, senders.allSatisfy({ $0.start() }) else {
             throw HTTPServerError.cannotStart("no threads left")
         }
         return Parts(daemon: daemon, reception: reception, watch: watch, port: socket.port)

@@ -2,21 +2,28 @@ import Glibc
 
 /// What goes wrong before a request reaches a handler; the server's owner turns it into a response in its own format.
 ///
-/// Lines that libmicrohttpd cannot parse at all (no HTTP version, a header without colon, an over-long request line) never come
-/// this far: the library answers 400, 413, 414 or 431 itself with a short HTML text and closes the connection.
+/// What libmicrohttpd refuses by itself (a header without colon, a wrong chunk, another version of HTTP) comes here as well, see
+/// `Callbacks.replacement`. There is one exception, where it closes the connection without a word and without a call: a request line in which
+/// there is no blank, which is no HTTP at all.
 package enum HTTPServerFailure: Sendable, Equatable {
+    /// The head has more bytes than half of `Configuration.connectionMemory`, or more fields than fit beside it.
+    case headTooLarge(limit: Int)
     /// `Content-Length` above the limit (the body is not read), or a chunked body that crossed it.
     case bodyTooLarge(limit: Int)
     /// The body does not fit into what is left of `Configuration.bodyMemory`.
     case bodiesTooLarge(limit: Int)
+    /// The head or the body comes too slowly, see `Configuration.headTimeout` and `Configuration.bodyTimeout`.
+    case requestTimeout
     /// More requests wait for a task than `Configuration.requestBacklog`.
     case overloaded
     /// The connection is one more than `Configuration.connectionLimit`.
     case tooManyConnections(limit: Int)
     /// The handler did not answer within the drain timeout of a graceful stop, or the request came after it.
     case shuttingDown
-    /// A request that must not be guessed at (conflicting lengths, an unknown transfer coding, a header name with blanks); the text is
-    /// a sentence for the client.
+    /// The version of HTTP is none of 1.x.
+    case unsupportedVersion
+    /// A request that must not be guessed at (conflicting lengths, an unknown transfer coding, a folded line); the text is a sentence for the
+    /// client.
     case malformed(String)
 }
 

@@ -41,11 +41,9 @@ struct ListeningSocket {
         set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 5)
         set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 10)  // counts only where the next has no say
         // Nothing answers for a laptop that fell asleep or a cut cable. It gets the idle timeout, to come back from a bad spot of its
-        // network without losing its job; with nothing to send as well as in the middle of a stream, where the kernel would else try
-        // for a quarter of an hour. Readers that are only slow are given as long as everywhere.
+        // network without losing its job. While it has an answer to read, `Reception.look` finds it, see `ConnectionHandle.allowStall`.
         if configuration.idleTimeout > .zero {
-            let milliseconds = Int32(clamping: Int((max(configuration.idleTimeout, .seconds(60)).seconds * 1000).rounded()))
-            set(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds)
+            set(descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: Int((configuration.silenceLimit.seconds * 1000).rounded())))
         }
         guard bind(descriptor, address.ai_addr, address.ai_addrlen) == 0, Glibc.listen(descriptor, configuration.listenBacklog) == 0 else {
             let reason = errno

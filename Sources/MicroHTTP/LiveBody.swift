@@ -45,6 +45,7 @@ final class LiveBody: StreamedBody {
     }
 
     func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+        Allocator.giveBack(buffer)  // the memory of the connection, which is not needed while this body lasts
         let end = machine.withLock { machine in
             let end = machine.begin()
             if end == nil { connection.suspend() }

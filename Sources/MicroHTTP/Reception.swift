@@ -55,7 +55,7 @@ final class Reception: Sendable {
         let id = lastID.add(1, ordering: .relaxed).newValue
         let connection = table.withLock {
             let isSurplus = $0.connections.count >= configuration.connectionLimit
-            let connection = Connection(id: id, handle: handle, phase: $0.phase, isSurplus: isSurplus)
+            let connection = Connection(id: id, handle: handle, phase: $0.phase, isSurplus: isSurplus, reception: self)
             $0.connections[id] = connection
             return connection
         }
@@ -77,9 +77,27 @@ final class Reception: Sendable {
     /// libmicrohttpd does not always see it itself, not even on a connection that it is reading: when the last bytes and the FIN come
     /// together, 0.9.75 reads the bytes, takes the short read for "nothing more", and its edge-triggered epoll has no second
     /// edge to report. A shutdown makes one. The descriptor cannot be another connection's: it is closed after `closed`.
-    func disconnected(_ id: UInt64) {
-        guard let connection = table.withLock({ $0.connections[id] }), connection.disconnect() else { return }
-        table.withLock { if $0.connections[id] != nil { _ = shutdown(connection.descriptor, Int32(SHUT_RDWR)) } }
+    func disconnected(_ id: UInt64, isReset: Bool) {
+        guard let connection = table.withLock({ $0.connections[id] }) else { return }
+        let halfClose = isReset ? Connection.HalfClose.left : connection.finishedSending()
+        if halfClose == .left {
+            if connection.disconnect() { shutDown(connection, SHUT_RDWR) }
+            return
+        }
+        table.withLock { if $0.connections[id] != nil { watch.expectReset(connection.descriptor, id: id) } }
+        if halfClose == .reading { shutDown(connection, SHUT_RD) }
+    }
+
+    private func shutDown(_ connection: Connection, _ sides: Int) {
+        table.withLock { if $0.connections[connection.id] != nil { _ = shutdown(connection.descriptor, Int32(sides)) } }
+    }
+
+    /// From the watch, from time to time: ends what keeps the server waiting.
+    func look(at now: ContinuousClock.Instant) {
+        let (connections, isShort) = table.withLock {
+            (Array($0.connections.values), $0.connections.count * 10 >= configuration.connectionLimit * 9)
+        }
+        for connection in connections where connection.look(at: now, isShort: isShort) != .wait { shutDown(connection, SHUT_RDWR) }
     }
 
     var openConnections: Int { table.withLock { $0.connections.count } }

@@ -2,7 +2,7 @@
 package struct Request: Sendable {
     /// As received; methods are case-sensitive (RFC 9110 section 9.1).
     package let method: String
-    /// Without the query, percent-decoded once. `%00` stays as it is, and `%2F` becomes an ordinary `/`.
+    /// Without the query, percent-decoded once. `%00` and `%2F` stay as they are: a slash is always a separator.
     package var path: String
     /// Percent-decoded with `+` as a space, in order, duplicates kept. A name without `=` has an empty value.
     package var query: [(name: String, value: String)]
@@ -46,6 +46,6 @@ package struct Request: Sendable {
 
     /// The first value of the parameter `name` (compared exactly), nil if it is not there.
     package func queryValue(_ name: String) -> String? {
-        query.first { $0.name == name }?.value
+        query.first { $0.name.utf8.elementsEqual(name.utf8) }?.value
     }
 }

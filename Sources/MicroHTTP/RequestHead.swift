@@ -6,6 +6,30 @@ struct RequestHead: Sendable {
     var version: String
     var query: [(name: String, value: String)]
     var headers: HTTPHeaders
+    /// Why it must not be looked at any further.
+    var failure: HTTPServerFailure?
+
+    init(method: String, path: String, version: String, query: [(name: String, value: String)] = [], headers: HTTPHeaders, failure: HTTPServerFailure? = nil) {
+        self.method = method
+        self.path = path
+        self.version = version
+        self.query = query
+        self.headers = headers
+        self.failure = failure
+    }
+
+    init(method: String, target: some Collection<UInt8>, version: String, headers: HTTPHeaders, failure: HTTPServerFailure?) {
+        self.init(method: method, path: "/", version: version, headers: headers, failure: failure)
+        do throws(RequestTarget.Malformed) {
+            let target = try RequestTarget(target)
+            (path, query) = (target.path, target.query)
+            // Whether a Host was sent as it should be is for `framing` to say.
+            let hosts = headers.values("Host").count
+            if let authority = target.authority, hosts == 1 || (hosts == 0 && version == "HTTP/1.0") { self.headers["Host"] = authority }
+        } catch {
+            self.failure = failure ?? .malformed(error.reason)
+        }
+    }
 
     /// How the body is delimited (RFC 9112 section 6.3), or why it must not be guessed. libmicrohttpd looks at the first of several
     /// `Content-Length` fields, ignores it beside `Transfer-Encoding`, and takes every coding but `chunked` for a body without end:
@@ -14,8 +38,9 @@ struct RequestHead: Sendable {
     var framing: Framing {
         let codings = headers.values("Transfer-Encoding")
         let lengths = headers.values("Content-Length")
-        for (name, _) in headers where !HTTPHeaders.isToken(name.utf8) {
-            return .malformed("The header field name \"\(name)\" is not a token.")
+        for (name, value) in headers {
+            guard HTTPHeaders.isToken(name.utf8) else { return .malformed("The header field name \"\(name.prefix(100))\" is not a token.") }
+            guard !value.utf8.contains(where: HTTPHeaders.isControl) else { return .malformed("There is a control character in the header field \(name).") }
         }
         let hosts = headers.values("Host").count
         guard hosts == 1 || (hosts == 0 && version == "HTTP/1.0") else { return .malformed("There must be one Host header field.") }
@@ -38,37 +63,15 @@ struct RequestHead: Sendable {
         version != "HTTP/1.0" && headers["Expect"]?.lowercased() == "100-continue"
     }
 
+    /// The client has said that no request follows on the connection.
+    var isLast: Bool {
+        let options = headers.values("Connection").flatMap { $0.split(separator: ",") }.map { $0.filter { $0 != " " && $0 != "\t" }.lowercased() }
+        return options.contains("close") || (version == "HTTP/1.0" && !options.contains("keep-alive"))
+    }
+
     enum Framing: Equatable {
         case length(Int)
         case chunked
         case malformed(String)
     }
-}
-
-/// Decodes `%HH` in place, once, as `MHD_OPTION_UNESCAPE_CALLBACK` wants it: broken escapes stay as they are, and so does `%00`, because the
-/// text ends at the first zero.
-///
-/// - Returns: the new length.
-func percentDecode(inPlace text: UnsafeMutablePointer<CChar>) -> Int {
-    func digit(_ character: CChar) -> UInt8? {
-        switch UInt8(bitPattern: character) {
-        case let byte where byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-        case let byte where byte | 0x20 >= UInt8(ascii: "a") && byte | 0x20 <= UInt8(ascii: "f"): (byte | 0x20) - UInt8(ascii: "a") + 10
-        default: nil
-        }
-    }
-    var read = 0
-    var write = 0
-    while text[read] != 0 {
-        if text[read] == CChar(UInt8(ascii: "%")), let high = digit(text[read + 1]), let low = digit(text[read + 2]), high | low != 0 {
-            text[write] = CChar(bitPattern: high << 4 | low)
-            read += 3
-        } else {
-            text[write] = text[read]
-            read += 1
-        }
-        write += 1
-    }
-    text[write] = 0
-    return write
 }

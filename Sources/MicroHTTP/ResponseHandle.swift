@@ -13,6 +13,13 @@ struct ResponseHandle: ~Copyable {
         MHD_destroy_response(raw)
     }
 
+    /// Gives our reference away.
+    consuming func release() -> OpaquePointer {
+        let raw = raw
+        discard self
+        return raw
+    }
+
     /// A body in memory. Small ones are copied with the response; large ones are sent from the array itself, which the response keeps.
     static func bytes(_ bytes: [UInt8]) -> ResponseHandle? {
         if bytes.count > 2048 { return Callbacks.makeResponse(keeping: bytes) }
@@ -47,6 +54,10 @@ struct ResponseHandle: ~Copyable {
         guard let handle = Callbacks.makeResponse(reading: body, size: cmhd_size_unknown(), block: 1) else { return nil }
         cmhd_never_chunk(handle.raw)
         return handle
+    }
+
+    borrowing func add(_ headers: HTTPHeaders) {
+        for (name, value) in headers.forTheWire { add(name: name, value: value) }
     }
 
     /// - Returns: false for a field that libmicrohttpd refuses (an empty value, for one).

@@ -15,26 +15,15 @@ final class StreamSender: Sendable {
         var isStopped = false
     }
 
-    private struct Full {
-        let body: LiveBody
-        let deadline: ContinuousClock.Instant
-    }
-
-    /// Between looks at sockets that have been full for too long.
-    private static let lookInterval = Duration.seconds(1)
-
-    private let patience: Duration
     /// Its tokens are the ids of connections.
     private let epoll: Epoll
     private let queue = Mutex(Queue())
-    private let full = Mutex<[UInt64: Full]>([:])
+    private let full = Mutex<[UInt64: LiveBody]>([:])
     private let ended = DispatchSemaphore(value: 0)
 
-    /// - Parameter patience: how long a socket may be full before its connection is given up; zero is for ever.
-    init?(patience: Duration) {
+    init?() {
         guard let epoll = Epoll() else { return nil }
         self.epoll = epoll
-        self.patience = patience
     }
 
     /// Starts the thread, which runs until `stop`; what was enqueued before waits for it.
@@ -83,7 +72,7 @@ final class StreamSender: Sendable {
     func watch(_ body: LiveBody) -> Bool {
         full.withLock { full in
             guard epoll.add(body.descriptor, EPOLLOUT.rawValue | EPOLLONESHOT.rawValue, token: body.id) else { return false }
-            full[body.id] = Full(body: body, deadline: .now + patience)
+            full[body.id] = body
             return true
         }
     }
@@ -98,17 +87,11 @@ final class StreamSender: Sendable {
 
     private func run() {
         var events = [epoll_event](repeating: epoll_event(), count: 256)
-        var nextLook = ContinuousClock.now
         while var bodies = nextBodies() {
             let isWatching = full.withLock { !$0.isEmpty }
             if bodies.isEmpty || isWatching {
-                let timeout: Int32 = !bodies.isEmpty ? 0 : isWatching && patience > .zero ? 1000 : -1
-                epoll.wait(timeout, &events) { id in
-                    if let body = full.withLock({ $0[id]?.body }), body.roomMade() { bodies.append(body) }
-                }
-                if patience > .zero, isWatching, nextLook <= .now {
-                    giveUp()
-                    nextLook = .now + Self.lookInterval
+                epoll.wait(bodies.isEmpty ? -1 : 0, &events) { id, _ in
+                    if let body = full.withLock({ $0[id] }), body.roomMade() { bodies.append(body) }
                 }
             }
             let unfinished = bodies.filter { $0.serve() }
@@ -124,11 +107,5 @@ final class StreamSender: Sendable {
             defer { queue.bodies.removeAll() }
             return queue.bodies
         }
-    }
-
-    /// Cuts what has been full for too long.
-    private func giveUp() {
-        let now = ContinuousClock.now
-        for body in full.withLock({ full in full.values.filter { $0.deadline <= now }.map(\.body) }) { body.cut(.disconnected) }
     }
 }

@@ -179,28 +179,61 @@ import Testing
         }
     }
 
-    @Test("What is no HTTP at all is refused by the library itself, and the server lives on", arguments: [
-        ("GET\r\n\r\n", ""),
-        ("\r\n\r\n\r\nnonsense\r\n\r\n", ""),
-        ("GET / HTTP/9.9\r\nHost: a\r\n\r\n", "505"),
-        ("GET / FTP/1.1\r\nHost: a\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", "413"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "400"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n", "400"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffffff\r\n", "413"),
-        ("GET /" + String(repeating: "a", count: 20_000) + " HTTP/1.1\r\nHost: a\r\n\r\n", "414"),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + String(repeating: "a", count: 20_000) + "\r\n\r\n", "431"),
-    ])
-    func noHTTP(_ message: String, _ status: String) async throws {
+    private static let refused: [(String, Int, String)] = [
+        ("GET / HTTP/9.9\r\nHost: a\r\n\r\n", 505, "unsupported version"),
+        ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505, "unsupported version"),
+        ("GET / FTP/1.1\r\nHost: a\r\n\r\n", 400, notUnderstood),
+        ("GET /\r\n\r\n", 400, notUnderstood),
+        ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400, notUnderstood),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, notUnderstood),
+        ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400, notUnderstood),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX\u{0}: b\r\n\r\n", 400, notUnderstood),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\n", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \r\n\r\nhello", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413, tooLarge),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, notUnderstood),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n", 400, notUnderstood),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffffff\r\n", 413, tooLarge),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked \r\n\r\n0\r\n\r\n", 400, "The only transfer coding understood is \"chunked\"."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + String(repeating: "a", count: 40_000), 431, headTooLarge),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno colon\r\n\r\n", 400, notUnderstood),
+    ]
+
+    /// What `MHD_queue_response` of CMicroHTTPDOverrides is for: libmicrohttpd has an HTML page for each of these.
+    @Test("What libmicrohttpd refuses by itself is answered as all errors are, once", arguments: refused)
+    func refusedByTheLibrary(_ message: String, _ status: Int, _ text: String) async throws {
         try await withServer(respond: { _ in .text("handled") }) { server in
             try await server.withClient { client in
                 try client.send(message)
-                let answer = String(decoding: try client.rest(), as: UTF8.self)
-                #expect(answer.dropFirst("HTTP/1.1 ".count).prefix(3) == status, "\(answer)")
-                #expect(!answer.contains("handled"))
+                let reply = try client.reply()
+                #expect(reply.status == status)
+                #expect(reply.text == text)
+                #expect(reply.headers["Content-Type"] == "text/plain")
+                #expect(reply.headers["Connection"] == "close")
+                // Nothing else, in particular no second head.
+                #expect(try client.rest() == [])
+                #expect(try Client(port: server.port).get("/").text == "handled")
+            }
+        }
+    }
+
+    private static let notUnderstood = "A line of it cannot be understood: the request line, a header field, or the size of a chunk."
+    private static let tooLarge = "too large, at most 67108864"
+    private static let headTooLarge = "head too large, at most 16384"
+
+    @Test("What is no HTTP at all is closed without a word: there is no way into libmicrohttpd there", arguments: [
+        "GET\r\n\r\n", "\r\n\r\n\r\nnonsense\r\n\r\n", " / HTTP/1.1\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\n",
+    ])
+    func noHTTP(_ message: String) async throws {
+        try await withServer(respond: { _ in .text("handled") }) { server in
+            try await server.withClient { client in
+                try client.send(message)
+                #expect(try client.rest() == [])
                 #expect(try Client(port: server.port).get("/").text == "handled")
             }
         }

@@ -122,7 +122,7 @@ import Testing
         let respond: @Sendable (Request) async -> Response = { request in
             Response(body: .stream(sources[Int(request.path.dropFirst())!], length: nil))
         }
-        try await withServer(.init(threads: 1, idleTimeout: .seconds(1)), respond: respond) { server in
+        try await withServer(.init(threads: 1, stallTimeout: .seconds(1)), respond: respond) { server in
             async let pieces = server.withClient { client in
                 try client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
                 _ = try client.head()

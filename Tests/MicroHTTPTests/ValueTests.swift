@@ -54,6 +54,7 @@ import Testing
         ([("Host", "a"), ("Transfer-Encoding", "chunked"), ("Content-Length", "1")],
             .malformed("Content-Length and Transfer-Encoding contradict each other.")),
         ([], .malformed("There must be one Host header field.")),
+        ([("Host", "a"), ("X", "a\rb")], .malformed("There is a control character in the header field X.")),
         ([("Host", "a"), ("Content-Length ", "1")], .malformed("The header field name \"Content-Length \" is not a token.")),
     ] as [([(String, String)], RequestHead.Framing)])
     func framing(_ fields: [(String, String)], _ expected: RequestHead.Framing) {
@@ -62,21 +63,26 @@ import Testing
         #expect(RequestHead(method: "POST", path: "/", version: "HTTP/1.1", query: [], headers: headers).framing == expected)
     }
 
-    @Test("Percent-decoding", arguments: [
-        ("", ""), ("abc", "abc"), ("%41%62%20", "Ab "), ("%2f%2F", "//"), ("%2541", "%41"), ("%", "%"), ("%4", "%4"), ("%zz", "%zz"),
-        ("a%00b", "a%00b"),
-        ("%C3%bc", "ü"), ("100%", "100%"), ("%%41", "%A"), ("+", "+"),
-    ])
-    func percentDecoding(_ text: String, _ expected: String) {
-        let decoded = text.utf8CString.withUnsafeBufferPointer { original in
-            withUnsafeTemporaryAllocation(of: CChar.self, capacity: original.count) { copy in
-                _ = copy.update(fromContentsOf: original)
-                let count = percentDecode(inPlace: copy.baseAddress!)
-                #expect(count == strlen(copy.baseAddress!))
-                return String(cString: copy.baseAddress!)
-            }
-        }
-        #expect(decoded == expected)
+    @Test("Request targets", arguments: [
+        ("/", "/", [], nil), ("/abc", "/abc", [], nil), ("/%41%62%20", "/Ab ", [], nil), ("/x%2fy%2Fz/%2e", "/x%2fy%2Fz/.", [], nil),
+        ("/%2541", "/%41", [], nil), ("/%252f", "/%2f", [], nil), ("/%", "/%", [], nil), ("/%4", "/%4", [], nil), ("/%zz", "/%zz", [], nil), ("/%+1", "/%+1", [], nil),
+        ("/a%00b", "/a%00b", [], nil), ("/%C3%bc", "/ü", [], nil), ("/100%", "/100%", [], nil), ("/%%41", "/%A", [], nil), ("/a+b", "/a+b", [], nil),
+        ("/a#b?c=d", "/a", [], nil), ("*", "*", [], nil), ("//a//b", "//a//b", [], nil),
+        ("/?", "/", [], nil), ("/a?b", "/a", ["b="], nil), ("/a?b=c=d&&e=%2F%26+%2B&=f&g#h", "/a", ["b=c=d", "e=/& +", "=f", "g#h="], nil),
+        ("/?a=%00", "/", ["a=%00"], nil), ("/?a?b=c", "/", ["a?b=c"], nil),
+        ("http://host/a?b=c", "/a", ["b=c"], "host"), ("HTTPS://host:1", "/", [], "host:1"), ("http://[::1]:80?a=1", "/", ["a=1"], "[::1]:80"),
+        ("http://host/http://other/x", "/http://other/x", [], "host"), ("/http://other/", "/http://other/", [], nil),
+    ] as [(String, String, [String], String?)])
+    func targets(_ text: String, _ path: String, _ query: [String], _ authority: String?) throws {
+        let target = try RequestTarget(Array(text.utf8))
+        #expect(target.path == path)
+        #expect(target.query.map { "\($0.name)=\($0.value)" } == query)
+        #expect(target.authority == authority)
+    }
+
+    @Test("Request targets that are none", arguments: ["", "a", "host:80", "?a", "*a", "ftp://host/", "http:///a", "http://", "http:/a", "http://u@host/", "/a b", "/a\tb", "/\u{7F}"])
+    func noTargets(_ text: String) {
+        #expect(throws: RequestTarget.Malformed.self) { try RequestTarget(Array(text.utf8)) }
     }
 
     @Test func queryValue() {

@@ -211,6 +211,15 @@ extension APIError {
         case .tooManyConnections(let limit): self = .tooManyConnections(limit: limit)
         case .shuttingDown: self = .shuttingDown
         case .malformed(let reason): self = APIError(status: 400, code: "invalid_request", message: "The request is not valid HTTP: \(reason)")
+        case .headTooLarge(let limit):
+            self = APIError(
+                status: 431, code: "headers_too_large",
+                message: "The URL and the headers (cookies too) have more than \(limit) bytes, or there are too many headers. Send less, or raise --connection-memory.")
+        case .requestTimeout:
+            self = APIError(
+                status: 408, code: "request_timeout",
+                message: "The request came too slowly: its head may take 15 seconds, its body has to bring 500 bytes a second. Send it again.")
+        case .unsupportedVersion: self = APIError(status: 505, code: "http_version_not_supported", message: "The bridge speaks HTTP/1.1 and HTTP/1.0.")
         }
     }
 

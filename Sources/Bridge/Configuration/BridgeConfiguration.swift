@@ -66,7 +66,7 @@ package struct BridgeConfiguration: Sendable {
         Option("max-body-size", "MB", default: "64", "largest request body"),
         Option("body-memory", "MB", default: "256", "memory for all bodies that are arriving; what does not fit gets 503"),
         Option("connection-limit", "N", default: "10000", "connections at the same time"),
-        Option("connection-memory", "KB", default: "8", "memory of a connection, which bounds the head of a request"),
+        Option("connection-memory", "KB", default: "32", "memory of a connection, of which the head of a request may take half"),
         Option("idle-timeout", "SECONDS", default: "60", "after which an idle connection is closed; 0 is never"),
         Option("drain-timeout", "SECONDS", default: "10", "how long running requests may take at shutdown"),
         Option("threads", "N", default: "one per core", "threads that serve HTTP"),
@@ -96,7 +96,7 @@ package struct BridgeConfiguration: Sendable {
             port: UInt16(try reader.integer("port", default: 8189, in: 0...65_535)),
             threads: try reader.integer("threads", default: defaults.threads, in: 1...256),
             connectionLimit: try reader.integer("connection-limit", default: 10_000, in: 1...1_000_000),
-            connectionMemory: try reader.integer("connection-memory", default: 8, in: 2...4096) << 10,
+            connectionMemory: try reader.integer("connection-memory", default: 32, in: 2...4096) << 10,
             idleTimeout: try reader.seconds("idle-timeout", default: 60),
             bodyMemory: bodyMemory,
             drainTimeout: try reader.seconds("drain-timeout", default: 10))

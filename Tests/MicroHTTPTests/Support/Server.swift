@@ -76,6 +76,9 @@ func render(_ failure: HTTPServerFailure, _: HTTPHeaders?) -> Response {
         case .tooManyConnections(let limit): (503, "more than \(limit)")
         case .shuttingDown: (503, "shutting down")
         case .malformed(let why): (400, why)
+        case .headTooLarge(let limit): (431, "head too large, at most \(limit)")
+        case .requestTimeout: (408, "too slow")
+        case .unsupportedVersion: (505, "unsupported version")
         }
     return Response(status: status, headers: ["Content-Type": "text/plain"], body: .bytes(Array(text.utf8)))
 }
