@@ -41,9 +41,11 @@ final class WorkerPool: Service {
 
     /// The same for a caller that is about to block: those that are away are tried at once, before it is sent away.
     func refusal() async -> JobError? {
-        guard unreachable != nil else { return nil }
-        await withDiscardingTaskGroup { group in
-            for worker in workers where !worker.inbox.isConnected { group.addTask { await worker.reach(atMost: .seconds(2)) } }
+        // Twice: an attempt that is under way already may have begun just before ComfyUI was there.
+        for _ in 1...2 where unreachable != nil {
+            await withDiscardingTaskGroup { group in
+                for worker in workers where !worker.inbox.isConnected { group.addTask { await worker.reach(atMost: .seconds(2)) } }
+            }
         }
         return unreachable
     }

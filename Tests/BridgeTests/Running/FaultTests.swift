@@ -420,20 +420,6 @@ import Testing
         }
     }
 
-    @Test func aStrangerThatMovesIsWaitedFor() async throws {
-        // Each of them takes less than the stall, all of them more.
-        try await withFaults([], ["--upstream-silence", "0.1", "--upstream-stall", "1.5"]) { bridge, simulator in
-            let upstream = try await bridge.upstream()
-            for seed in 1...4 {
-                let body: JSON = ["prompt": Graph.delay(milliseconds: 600, seed: seed), "client_id": "stranger"]
-                _ = try await bridge.send(.POST, "\(upstream)/prompt", body: body.encoded())
-            }
-            let id = try await bridge.submit(graph())
-            #expect(try await bridge.events(of: id).last?.json["status"] == "succeeded")
-            #expect(simulator.statistics.prompts[id]?.accepted == 1)
-        }
-    }
-
     @Test func aRunThatDoesNotMoveIsInterruptedAndRunAgain() async throws {
         try await withBridge(["--upstream-silence", "1", "--upstream-stall", "1", "--retries", "0"]) { bridge, simulator in
             // The worker thread lives: the node is merely silent for too long.

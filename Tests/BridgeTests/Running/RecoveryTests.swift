@@ -104,9 +104,9 @@ func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contents
                 #expect(status == "queued" || status == "running")
             }
             try await withSimulator({ $0.port = port }) { simulator, _ in
-                #expect(try await bridge.events(of: kept[1]).last?.json["status"] == "succeeded")
                 _ = try await bridge.send(.POST, "/api/v2/jobs/\(kept[0])/cancel")
                 #expect(try await bridge.events(of: kept[0]).last?.json["status"] == "canceled")
+                #expect(try await bridge.events(of: kept[1]).last?.json["status"] == "succeeded")
                 #expect(simulator.statistics.promptsRun.keys.allSatisfy(kept.contains))
             }
         }
