@@ -73,11 +73,18 @@ import Testing
         var state = EventSocketState()
         func isHurried() -> Bool { if case .hurry = state.connectNow() { true } else { false } }
         #expect(!isHurried(), "before the start")
-        for _ in 1...2 {
+        for round in 1...2 {
             begin(&state)
             #expect(!isHurried(), "while connecting")
             state.ended()
-            #expect(!isHurried(), "the attempt has just failed")
+            if round == 2 {
+                // The attempt has just failed: the pause is short from its beginning.
+                #expect(!isHurried())
+                pause(&state, expecting: .waitShortly)
+                #expect(!isHurried())
+                state.endPause()
+                continue
+            }
             pause(&state, expecting: .wait)
             #expect(isHurried())
             #expect(!isHurried(), "hurried already")

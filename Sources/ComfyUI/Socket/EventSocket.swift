@@ -127,6 +127,7 @@ package final class EventSocket: Sendable {
             end: { woken.succeed(.hurried) }, hurry: { [eventLoop] in eventLoop.scheduleTask(deadline: earliest) { woken.succeed(.hurried) } })
         switch state.withLock({ $0.beginPause(pause) }) {
         case .wait: break
+        case .waitShortly: pause.hurry()
         case .hurry: woken.succeed(.hurried)
         case .stop: woken.succeed(.over)
         }

@@ -31,11 +31,14 @@ struct EventSocketState {
     }
 
     private var phase = Phase.resting(isHurried: false)
+    /// Somebody began to wait for the connection between an attempt and the pause after it.
+    private var isAwaited = false
 
     /// False: `run()` is over.
     mutating func beginAttempt() -> Bool {
         if case .stopped = phase { return false }
         phase = .connecting([])
+        isAwaited = false
         return true
     }
 
@@ -65,13 +68,17 @@ struct EventSocketState {
         }
     }
 
-    enum PauseStart { case wait, hurry, stop }
+    enum PauseStart {
+        case wait, hurry, stop
+        /// The pause is to be as short as one may be.
+        case waitShortly
+    }
 
     mutating func beginPause(_ pause: Pause) -> PauseStart {
         switch phase {
         case .resting(isHurried: false):
-            phase = .pausing(pause, isHurried: false)
-            return .wait
+            phase = .pausing(pause, isHurried: isAwaited)
+            return isAwaited ? .waitShortly : .wait
         case .resting(isHurried: true):
             phase = .resting(isHurried: false)
             return .hurry
@@ -105,7 +112,10 @@ struct EventSocketState {
         case .pausing(let pause, isHurried: false):
             phase = .pausing(pause, isHurried: true)
             return .hurry(pause)
-        case .resting, .connecting, .open, .pausing, .stopped: return .none
+        case .resting:
+            isAwaited = true
+            return .none
+        case .connecting, .open, .pausing, .stopped: return .none
         }
     }
 
