@@ -35,7 +35,7 @@ def required(**inputs):
 
 
 SEED = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF})
-COUNT = ("INT", {"default": 1, "min": 0, "max": 10_000})
+COUNT = ("INT", {"default": 1, "min": 0, "max": 1 << 40})
 TEXT = ("STRING", {"default": "", "multiline": True})
 PICTURE = ("IMAGE",)
 
