@@ -92,7 +92,7 @@ struct ProgressTracker: Sendable {
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .finished)].compactMap(\.self)
                 if report.nodeID == displayNode { set(displayNode, Node(fraction: 1, isDone: true)) }
             case .running:
-                activities[displayNode] = report.activity.map { String($0.prefix(200)) }
+                activities[displayNode] = report.activity.map { String(decoding: $0.utf8.prefix(200), as: UTF8.self) }
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .running)].compactMap(\.self)
                 advance(report.nodeID, displayNode: displayNode, value: report.value, maximum: report.maximum)
             case .pending, .error, .other:

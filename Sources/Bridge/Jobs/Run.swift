@@ -182,7 +182,7 @@ struct Run: Sendable {
     private static let unknownLimit = 64 << 10
 
     private static func omitted(_ type: String, bytes: Int) -> String {
-        (["type": .string(String(type.prefix(200))), "data": .null, "bytes": JSON(bytes)] as JSON).text
+        (["type": .string(String(decoding: type.utf8.prefix(200), as: UTF8.self)), "data": .null, "bytes": JSON(bytes)] as JSON).text
     }
 
     /// The socket broke, or was silent for too long: what was missed can only be read from history.

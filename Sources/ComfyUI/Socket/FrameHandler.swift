@@ -47,6 +47,7 @@ final class FrameHandler: ChannelInboundHandler {
     private var reason: String?
     private var progressTextHasPromptID = false
     private var unreadableFrames = 0
+    private var unknownTypes: Set<String> = []
     /// The first `status`, or the end of `leaving`, has to come before this.
     private var stageTimer: Scheduled<Void>?
     private var pingTimer: Scheduled<Void>?
@@ -119,6 +120,7 @@ final class FrameHandler: ChannelInboundHandler {
                 onEvent(.connected(sid: sid))
             }
         case .featureFlags(let flags): progressTextHasPromptID = flags["supports_progress_text_metadata"]?.bool ?? false
+        case .unknown(let type, _, _): noteUnknown(type, .debug)  // node packs send their own
         default: break
         }
         if message.promptID != nil { hasServed = true }
@@ -127,10 +129,21 @@ final class FrameHandler: ChannelInboundHandler {
 
     private func receive(binary: ByteBuffer) {
         do throws(ComfyMessageError) {
-            onEvent(.binary(try ComfyBinaryMessage(parsing: binary, progressTextHasPromptID: progressTextHasPromptID)))
+            let message = try ComfyBinaryMessage(parsing: binary, progressTextHasPromptID: progressTextHasPromptID)
+            if case .unknown(let type, _, _) = message { noteUnknown("binary \(type)", .info) }
+            onEvent(.binary(message))
         } catch {
             skip(because: error)
         }
+    }
+
+    /// What is sent once is sent again and again: each type is told once a connection.
+    private func noteUnknown(_ type: String, _ level: Logger.Level) {
+        let type = String(decoding: type.utf8.prefix(100), as: UTF8.self)
+        guard unknownTypes.count < 32, unknownTypes.insert(type).inserted else { return }
+        logger.log(
+            level: level, "ComfyUI sends messages of a type that the bridge does not know",
+            metadata: ["comfyui": "\(configuration.endpoint)", "type": "\(type)"])
     }
 
     /// A node that sends broken frames sends many: the first of a connection is a warning.
