@@ -193,7 +193,10 @@ import Testing
                 try await started.next()
                 if !isEarly { client.finishSending() }
                 // The end of another connection, which came later, has been heard of.
-                try await server.withClient { #expect(try $0.get("/other").text == "other") }
+                try await server.withClient { other in
+                    let answer = try other.get("/other")
+                    #expect(answer.text == "other")
+                }
                 while server.server.openConnections > 1 { await Task.yield() }
                 gate.open()
                 if isStream {
