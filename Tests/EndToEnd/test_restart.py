@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -9,6 +10,7 @@ import threading
 import pytest
 
 import workflows
+from callers import Caller, within
 from http_client import Stream, curl
 from processes import Process
 
@@ -158,3 +160,57 @@ def test_second_bridge_is_refused(bridge, binary):
 def test_folder_that_cannot_be_used_is_refused(binary):
     refused = subprocess.run([binary, "serve", "--port", "0", "--data-dir", "/proc/nothing"], capture_output=True, text=True, timeout=30)
     assert refused.returncode == 2 and "--data-dir" in refused.stderr and "none" in refused.stderr
+
+
+def keyed(bridge, key, *arguments, workflow, query=""):
+    return curl("-H", f"Idempotency-Key: {key}", *arguments, f"{bridge.url}/run{query}", data=workflow)
+
+
+def test_a_caller_with_a_key_finds_its_job_at_the_next_bridge(bridge):
+    workflow = workflows.txt2img(steps=50, seed=71)
+    caller = Caller(bridge.url, "POST", "/run", {"Idempotency-Key": "k"}, workflow)
+    within(10, lambda: curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"], "the job runs")
+    (job,) = curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"]
+    bridge.restart()
+    caller.close()
+    reply = keyed(bridge, "k", "-H", "Accept: image/png", workflow=workflow)
+    assert (reply.status, reply.content_type, reply.headers["comfy-job-id"]) == (200, "image/png", job["id"])
+
+
+@pytest.mark.parametrize("is_explicit", [False, True])
+def test_why_a_job_was_canceled_is_known_to_the_next_bridge(bridge, is_explicit):
+    workflow = workflows.endless()
+    caller = Caller(bridge.url, "POST", "/run?on_disconnect=cancel", {"Idempotency-Key": "k"}, workflow)
+    within(10, lambda: curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"], "the job runs")
+    (job,) = curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"]
+    if is_explicit:
+        assert curl("-X", "POST", f"{bridge.url}{job['urls']['cancel']}").status == 200
+    caller.close()
+    within(10, lambda: bridge.job(job["id"])["status"] in ("canceling", "canceled"), "the job is canceled")
+    bridge.restart()
+    within(10, lambda: bridge.job(job["id"])["status"] == "canceled", "the job is canceled by the next one, too")
+    reply = keyed(bridge, "k", "-H", "Prefer: respond-async", workflow=workflow)
+    assert reply.status == 202
+    assert (reply.json()["id"] == job["id"]) == is_explicit
+    curl("-X", "POST", f"{bridge.url}{reply.json()['urls']['cancel']}")
+
+
+def test_jobs_that_came_while_comfyui_was_away(binary, tmp_path):
+    """Accepted by a bridge that never saw a ComfyUI, killed, run by the next one when ComfyUI is there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        bridge = Bridge(binary, tmp_path / "data", f"http://127.0.0.1:{port}")
+        jobs = [bridge.submit(workflows.plain(prefix=f"away{number}")) for number in range(3)]
+        unknown = bridge.submit({"1": {"class_type": "NoSuchClass", "inputs": {}}})
+        bridge.restart()
+        assert [bridge.job(job)["queue_position"] for job in jobs] == [0, 1, 2]
+    simulator = Process(binary, "simulate", "--port", port)
+    try:
+        for job in jobs:
+            assert_whole(bridge.events(job))
+        error = bridge.events(unknown)[-1].data["error"]
+        assert error["code"] == "invalid_workflow" and error["details"]["node_errors"]["1"]
+    finally:
+        bridge.process.stop()
+        simulator.stop()

@@ -66,6 +66,10 @@ import Testing
             $0.queuePosition = 3
             $0.comfyUIs = [.init(url: "http://a", away: .init(time: .seconds(1), reason: "gone")), .init(url: "http://b")]
         },
+        Case("the one that has its nodes is away", .comfyUIUnreachable, says: ["No ComfyUI that has the job's nodes can be used: http://a for 1.0 s (gone)."]) {
+            $0.queuePosition = 0
+            $0.comfyUIs = [.init(url: "http://a", away: .init(time: .seconds(1), reason: "gone")), .init(url: "http://b", canRun: false)]
+        },
         Case("between queue and ComfyUI", .handingOver, says: ["on its way"]) { _ in },
         Case("being handed over", .handingOver, says: ["being handed to http://gpu:8188 for 1.0 s"]) {
             inside(&$0)
