@@ -250,6 +250,31 @@ struct ExecutionTests {
         }
     }
 
+    @Test func aSavedTextIsAFileToo() async throws {
+        try await withSimulator { server in
+            let socket = try await server.socket()
+            _ = try await server.submit([
+                "1": ["class_type": "PrimitiveStringMultiline", "inputs": ["value": "one ☃"]],
+                "2": ["class_type": "SaveText", "inputs": ["text": ["1", 0], "filename_prefix": "texts/t", "format": "md"]],
+            ])
+            let output = try await socket.message("executed")["output"]
+            #expect(output == ["text": ["one ☃"], "files": [["filename": "t_00001.md", "subfolder": "texts", "type": "output"]]])
+            let file = try await server.request(.GET, "/view?filename=t_00001.md&subfolder=texts")
+            #expect(file.body == Array("one ☃".utf8) && file.header("content-type") == "text/markdown")
+            #expect(file.header("x-content-type-options") == "nosniff")
+        }
+    }
+
+    @Test func theseAreNotInOlderVersions() async throws {
+        try await withSimulator {
+            $0.compatibility = .v0_25_0
+        } _: { server in
+            let info = try await server.request(.GET, "/object_info").json
+            #expect(info["SaveText"] == nil && info["PrimitiveStringMultiline"] != nil && info["SaveImage"]?["output"]?.array?.isEmpty == true)
+            #expect(try await server.request(.POST, "/api/jobs/x/cancel").status == 405)
+        }
+    }
+
     @Test func progressIsThrottledWithoutPreviewsSince025() async throws {
         for (compatibility, expected) in [(ComfySimulator.Compatibility.v0_25_0, 1), (.v0_33_0, 1), (.v0_3_64, 30)] {
             try await withSimulator {

@@ -18,7 +18,7 @@ struct RecordedAnswerTests {
         "v0.25/security_headers", "v0.25/intermediate_output", "v0.33/validation_errors", "v0.33/upload_and_load", "v0.33/misc_http", "v0.33/jobs_api",
         "v0.33/prompt_id_and_extra_data", "v0.33/cached_no_client_id", "v0.33/cached_full", "v0.33/node_exception", "v0.33/interrupt_running",
         "v0.33/delete_pending", "v0.33/subgraph_expansion", "v0.33/no_client_id", "v0.33/view_variants", "v0.33/security_headers",
-        "v0.33/intermediate_output", "v0.33/jobs_cancel", "v0.33/save_passthrough", "v0.33/save_text", "v0.33/view_active_content",
+        "v0.33/intermediate_output", "v0.33/jobs_cancel", "v0.33/save_passthrough", "v0.33/view_active_content",
     ])
     func answersAreAsRecorded(_ scenario: String) async throws {
         let recording = try Recording(scenario)

@@ -15,11 +15,12 @@ final class FileNames: Sendable {
         let prefix: String
         let counter: Int
 
-        func name(inBatch index: Int, fileExtension: String) -> String {
+        /// - Parameter isOpen: without the underscore behind the number, as nodes of later versions have it.
+        func name(inBatch index: Int, fileExtension: String, isOpen: Bool = false) -> String {
             let digits = String(counter + index)
             let padded = String(repeating: "0", count: max(0, 5 - digits.count)) + digits
             let name = prefix.contains("%") ? prefix.replacing("%batch_num%", with: String(index)) : prefix
-            return "\(name)_\(padded)_.\(fileExtension)"
+            return "\(name)_\(padded)\(isOpen ? "" : "_").\(fileExtension)"
         }
     }
 
@@ -62,7 +63,7 @@ final class FileNames: Sendable {
         }
         let highest = names.compactMap { name -> Int? in
             guard name.lowercased().hasPrefix(prefix.lowercased() + "_") else { return nil }
-            return Int(name.dropFirst(prefix.count + 1).prefix { $0 != "_" }) ?? 0
+            return Int(name.dropFirst(prefix.count + 1).prefix { $0 != "_" && $0 != "." }) ?? 0
         }.max()
         return (highest ?? 0) + 1
     }

@@ -12,6 +12,7 @@ enum LoaderNodes {
             return .values(.model("\(try call.label("model"))+\(lora)"), .clip("\(try call.label("clip"))+\(lora)"))
         },
         "CLIPTextEncode": NodeBehavior { call in .values(.conditioning(try call.text("text"))) },
+        "PrimitiveStringMultiline": NodeBehavior(since: .v0_25_0) { call in .values(.plain(.string(try call.text("value")))) },
         "LoadImage": NodeBehavior(fileInput: "image") { call in try load(call) },
         "LoadImageOutput": NodeBehavior(fileInput: "image") { call in try load(call) },
         "LoadImageMask": NodeBehavior(fileInput: "image") { call in

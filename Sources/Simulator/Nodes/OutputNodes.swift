@@ -30,7 +30,7 @@ enum OutputNodes {
         },
         "SaveText": NodeBehavior(since: .v0_33_0, handsOn: "text") { call in
             let text = try call.text("text")
-            let files = try write([Array(text.utf8)], try call.text("format"), prefix: try call.text("filename_prefix"), kind: .output, size: (0, 0), call)
+            let files = try write([Array(text.utf8)], try call.text("format"), prefix: try call.text("filename_prefix"), kind: .output, size: (0, 0), isOpen: true, call)
             return .ui(["text": [.string(text)], "files": files])
         },
         "PreviewAny": NodeBehavior { call in
@@ -54,12 +54,13 @@ enum OutputNodes {
     }
 
     private static func write(
-        _ files: [[UInt8]], _ fileExtension: String, prefix: String, kind: Folders.Kind, size: (width: Int, height: Int), _ call: NodeCall
+        _ files: [[UInt8]], _ fileExtension: String, prefix: String, kind: Folders.Kind, size: (width: Int, height: Int), isOpen: Bool = false,
+        _ call: NodeCall
     ) throws -> JSON {
         let slot = try call.services.names.reserve(files.count, prefix: prefix, kind: kind, width: size.width, height: size.height)
         var items: [JSON] = []
         for (index, file) in files.enumerated() {
-            let name = slot.name(inBatch: index, fileExtension: fileExtension)
+            let name = slot.name(inBatch: index, fileExtension: fileExtension, isOpen: isOpen)
             try Folders.write(file, to: slot.folder + "/" + name)
             items.append(["filename": .string(name), "subfolder": .string(slot.subfolder), "type": .string(kind.rawValue)])
         }
