@@ -28,7 +28,11 @@ package struct ComfyBridge: Sendable {
         storage = try Storage(
             directory: configuration.dataDirectory, previewHistory: configuration.jobs.previewHistory, endpoints: configuration.workers.map(\.endpoint),
             httpClient: httpClient, logger: logger)
-        let previewFiles = try configuration.previewDirectory.map { try PreviewFiles(directory: $0, logger: logger) }
+        let previewFiles = try configuration.previewDirectory.map { path in
+            do { return try PreviewFiles(directory: path, logger: logger) } catch {
+                throw ConfigurationError("--preview-dir '\(path)' cannot be used: \(ErrorWords.of(error)). Name a folder that this user may write to.")
+            }
+        }
         let assets = AssetService(
             store: storage.assets, blobs: storage.blobs, retention: configuration.assetRetention, inUse: { [jobs = storage.jobs] in try await jobs.assetsInUse() },
             logger: logger)

@@ -108,7 +108,9 @@ struct OutputCollector: Sendable {
             }
             guard info != nil else { return miss(file, of: node) }
         } catch {
-            logger.warning(
+            // One who was told to stop has no fault to tell of.
+            logger.log(
+                level: Task.isCancelled ? .debug : .warning,
                 "the size of an output could not be read", metadata: .of(job.id, ["file": "\(file.filename)", "error": "\(ErrorWords.of(error))"]))
         }
         // The bridge is being stopped: the next one asks again, and gets size and type.

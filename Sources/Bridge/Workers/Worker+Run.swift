@@ -369,7 +369,7 @@ extension Worker {
             case .lost, .stuck, .behind, .refused, .takenBack, .notDelivered, .notReached, .stopped: break
             }
         } catch {
-            logger.warning("ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
+            logger.log(level: Task.isCancelled ? .debug : .warning, "ComfyUI could not be prepared for another run", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
         }
     }
 }

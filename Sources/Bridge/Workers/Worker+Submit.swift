@@ -10,7 +10,7 @@ extension Worker {
     func check(_ job: Job) async -> JobError? {
         let workflow = job.submission.workflow
         guard job.submission.outputNodes.isEmpty else { return nil }
-        if catalog == nil { _ = await hasReadNodeList() }
+        if catalog == nil { _ = await hasReadNodeList(isFirst: false) }
         for name in (catalog?.unknownClasses(in: workflow) ?? []).prefix(20) { await readClass(name) }
         guard let catalog else {
             let faults = NodeCatalog(objectInfo: [:], replaced: workflow.classTypes, fileRules: configuration.fileRules).faults(in: workflow)
