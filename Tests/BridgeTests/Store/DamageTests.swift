@@ -30,7 +30,7 @@ import Testing
             }
             try await storage.assets.insert(
                 Asset(blob: try await storage.blobs.keep([1, 2, 3]), filePath: "a.bin", contentType: "x/y", tags: [], createdAt: Date(), expiresAt: Date(timeIntervalSinceNow: 100)))
-            try await disk.database.write { db in try db.execute(sql: "INSERT INTO idempotency_keys VALUES ('job', 'k', x'01', NULL, 800000000)") }
+            try await disk.database.write { db in try db.execute(sql: "INSERT INTO idempotency_keys (operation, key, digest, date) VALUES ('job', 'k', x'01', 800000000)") }
         }
         try FileManager.default.removeItem(atPath: folder + "/comfy-bridge.sqlite-wal", ifThere: true)
     }
