@@ -106,7 +106,7 @@ enum Callbacks {
                 nil
             }
         let head = RequestHead(
-            method: String(cString: method),
+            method: field(method, strlen(method)),
             target: connection.takeTarget(),
             version: String(cString: version),
             headers: headers,
@@ -162,7 +162,7 @@ enum Callbacks {
                 raw, .HEADER_KIND,
                 { target, _, name, nameSize, value, valueSize in
                     let fields = target!.assumingMemoryBound(to: (headers: HTTPHeaders, layout: HeadLayout).self)
-                    fields.pointee.headers.add(name: Callbacks.string(name, nameSize), value: Callbacks.string(value, valueSize))
+                    fields.pointee.headers.add(name: Callbacks.field(name, nameSize), value: Callbacks.field(value, valueSize))
                     fields.pointee.layout.follow(name: name, nameSize, value: value, valueSize)
                     return .YES
                 },
@@ -175,6 +175,14 @@ enum Callbacks {
 
     private static func string(_ text: UnsafePointer<CChar>?, _ size: Int) -> String {
         String(decoding: UnsafeRawBufferPointer(start: text, count: text == nil ? 0 : size), as: UTF8.self)
+    }
+
+    /// What is US-ASCII by rights (RFC 9110 section 5.5) is taken for ISO-8859-1, as the Fetch standard does: no text of that has marks, with
+    /// which one letter can be as long as the head, and comparing letters takes the square of that.
+    private static func field(_ text: UnsafePointer<CChar>?, _ size: Int) -> String {
+        let bytes = UnsafeRawBufferPointer(start: text, count: text == nil ? 0 : size)
+        guard bytes.contains(where: { $0 >= 0x80 }) else { return String(decoding: bytes, as: UTF8.self) }
+        return String(String.UnicodeScalarView(bytes.map { Unicode.Scalar($0) }))
     }
 
     // MARK: Response

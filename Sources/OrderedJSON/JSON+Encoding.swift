@@ -1,5 +1,3 @@
-import OrderedCollections
-
 extension JSON {
     /// The compact text, UTF-8, without any line break (so it fits one SSE `data:` line). Numbers that JSON cannot hold
     /// (`NaN` from Python) become `null`.

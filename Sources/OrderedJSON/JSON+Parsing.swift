@@ -1,8 +1,14 @@
-import OrderedCollections
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
 
 /// Why a text is not JSON, and where.
 package struct JSONSyntaxError: Error, Sendable, Equatable, CustomStringConvertible {
     package let reason: String
+    /// The text may be JSON; it is more than is taken.
+    package var isTooMuch = false
     /// Byte offset of the fault; `line` and `column` count from 1, `column` in bytes.
     package let offset: Int
     package let line: Int
@@ -15,27 +21,31 @@ extension JSON {
     /// The nesting that `init(parsing:)` accepts; deeper texts are an error, so that no input can exhaust the stack.
     package static let maximumDepth = 256
 
+    /// Characters of a number; more digits than this say nothing, and Python refuses integers of 4300.
+    package static let numberLimit = 1000
+
     /// Parses one RFC 8259 text.
     ///
+    /// - Parameter limit: of values in the text, those inside of others counted too: one of two bytes takes some fifty in memory.
     /// - Parameter lenient: also takes what Python's `json` module writes and the RFC does not know: `NaN`, `Infinity`,
     ///   `-Infinity` and unpaired surrogates (which become U+FFFD). For texts that come from ComfyUI, not for callers.
-    package init(parsing text: some Collection<UInt8>, lenient: Bool = false) throws(JSONSyntaxError) {
+    package init(parsing text: some Collection<UInt8>, lenient: Bool = false, limit: Int = .max) throws(JSONSyntaxError) {
         let parsed = text.withContiguousStorageIfAvailable { buffer in
-            Result { () throws(JSONSyntaxError) in try JSON.parse(buffer, lenient: lenient) }
+            Result { () throws(JSONSyntaxError) in try JSON.parse(buffer, lenient: lenient, limit: limit) }
         }
         if let parsed {
             self = try parsed.get()
         } else {
-            self = try JSON(parsing: Array(text), lenient: lenient)
+            self = try JSON(parsing: Array(text), lenient: lenient, limit: limit)
         }
     }
 
-    package init(parsing text: String, lenient: Bool = false) throws(JSONSyntaxError) {
-        self = try JSON(parsing: text.utf8, lenient: lenient)
+    package init(parsing text: String, lenient: Bool = false, limit: Int = .max) throws(JSONSyntaxError) {
+        self = try JSON(parsing: text.utf8, lenient: lenient, limit: limit)
     }
 
-    private static func parse(_ buffer: UnsafeBufferPointer<UInt8>, lenient: Bool) throws(JSONSyntaxError) -> JSON {
-        var parser = Parser(bytes: buffer, lenient: lenient)
+    private static func parse(_ buffer: UnsafeBufferPointer<UInt8>, lenient: Bool, limit: Int) throws(JSONSyntaxError) -> JSON {
+        var parser = Parser(bytes: buffer, lenient: lenient, limit: limit)
         return try parser.parseText()
     }
 }
@@ -43,12 +53,15 @@ extension JSON {
 private struct Parser {
     let bytes: UnsafeBufferPointer<UInt8>
     let lenient: Bool
+    let limit: Int
     var position = 0
     var depth = 0
+    var count = 0
 
-    init(bytes: UnsafeBufferPointer<UInt8>, lenient: Bool) {
+    init(bytes: UnsafeBufferPointer<UInt8>, lenient: Bool, limit: Int) {
         self.bytes = bytes
         self.lenient = lenient
+        self.limit = limit
     }
 
     mutating func parseText() throws(JSONSyntaxError) -> JSON {
@@ -63,6 +76,12 @@ private struct Parser {
 
     private mutating func parseValue() throws(JSONSyntaxError) -> JSON {
         guard position < bytes.count else { throw error("the text ends where a value is expected") }
+        count += 1
+        guard count <= limit else {
+            var failure = error("there are more than \(limit) values")
+            failure.isTooMuch = true
+            throw failure
+        }
         switch bytes[position] {
         case UInt8(ascii: "{"): return try nested { (parser: inout Parser) throws(JSONSyntaxError) in try parser.parseObject() }
         case UInt8(ascii: "["): return try nested { (parser: inout Parser) throws(JSONSyntaxError) in try parser.parseArray() }
@@ -135,6 +154,7 @@ private struct Parser {
             if !takeByte(UInt8(ascii: "+")) { _ = takeByte(UInt8(ascii: "-")) }
             try takeDigits()
         }
+        guard position - start <= JSON.numberLimit else { throw error("a number has more than \(JSON.numberLimit) characters", at: start) }
         return JSONNumber(literal: String(decoding: bytes[start..<position], as: UTF8.self))
     }
 
@@ -147,9 +167,7 @@ private struct Parser {
             switch bytes[position] {
             case UInt8(ascii: "\""):
                 let text = UnsafeBufferPointer(rebasing: bytes[start..<position])
-                // Validation is a generic function that the compiler does not specialize: many times the cost of the rest.
-                let isASCII = seen < 0x80
-                let string = isASCII ? String(decoding: text, as: UTF8.self) : try validated(text, from: start)
+                let string = seen < 0x80 ? String(decoding: text, as: UTF8.self) : try validated(text, from: start)
                 position += 1
                 return string
             case UInt8(ascii: "\\"): return try parseEscapedString(from: start)
@@ -166,7 +184,7 @@ private struct Parser {
             let byte = bytes[position]
             switch byte {
             case UInt8(ascii: "\""):
-                let decoded = try validated(text[...], from: start)
+                let decoded = try text.withUnsafeBufferPointer { text throws(JSONSyntaxError) in try validated(text, from: start) }
                 position += 1
                 return decoded
             case UInt8(ascii: "\\"):
@@ -235,10 +253,13 @@ private struct Parser {
         return value
     }
 
-    private func validated(_ text: some Collection<UInt8>, from start: Int) throws(JSONSyntaxError) -> String {
-        if let string = String(validating: text, as: UTF8.self) { return string }
-        if lenient { return String(decoding: text, as: UTF8.self) }
-        throw error("a string is not valid UTF-8", at: start)
+    /// Decoding repairs what is not valid, which changes bytes. `String(validating:as:)` goes through each byte in a generic function that the
+    /// compiler does not specialize: many times the cost.
+    private func validated(_ text: UnsafeBufferPointer<UInt8>, from start: Int) throws(JSONSyntaxError) -> String {
+        var string = String(decoding: text, as: UTF8.self)
+        let isSame = string.withUTF8 { $0.count == text.count && text.count > 0 && memcmp($0.baseAddress!, text.baseAddress!, text.count) == 0 }
+        guard lenient || text.isEmpty || isSame else { throw error("a string is not valid UTF-8", at: start) }
+        return string
     }
 
     private mutating func takeDigits() throws(JSONSyntaxError) {

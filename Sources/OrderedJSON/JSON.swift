@@ -1,10 +1,8 @@
-package import OrderedCollections
-
 /// A JSON value that survives a round trip: object members keep their order and numbers keep their digits.
 ///
 /// Foundation's coders turn 18446744073709551615 into a `Double` and sort or shuffle keys; a workflow must reach ComfyUI
 /// as it was sent (seeds are unsigned 64-bit).
-package enum JSON: Sendable, Hashable {
+package enum JSON: Sendable {
     case null
     case bool(Bool)
     /// The number as it was written, for example `1.50` or `18446744073709551615`.
@@ -15,7 +13,31 @@ package enum JSON: Sendable, Hashable {
     case object(JSONObject)
 }
 
-package typealias JSONObject = OrderedDictionary<String, JSON>
+extension JSON: Hashable {
+    /// Strings are equal when their bytes are (see `Name`).
+    package static func == (left: JSON, right: JSON) -> Bool {
+        switch (left, right) {
+        case (.null, .null): true
+        case (.bool(let left), .bool(let right)): left == right
+        case (.number(let left), .number(let right)): left == right
+        case (.string(let left), .string(let right)): left.hasSameBytes(as: right)
+        case (.array(let left), .array(let right)): left == right
+        case (.object(let left), .object(let right)): left == right
+        case (.null, _), (.bool, _), (.number, _), (.string, _), (.array, _), (.object, _): false
+        }
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        switch self {
+        case .null: hasher.combine(0)
+        case .bool(let value): hasher.combine(value)
+        case .number(let number): hasher.combine(number)
+        case .string(let text): hasher.combine(Name(text))
+        case .array(let elements): hasher.combine(elements)
+        case .object(let members): hasher.combine(members)
+        }
+    }
+}
 
 /// A JSON number by its literal text.
 package struct JSONNumber: Sendable, Hashable {

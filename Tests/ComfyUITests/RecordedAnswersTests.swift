@@ -27,7 +27,7 @@ import Testing
             case 200:
                 let receipt = try await client.submit(ComfyUIClientTests.prompt)
                 #expect(receipt.promptID == exchange.json?["prompt_id"]?.string)
-                #expect(Array(receipt.nodeErrors.keys) == (exchange.json?["node_errors"]?.object.map { Array($0.keys) } ?? []))
+                #expect(receipt.nodeErrors.keys.map(\.text) == (exchange.json?["node_errors"]?.object.map { Array($0.keys) } ?? []))
                 try Self.check(receipt.nodeErrors, exchange)
             case 400:
                 let error = await #expect(throws: ComfyUIError.self) { try await client.submit(ComfyUIClientTests.prompt) }
@@ -46,10 +46,10 @@ import Testing
         }
     }
 
-    private static func check(_ errors: OrderedDictionary<String, NodeErrors>, _ exchange: Recording.Exchange) throws {
+    private static func check(_ errors: OrderedDictionary<Name, NodeErrors>, _ exchange: Recording.Exchange) throws {
         let json = exchange.json?["node_errors"]?.object ?? [:]
-        #expect(Array(errors.keys) == Array(json.keys))
-        for (nodeID, node) in errors {
+        #expect(errors.keys.map(\.text) == json.keys)
+        for (nodeID, node) in errors.map({ ($0.key.text, $0.value) }) {
             #expect(node.classType == json[nodeID]?["class_type"]?.string && node.classType != nil)
             #expect(node.errors.count == json[nodeID]?["errors"]?.array?.count)
             #expect(node.errors.allSatisfy { $0.type != "unknown" && !$0.message.isEmpty })
@@ -128,7 +128,7 @@ import Testing
         let answers = try Recording.all.flatMap { try $0.exchanges() }
             .filter { $0.method == "GET" && $0.path.contains("/history/") && $0.status == 200 }
         let outcomes: [HistoryEntry.Outcome] = answers.compactMap { answer in
-            guard let (promptID, json) = answer.json?.object?.elements.first else { return nil }
+            guard let (promptID, json) = answer.json?.object?.first else { return nil }
             return HistoryEntry(promptID: promptID, json)?.outcome
         }
         #expect(outcomes.contains(.succeeded) && outcomes.contains(.interrupted))

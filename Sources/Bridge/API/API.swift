@@ -48,7 +48,7 @@ struct API: Sendable {
 
     func job(_ id: String) async throws -> Job {
         guard let id = JobID(id), let job = try await service.job(id) else {
-            throw APIError.notFound("There is no job '\(id.prefix(100))' (any more). Jobs are forgotten some time after their end (--retention).")
+            throw APIError.notFound("There is no job '\(id.excerpt)' (any more). Jobs are forgotten some time after their end (--retention).")
         }
         return job
     }

@@ -34,7 +34,7 @@ extension APIError {
     static func invalidCursor(_ text: String) -> APIError {
         APIError(
             status: 400, code: "invalid_cursor",
-            message: "'\(text.prefix(100))' is no cursor of this list. Send the next_cursor of the page before, or none to begin anew.",
+            message: "'\(text.excerpt)' is no cursor of this list. Send the next_cursor of the page before, or none to begin anew.",
             details: ["parameter": "cursor"])
     }
 
@@ -44,7 +44,7 @@ extension APIError {
 
     /// A member of the request's JSON object.
     static func invalidRequest(_ field: String, _ message: String) -> APIError {
-        APIError(status: 422, code: "invalid_request", message: message, details: ["field": .string(field)])
+        APIError(status: 422, code: "invalid_request", message: message, details: ["field": .string(field.excerpt)])
     }
 
     static func unauthorized(_ message: String) -> APIError {
@@ -78,8 +78,8 @@ extension APIError {
     static func missingAssets(_ ids: [String]) -> APIError {
         APIError(
             status: 422, code: "missing_asset",
-            message: "The workflow refers to assets that do not exist (any more): \(ids.map { String($0.prefix(100)) }.joined(separator: ", ")). Upload them again and use the new ids.",
-            details: ["missing_ids": .array(ids.map { .string(String($0.prefix(1000))) })])
+            message: "The workflow refers to assets that do not exist (any more): \(ids.prefix(10).map(\.excerpt).joined(separator: ", ")). Upload them again and use the new ids.",
+            details: ["missing_ids": .array(ids.map { .string($0.excerpt) })])
     }
 
     static let blobNotFound = APIError(
@@ -203,6 +203,12 @@ extension APIError {
                 + "--max-body-size (of uploads, --max-upload-size).")
     }
 
+    static func tooManyValues(limit: Int) -> APIError {
+        APIError(
+            status: 413, code: "payload_too_large",
+            message: "The body has more than \(limit) JSON values (numbers, texts, lists, objects). Send long lists as files instead of inside the workflow.")
+    }
+
     init(_ failure: HTTPServerFailure) {
         switch failure {
         case .bodyTooLarge(let limit): self = .payloadTooLarge(limit: limit)
@@ -236,7 +242,7 @@ extension APIError {
         case .invalid(let faults):
             self.init(
                 status: 422, code: "invalid_workflow",
-                message: (faults.first?.message ?? "The workflow is invalid.") + (faults.count > 1 ? " (\(faults.count) faults in all)" : ""),
+                message: (faults.first?.message ?? "The workflow is invalid.") + (faults.total > 1 ? " (\(faults.total) faults in all\(faults.isComplete ? "" : ", of which the first \(faults.count) are told"))" : ""),
                 details: APIError.details(of: faults))
         }
     }
@@ -270,8 +276,8 @@ extension APIError {
         self.init(status: 503, code: error.code.rawValue, message: error.message, headers: ["Retry-After": "5"])
     }
 
-    /// `node_errors` as the Comfy API v2 shows them, by node id; faults of the whole workflow under `""`.
-    static func details(of faults: [WorkflowFault]) -> JSON {
+    /// `node_errors` as the Comfy API v2 shows them, by node id; faults of the whole workflow under `""`. `fault_count` where there are more.
+    static func details(of faults: WorkflowFaults) -> JSON {
         guard !faults.isEmpty else { return [:] }
         var nodes: JSONObject = [:]
         for fault in faults {
@@ -280,7 +286,7 @@ extension APIError {
             ]
             nodes[fault.node ?? ""] = .array((nodes[fault.node ?? ""]?.array ?? []) + [entry])
         }
-        return ["node_errors": .object(nodes)]
+        return faults.isComplete ? ["node_errors": .object(nodes)] : ["node_errors": .object(nodes), "fault_count": JSON(faults.total)]
     }
 }
 

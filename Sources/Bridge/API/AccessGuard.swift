@@ -1,5 +1,6 @@
 import Crypto
 import MicroHTTP
+import OrderedJSON
 
 /// Says who may ask, from the head of a request alone: its body is not looked at, so this can run before one arrives.
 ///
@@ -33,7 +34,7 @@ struct AccessGuard: Sendable {
         let host = headers["Host"].flatMap { Authority($0) }
         if !isProbe, !isHostTrusted(headers), let text = headers["Host"] {
             throw APIError.forbidden(
-                "The bridge does not answer to the host name '\(text.prefix(100))', since a foreign page could have given it this bridge's address "
+                "The bridge does not answer to the host name '\(text.excerpt)', since a foreign page could have given it this bridge's address "
                     + "(DNS rebinding). Use its IP address or localhost, or start it with --allowed-host NAME or with --token.")
         }
         let origins = headers.values("Origin")
@@ -43,7 +44,7 @@ struct AccessGuard: Sendable {
             if crossOrigin.admits(origin) { return origin }
         }
         throw APIError.forbidden(
-            "Pages of the origin '\(origin.prefix(100))' may not use this bridge. Start it with --cors-origin \(Origin(origin) == nil ? "ORIGIN" : "\(origin.prefix(100))") "
+            "Pages of the origin '\(origin.excerpt)' may not use this bridge. Start it with --cors-origin \(Origin(origin) == nil ? "ORIGIN" : "\(origin.excerpt)") "
                 + "to allow them; when a proxy changes Host, name the bridge's own address with --public-url.")
     }
 

@@ -67,7 +67,7 @@ struct AssetEndpoints: Sendable {
     }
 
     private func notFound(_ path: PathParameters) -> APIError {
-        .notFound("There is no asset '\(path["id"].prefix(100))' (any more). Outputs are kept as long as their job, uploads until they expire or are deleted.")
+        .notFound("There is no asset '\(path["id"].excerpt)' (any more). Outputs are kept as long as their job, uploads until they expire or are deleted.")
     }
 
     /// - Parameter isNew: whether the bytes were new here.

@@ -61,8 +61,8 @@ struct AssetMembers {
         guard let members = try request.json(#"Send {"hash": "blake3:…"}."#).object else {
             throw APIError.invalidRequest("hash", #"The body must be an object: {"hash": "blake3:…", "file_path": "photo.png"}."#)
         }
-        for name in members.keys where !["hash", "file_path", "tags", "expires_in"].contains(name) {
-            throw APIError.invalidRequest(name, "'\(name.prefix(100))' is not known; possible are hash, file_path, tags and expires_in.")
+        for name in members.names where !["hash", "file_path", "tags", "expires_in"].contains(name) {
+            throw APIError.invalidRequest(name.text, "'\(name.text.excerpt)' is not known; possible are hash, file_path, tags and expires_in.")
         }
         hash = try Self.hash(members["hash"]?.string ?? "", field: "hash")
         switch members["file_path"] {
@@ -90,20 +90,20 @@ struct AssetMembers {
 
     static func hash(_ text: String, field: String) throws -> ContentHash {
         guard let hash = ContentHash(text) else {
-            throw APIError.invalidRequest(field, "'\(field)' is '\(text.prefix(100))'; it must be blake3: and 64 hexadecimal digits.")
+            throw APIError.invalidRequest(field, "'\(field)' is '\(text.excerpt)'; it must be blake3: and 64 hexadecimal digits.")
         }
         return hash
     }
 
     static func path(_ text: String) throws -> String {
         do { return try AssetPath.checked(text) } catch {
-            throw APIError.invalidRequest("file_path", "'file_path' is '\(text.prefix(100))': \(error.reason).")
+            throw APIError.invalidRequest("file_path", "'file_path' is '\(text.excerpt)': \(error.reason).")
         }
     }
 
     static func contentType(_ text: String) throws -> String {
         guard let type = MediaType(text) else {
-            throw APIError.invalidRequest("content_type", "'content_type' is '\(text.prefix(100))'; write a media type such as image/png.")
+            throw APIError.invalidRequest("content_type", "'content_type' is '\(text.excerpt)'; write a media type such as image/png.")
         }
         return type.description
     }

@@ -78,8 +78,8 @@ struct FormReader {
         }
         guard let text = layout.texts.first(where: { isNamed($0.name) }) else {
             throw APIError.invalidRequest(
-                String(name.prefix(100)),
-                "A part of the form is named '\(name.prefix(100))', which means nothing here; possible are \(layout.names.joined(separator: ", ")).")
+                name.excerpt,
+                "A part of the form is named '\(name.excerpt)', which means nothing here; possible are \(layout.names.joined(separator: ", ")).")
         }
         guard texts.count < FormLayout.textCount else {
             throw APIError.invalidRequest(text.name, "The form has more than \(FormLayout.textCount) parts beside the file.")

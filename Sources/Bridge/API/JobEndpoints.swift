@@ -119,7 +119,7 @@ struct JobEndpoints: Sendable {
     func preview(_ request: Request, _ path: PathParameters) async throws -> Response {
         let job = try await api.job(path["id"])
         guard let number = Int(path["n"]), number > 0 else {
-            throw APIError.notFound("'\(path["n"].prefix(100))' is no preview; the url in a preview event says the number.")
+            throw APIError.notFound("'\(path["n"].excerpt)' is no preview; the url in a preview event says the number.")
         }
         guard let preview = job.preview(number) else {
             throw APIError.notFound("Preview \(number) is not kept; only the newest are (--preview-history).")

@@ -23,13 +23,14 @@ extension JobQuery {
 
     /// What the query parameters `status`, `metadata[name]`, `limit` and `cursor` ask for.
     init(_ request: Request) throws {
-        for list in request.query where list.name == "status" {
-            statuses = try (statuses ?? []).union(list.value.split(separator: ",", omittingEmptySubsequences: false).map(JobQuery.status))
+        for list in request.query where Name(list.name) == "status" {
+            statuses = try (statuses ?? []).union(
+                list.value.utf8.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false).map { try JobQuery.status(Substring($0)) })
         }
-        for (name, value) in request.query where name == "metadata" || name.hasPrefix("metadata[") {
+        for (name, value) in request.query where Name(name) == "metadata" || name.utf8.starts(with: "metadata[".utf8) {
             let key = try JobQuery.metadataKey(name)
-            guard metadata.updateValue(value, forKey: key) == nil else {
-                throw APIError.invalidMetadataFilter("The metadata filter '\(key.prefix(100))' is given twice; a job has only one value under a name.")
+            guard metadata.updateValue(value, forKey: Name(key)) == nil else {
+                throw APIError.invalidMetadataFilter("The metadata filter '\(key.excerpt)' is given twice; a job has only one value under a name.")
             }
         }
         guard metadata.count <= JobQuery.metadataLimit else {
@@ -43,19 +44,19 @@ extension JobQuery {
     }
 
     private static func status(_ text: Substring) throws -> JobStatus {
-        guard let status = JobStatus(rawValue: text.trimmed) else {
+        guard let status = JobStatus.allCases.first(where: { $0.rawValue.hasSameBytes(as: text.trimmed) }) else {
             let possible = JobStatus.allCases.map(\.rawValue).joined(separator: ", ")
             throw APIError.invalidParameter(
-                "status", "The query parameter status has '\(text.prefix(100))'; it must be one or several of: \(possible).")
+                "status", "The query parameter status has '\(text.excerpt)'; it must be one or several of: \(possible).")
         }
         return status
     }
 
     /// `name` out of `metadata[name]`.
     private static func metadataKey(_ parameter: String) throws -> String {
-        let key = parameter.dropFirst("metadata[".count).dropLast()
-        guard parameter.hasSuffix("]"), !key.isEmpty, !key.contains("][") else {
-            throw APIError.invalidMetadataFilter("'\(parameter.prefix(100))' is no filter; write metadata[NAME]=VALUE for a member of the jobs' metadata.")
+        let key = Substring(parameter.utf8.dropFirst("metadata[".utf8.count).dropLast())
+        guard parameter.utf8.last == UInt8(ascii: "]"), !key.isEmpty, key.utf8.firstRange(of: "][".utf8) == nil else {
+            throw APIError.invalidMetadataFilter("'\(parameter.excerpt)' is no filter; write metadata[NAME]=VALUE for a member of the jobs' metadata.")
         }
         return String(key)
     }
@@ -69,6 +70,7 @@ struct JobCursor: Equatable {
 
     /// Nil for what `text` did not make.
     init?(_ text: String) {
+        guard text.utf8.count == 16 else { return nil }
         let standard = String(text.map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 })
         guard let data = Data(base64Encoded: standard), data.count == 12 else { return nil }
         place = data.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }

@@ -13,13 +13,45 @@ struct Representation: Sendable {
 
     func job(_ job: Job) -> JSONObject { self.job(job, job.snapshot) }
 
-    /// As an item of the list, with the times under the names that the official SDK reads there.
+    /// Outputs of an item of the list, and bytes of each of its parts that may be large.
+    private static let listedOutputs = 16
+    private static let listedBytes = 2048
+
+    /// As an item of the list, with the times under the names that the official SDK reads there. A page has hundreds: what is large of a job is
+    /// left out or cut, and `abridged` says so.
     func listed(_ job: Job) -> JSONObject {
-        let snapshot = job.snapshot
+        var snapshot = job.snapshot
+        var isAbridged = false
+        func fits(_ value: JSON) -> Bool {
+            if value.encoded().count <= Self.listedBytes { return true }
+            isAbridged = true
+            return false
+        }
+        if snapshot.outputs.count > Self.listedOutputs {
+            snapshot.outputs = OutputList(snapshot.outputs.inGraphOrder.prefix(Self.listedOutputs))
+            isAbridged = true
+        }
+        if !fits(.object(snapshot.otherOutputs)) { snapshot.otherOutputs = [:] }
+        if let error = snapshot.error, !fits(self.error(error)) {
+            snapshot.error = JobError(code: error.code, message: error.message.excerpt(Self.listedBytes / 2), node: error.node, classType: error.classType)
+        }
         var members = self.job(job, snapshot)
+        if let metadata = members["metadata"], !fits(metadata) { members["metadata"] = .null }
+        let outputs = snapshot.outputs.inGraphOrder.map { listed($0, &isAbridged) }
+        members["outputs"] = .array(outputs)
+        if isAbridged { members["abridged"] = true }
         members["create_time"] = date(job.createdAt)
         members["update_time"] = date(snapshot.statusChangedAt)
         return members
+    }
+
+    private func listed(_ output: Output, _ isAbridged: inout Bool) -> JSON {
+        var members = self.output(output)
+        if let text = members["text"]?.string, text.utf8.count > Self.listedBytes {
+            members["text"] = .string(text.excerpt(Self.listedBytes))
+            isAbridged = true
+        }
+        return .object(members)
     }
 
     private func job(_ job: Job, _ snapshot: Job.Snapshot) -> JSONObject {

@@ -6,19 +6,20 @@ extension Request {
     /// A query parameter with one of a few values.
     func choice<Choice: RawRepresentable & CaseIterable>(_ name: String, default fallback: Choice) throws -> Choice where Choice.RawValue == String {
         guard let text = queryValue(name) else { return fallback }
-        guard let choice = Choice(rawValue: text) else {
+        guard let choice = Choice.allCases.first(where: { $0.rawValue.hasSameBytes(as: text) }) else {
             let possible = Choice.allCases.map(\.rawValue).joined(separator: ", ")
-            throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.prefix(100))'; it must be one of: \(possible).")
+            throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.excerpt)'; it must be one of: \(possible).")
         }
         return choice
     }
 
     /// A query parameter that is 1 or 0.
     func flag(_ name: String) throws(APIError) -> Bool {
-        switch queryValue(name) {
-        case nil, "0", "false": return false
+        guard let text = queryValue(name) else { return false }
+        switch Name(text) {
+        case "0", "false": return false
         case "1", "true", "": return true
-        case let text?: throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.prefix(100))'; it must be 1 or 0.")
+        default: throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.excerpt)'; it must be 1 or 0.")
         }
     }
 
@@ -28,7 +29,7 @@ extension Request {
         guard let value = Int(text), range.contains(value) else {
             throw APIError.invalidParameter(
                 name,
-                "The query parameter \(name) is '\(text.prefix(100))'; it must be a whole number from \(range.lowerBound) to \(range.upperBound).")
+                "The query parameter \(name) is '\(text.excerpt)'; it must be a whole number from \(range.lowerBound) to \(range.upperBound).")
         }
         return value
     }
@@ -37,7 +38,7 @@ extension Request {
     func seconds(_ name: String) throws -> Duration? {
         guard let text = queryValue(name) else { return nil }
         guard let value = Double(text), value > 0, value <= 1e9 else {
-            throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.prefix(100))'; it must be a number of seconds greater than 0.")
+            throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.excerpt)'; it must be a number of seconds greater than 0.")
         }
         return .seconds(value)
     }
@@ -47,22 +48,28 @@ extension Request {
         let (name, value) = headers["Last-Event-ID"].map { ("Last-Event-ID", $0) } ?? ("last_event_id", queryValue("last_event_id") ?? "")
         guard !value.isEmpty else { return nil }
         guard let id = UInt64(value) else {
-            throw APIError.invalidParameter(name, "\(name) is '\(value.prefix(100))'; it must be the id of an event of this job, a whole number.")
+            throw APIError.invalidParameter(name, "\(name) is '\(value.excerpt)'; it must be the id of an event of this job, a whole number.")
         }
         return id
     }
 }
 
 extension Request {
+    /// Values in a body, those inside of others counted too. The largest workflows that people publish have some ten thousand.
+    private static let valueLimit = 500_000
+
     /// The body.
     ///
     /// - Parameter expected: what to send, for the message when it is no JSON.
     func json(_ expected: String) throws -> JSON {
         if let encoding = headers["Content-Encoding"], encoding.lowercased() != "identity" {
-            throw APIError.invalidParameter("Content-Encoding", "The body is compressed (\(encoding.prefix(100))); send it as it is.")
+            throw APIError.invalidParameter("Content-Encoding", "The body is compressed (\(encoding.excerpt)); send it as it is.")
         }
         guard !body.isEmpty else { throw APIError.invalidJSON("The body is empty. \(expected)") }
-        do { return try JSON(parsing: body) } catch { throw APIError.invalidJSON(misreading(of: body) ?? "The body is not JSON: \(error). \(expected)") }
+        do { return try JSON(parsing: body, limit: Self.valueLimit) } catch {
+            if error.isTooMuch { throw APIError.tooManyValues(limit: Self.valueLimit) }
+            throw APIError.invalidJSON(misreading(of: body) ?? "The body is not JSON: \(error). \(expected)")
+        }
     }
 
     /// What somebody did who sent JSON in another form than as its bytes; nil when that is not to be seen.
@@ -103,7 +110,7 @@ struct Prefer: Sendable, Equatable {
             case "wait":
                 let text = parts.count > 1 ? parts[1].filter { $0 != "\"" } : ""
                 guard let seconds = Int(text), (0...86_400).contains(seconds) else {
-                    throw APIError.invalidParameter("Prefer", "Prefer: wait=\(text.prefix(100)) is not possible; write whole seconds, as in Prefer: wait=30.")
+                    throw APIError.invalidParameter("Prefer", "Prefer: wait=\(text.excerpt) is not possible; write whole seconds, as in Prefer: wait=30.")
                 }
                 wait = .seconds(seconds)
             default: break  // RFC 7240 section 2: what is not known is ignored
@@ -137,12 +144,14 @@ struct Accept: Sendable, Equatable {
     /// What is no output would be taken for one.
     var isOnlyContent: Bool { answer == .content && !allowsJSON }
 
+    /// Ranges that are looked at.
+    private static let rangeLimit = 64
     private static let contentTypes: Set<String> = ["image", "video", "audio", "model", "text"]
 
     init(_ request: Request) throws {
         let wanted = request.headers.values("Accept").flatMap { $0.split(separator: ",") }.compactMap(Accept.range)
             .filter { $0.quality > 0 }.enumerated()
-            .sorted { ($1.element.quality, $0.offset) < ($0.element.quality, $1.offset) }.map(\.element.range)
+            .sorted { ($1.element.quality, $0.offset) < ($0.element.quality, $1.offset) }.map(\.element.range).prefix(Self.rangeLimit)
         allowsJSON = request.headers["Accept"] == nil
         for range in wanted {
             switch (range.type, range.subtype) {
@@ -190,7 +199,7 @@ enum ByteRange: Equatable {
             self = .whole
             return
         }
-        let invalid = APIError.invalidParameter("Range", "Range is '\(header.prefix(100))'; write bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT.")
+        let invalid = APIError.invalidParameter("Range", "Range is '\(header.excerpt)'; write bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT.")
         guard header.hasPrefix("bytes=") else { throw invalid }
         let specifiers = header.dropFirst(6).split(separator: ",", omittingEmptySubsequences: false)
         guard specifiers.count == 1 else {

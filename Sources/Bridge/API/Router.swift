@@ -1,5 +1,6 @@
 import Logging
 import MicroHTTP
+import OrderedJSON
 
 /// A method and a path with its endpoint.
 struct Route: Sendable {
@@ -34,7 +35,7 @@ struct Route: Sendable {
     /// Whether a request is new work, which a bridge that is being stopped does not take.
     let isWork: Bool
     let endpoint: Endpoint
-    fileprivate let segments: [Substring]
+    fileprivate let segments: [Name]
 
     init(_ method: String, _ path: String, access: Access = .token, body: Body = .none, isWork: Bool = false, _ endpoint: @escaping Endpoint) {
         self.method = method
@@ -43,7 +44,7 @@ struct Route: Sendable {
         self.body = body
         self.isWork = isWork
         self.endpoint = endpoint
-        segments = path.split(separator: "/", omittingEmptySubsequences: true)
+        segments = Router.segments(of: path)
     }
 
     /// The methods that it answers: HEAD as GET, by leaving out the body.
@@ -51,21 +52,21 @@ struct Route: Sendable {
 
     fileprivate var isLiteral: Bool { !path.contains("{") }
 
-    fileprivate func parameters(of path: [Substring]) -> PathParameters? {
+    fileprivate func parameters(of path: [Name]) -> PathParameters? {
         guard path.count == segments.count else { return nil }
-        var values: [Substring: Substring] = [:]
+        var values: [Name: String] = [:]
         for (segment, part) in zip(segments, path) {
-            if segment.first == "{" { values[segment.dropFirst().dropLast()] = part } else if segment != part { return nil }
+            if segment.text.hasPrefix("{") { values[String(segment.text.dropFirst().dropLast())] = part.text } else if segment != part { return nil }
         }
         return PathParameters(values: values)
     }
 }
 
 struct PathParameters: Sendable {
-    fileprivate let values: [Substring: Substring]
+    fileprivate let values: [Name: String]
 
     /// The part of the path that `{name}` stands for.
-    subscript(name: Substring) -> String { String(values[name] ?? "") }
+    subscript(name: String) -> String { values[name] ?? "" }
 }
 
 /// Lets a request in or not, finds its endpoint, and turns whatever is thrown into the error envelope.
@@ -219,8 +220,8 @@ struct Router: Sendable {
     /// - Parameter named: the route that the request names, also when it may not have it.
     private func find(_ request: Request, _ named: inout Route?) throws(APIError) -> Finding {
         // The page's own links are relative to a folder.
-        if !mount.isEmpty, request.path == mount { return .answer(Response(status: 308, headers: ["Location": mount + "/"], body: .empty)) }
-        let path = request.path.split(separator: "/", omittingEmptySubsequences: true)
+        if !mount.isEmpty, request.path.hasSameBytes(as: mount) { return .answer(Response(status: 308, headers: ["Location": mount + "/"], body: .empty)) }
+        let path = Router.segments(of: request.path)
         var others: [Route] = []
         for route in routes {
             guard let parameters = route.parameters(of: path), route.isLiteral || !others.contains(where: \.isLiteral) else { continue }
@@ -242,6 +243,6 @@ struct Router: Sendable {
             }
             throw APIError.methodNotAllowed(request.method, allowed: allowed)
         }
-        throw APIError.notFound("There is nothing at \(request.path); /openapi.yaml lists what there is.")
+        throw APIError.notFound("There is nothing at \(request.path.excerpt); /openapi.yaml lists what there is.")
     }
 }

@@ -1,5 +1,6 @@
 import Crypto
 import FoundationEssentials
+import OrderedJSON
 
 /// Makes and checks the signatures of URLs that can be read without a token: for `EventSource`, `<img>` and download links, which send no
 /// headers.
@@ -34,7 +35,7 @@ struct URLSigner: Sendable {
     /// The parameters of a URL to which `?previews=url` was added although it had a query already: what follows the signature counts as a
     /// parameter of its own, since EventSource could not say what is wrong with it.
     static func withOptionsApart(_ query: [(name: String, value: String)]) -> [(name: String, value: String)] {
-        guard let index = query.firstIndex(where: { $0.name == "signature" }), query[index].value.utf8.count <= 1024,
+        guard let index = query.firstIndex(where: { Name($0.name) == "signature" }), query[index].value.utf8.count <= 1024,
             let mark = query[index].value.firstIndex(of: "?")
         else { return query }
         var query = query
@@ -56,6 +57,7 @@ struct URLSigner: Sendable {
     private static func message(_ path: String, _ expires: String) -> Data { Data("\(path)\n\(expires)".utf8) }
 
     private static func bytes(_ hex: String) -> [UInt8]? {
+        guard hex.utf8.count == 2 * SHA256.byteCount else { return nil }
         let digits = hex.compactMap(\.hexDigitValue)
         guard digits.count == hex.count, digits.count == 2 * SHA256.byteCount else { return nil }
         return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }

@@ -7,6 +7,9 @@ struct SubmissionReader: Sendable {
     let pool: WorkerPool
     let assets: AssetService
 
+    /// How many assets that do not exist are told.
+    private static let missingLimit = 100
+
     /// - Parameter acceptsBareGraph: `/run` also takes the graph itself as the body.
     func read(_ request: Request, acceptsBareGraph: Bool, options: Submission.Options) async throws -> Submission {
         let body = try request.json("Send the workflow as exported with Workflow > Export (API), for example with curl --data-binary @workflow_api.json.")
@@ -18,7 +21,7 @@ struct SubmissionReader: Sendable {
             try checkMembers(members)
             if workflow.holdsJSON { throw APIError.invalidRequest("workflow", Self.doubled("member 'workflow'")) }
             graph = workflow
-            metadata = try object("metadata", in: members)
+            metadata = try self.metadata(in: members)
             extraData = try extra(object("extra_data", in: members) ?? [:])
             options.priority = try priority(in: members) ?? options.priority
         } else if acceptsBareGraph {
@@ -50,10 +53,11 @@ struct SubmissionReader: Sendable {
         var inputs: [Submission.Input] = []
         var missing: [String] = []
         for id in workflow.referencedAssets {
-            if let asset = try await assets.asset(id) {
+            if let asset = try await assets.asset(id.text) {
                 inputs.append(.init(place: .reference(id: id), asset: asset))
             } else {
-                missing.append(id)
+                missing.append(id.text)
+                if missing.count == Self.missingLimit { break }
             }
         }
         guard missing.isEmpty else { throw APIError.missingAssets(missing) }
@@ -62,7 +66,7 @@ struct SubmissionReader: Sendable {
 
     /// Checks against the node classes of all ComfyUIs; returns the output nodes. None while no classes are known: then the worker checks that
     /// is given the job.
-    private func check(_ workflow: Workflow) async throws(WorkflowError) -> Set<String> {
+    private func check(_ workflow: Workflow) async throws(WorkflowError) -> Set<Name> {
         guard var catalog = pool.catalog(for: workflow) else { return [] }
         let unknown = catalog.unknownClasses(in: workflow)
         if !unknown.isEmpty, unknown.count <= 20 {
@@ -81,11 +85,11 @@ struct SubmissionReader: Sendable {
     }
 
     private func checkMembers(_ members: JSONObject) throws {
-        for name in members.keys where !["workflow", "metadata", "extra_data", "priority"].contains(name) {
+        for name in members.names where !["workflow", "metadata", "extra_data", "priority"].contains(name) {
             let isReserved = name == "webhook_url" || name == "inputs"
             throw APIError.invalidRequest(
-                name,
-                "'\(name.prefix(100))' is \(isReserved ? "reserved and not supported" : "not known"); "
+                name.text,
+                "'\(name.text.excerpt)' is \(isReserved ? "reserved and not supported" : "not known"); "
                     + "possible are workflow, metadata, extra_data and priority.")
         }
     }
@@ -99,6 +103,15 @@ struct SubmissionReader: Sendable {
         }
     }
 
+    private func metadata(in members: JSONObject) throws -> JSONObject? {
+        let metadata = try object("metadata", in: members)
+        if let metadata, JSON.object(metadata).encoded().count > Submission.metadataLimit {
+            throw APIError.invalidRequest(
+                "metadata", "'metadata' has more than \(Submission.metadataLimit) bytes; it is kept and listed with the job. Keep large data elsewhere, and its name here.")
+        }
+        return metadata
+    }
+
     private func priority(in members: JSONObject) throws -> Int? {
         switch members["priority"] {
         case nil, .null: return nil
@@ -107,7 +120,7 @@ struct SubmissionReader: Sendable {
             guard let priority = value.int, possible.contains(priority) else {
                 throw APIError.invalidRequest(
                     "priority",
-                    "'priority' is \(value.text.prefix(100)); it must be a whole number from \(possible.lowerBound) to \(possible.upperBound). Higher runs first.")
+                    "'priority' is \(value.text.excerpt); it must be a whole number from \(possible.lowerBound) to \(possible.upperBound). Higher runs first.")
             }
             return priority
         }
@@ -116,7 +129,7 @@ struct SubmissionReader: Sendable {
     /// Only what is known to be harmless passes: other values break ComfyUI's own routes or its worker (protocol section 13).
     private func extra(_ members: JSONObject) throws -> JSONObject {
         for (name, value) in members {
-            switch (name, value) {
+            switch (Name(name), value) {
             case ("api_key_comfy_org", .string), ("auth_token_comfy_org", .string): break
             case ("api_key_comfy_org", _), ("auth_token_comfy_org", _):
                 throw APIError.invalidRequest("extra_data.\(name)", "'extra_data.\(name)' must be a string.")
@@ -127,7 +140,7 @@ struct SubmissionReader: Sendable {
             case ("extra_pnginfo", _): throw APIError.invalidRequest("extra_data.extra_pnginfo", "'extra_data.extra_pnginfo' must be an object.")
             default:
                 throw APIError.invalidRequest(
-                    "extra_data", "'extra_data.\(name.prefix(100))' is not passed on; possible are api_key_comfy_org, auth_token_comfy_org and extra_pnginfo.")
+                    "extra_data", "'extra_data.\(name.excerpt)' is not passed on; possible are api_key_comfy_org, auth_token_comfy_org and extra_pnginfo.")
             }
         }
         return members
@@ -141,10 +154,10 @@ extension AssetService {
         var inputs: [Submission.Input] = []
         for (id, node) in workflow.nodes {
             for input in fileInputs[node.classType] ?? [] {
-                guard var name = node.inputs[input]?.string else { continue }
-                if name.hasSuffix(" [input]") { name.removeLast(8) }
+                guard var name = node.inputs[input]?.string, name.utf8.count <= AssetPath.lengthLimit + 8 else { continue }
+                if name.utf8.suffix(8).elementsEqual(" [input]".utf8) { name = String(Substring(name.utf8.dropLast(8))) }
                 guard let asset = try await upload(at: name) else { continue }
-                inputs.append(.init(place: .input(node: id, name: input), asset: asset))
+                inputs.append(.init(place: .input(node: id, name: Name(input)), asset: asset))
             }
         }
         return inputs

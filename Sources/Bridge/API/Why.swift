@@ -164,7 +164,7 @@ struct Why: Sendable, Equatable {
 
     private static func since(_ absence: JobSituation.Absence) -> String { absence.time.map { " for \(words($0))" } ?? "" }
 
-    private static func sentence(_ text: String) -> String { text.last.map(".!?".contains) == true ? text : text + "." }
+    private static func sentence(_ text: String) -> String { text.unicodeScalars.last.map(".!?".unicodeScalars.contains) == true ? text : text + "." }
 
     private static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
 

@@ -5,6 +5,9 @@ enum AssetPath {
         let reason: String
     }
 
+    /// Bytes of a path.
+    static let lengthLimit = 1024
+
     /// ComfyUI's folders for models, which its HTTP interface does not write to.
     private static let modelFolders: Set<String> = [
         "models", "checkpoints", "loras", "vae", "text_encoders", "clip", "diffusion_models", "unet", "clip_vision", "style_models", "embeddings",
@@ -14,6 +17,7 @@ enum AssetPath {
 
     /// The path without a leading `input/`, checked so that ComfyUI takes it for what it is: a file below its input folder.
     static func checked(_ text: String) throws(Unusable) -> String {
+        guard text.utf8.count <= lengthLimit else { throw Unusable(reason: "it is too long; a name may have 200 bytes, the whole path \(lengthLimit)") }
         var parts = text.split(separator: "/", omittingEmptySubsequences: false)
         if parts.count > 1, parts.first == "input" { parts.removeFirst() }
         guard let name = parts.last, !name.isEmpty else { throw Unusable(reason: "it names no file; write for example photo.png") }
@@ -23,8 +27,8 @@ enum AssetPath {
         guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F || $0 == "\\" }) else {
             throw Unusable(reason: "it must not contain backslashes or control characters")
         }
-        guard text.utf8.count <= 1024, parts.allSatisfy({ $0.utf8.count <= 200 }) else {
-            throw Unusable(reason: "it is too long; a name may have 200 bytes, the whole path 1024")
+        guard parts.allSatisfy({ $0.utf8.count <= 200 }) else {
+            throw Unusable(reason: "it is too long; a name may have 200 bytes, the whole path \(lengthLimit)")
         }
         if parts.count > 1, modelFolders.contains(String(parts[0])) {
             throw Unusable(

@@ -9,6 +9,7 @@ struct ContentHash: Sendable, Hashable, CustomStringConvertible {
 
     /// Nil for what is no such hash. Digits may be upper case.
     init?(_ text: String) {
+        guard text.utf8.count == Self.prefix.utf8.count + 64 else { return nil }
         let digits = text.dropFirst(Self.prefix.count).lowercased()
         guard text.hasPrefix(Self.prefix), digits.utf8.count == 64, digits.allSatisfy(\.isHexDigit) else { return nil }
         description = Self.prefix + digits

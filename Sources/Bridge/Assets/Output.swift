@@ -48,11 +48,11 @@ struct Output: Sendable {
     var contentType: String { asset.contentType }
 }
 
-extension [Output] {
+extension RandomAccessCollection<Output> {
     /// By their places; those without one stay as they came.
     var inGraphOrder: [Output] {
         let places = compactMap(\.place)
-        guard places.count == count, !zip(places, places.dropFirst()).allSatisfy({ !($1 < $0) }) else { return self }
+        guard places.count == count, !zip(places, places.dropFirst()).allSatisfy({ !($1 < $0) }) else { return Array(self) }
         return zip(places, self).sorted { $0.0 < $1.0 }.map(\.1)
     }
 }

@@ -1,5 +1,6 @@
 import DequeModule
 import FoundationEssentials
+import OrderedJSON
 import Synchronization
 
 /// Where used keys are found after a restart.
@@ -45,12 +46,12 @@ final class IdempotencyKeys: Sendable {
     }
 
     fileprivate struct State {
-        var entries: [String: Entry] = [:]
+        var entries: [Name: Entry] = [:]
         /// Oldest first. A claim whose number is not its key's any more was released.
         var claims: Deque<(key: String, number: UInt64)> = []
         var lastNumber: UInt64 = 0
         /// Who waits for the outcome of an open claim.
-        var waiters: [String: [CheckedContinuation<Void, Never>]] = [:]
+        var waiters: [Name: [CheckedContinuation<Void, Never>]] = [:]
     }
 
     static let lifetime = Duration.seconds(24 * 60 * 60)
@@ -91,7 +92,7 @@ final class IdempotencyKeys: Sendable {
         await withCheckedContinuation { continuation in
             let isBusy = state.withLock { state in
                 guard case .open = state.entries[key]?.outcome else { return false }
-                state.waiters[key, default: []].append(continuation)
+                state.waiters[Name(key), default: []].append(continuation)
                 return true
             }
             if !isBusy { continuation.resume() }
@@ -128,7 +129,7 @@ final class IdempotencyKeys: Sendable {
     private func change(_ key: String, _ body: (inout Entry?) -> Void) {
         let waiters = state.withLock { state in
             body(&state.entries[key])
-            return state.waiters.removeValue(forKey: key) ?? []
+            return state.waiters.removeValue(forKey: Name(key)) ?? []
         }
         for waiter in waiters { waiter.resume() }
     }

@@ -43,6 +43,8 @@ final class Job: Sendable {
         var callers = Callers()
         /// Viewers were told that ComfyUI cannot be reached, and not yet that it is back.
         var isAbsenceTold = false
+        /// Where the first of the outputs are, by their assets; the others are added when somebody looks for one.
+        var outputPlaces: [Name: Int] = [:]
         /// How often the outputs were taken back.
         var returns = 0
         /// `Attempts.eventsBefore` as it was before the last time.
@@ -162,11 +164,11 @@ final class Job: Sendable {
         var completedAt: Date?
         var queuePosition: Int?
         var progress: JobProgress?
-        var outputs: [Output] = []
+        var outputs: OutputList = []
         /// At least one of the outputs is an earlier run's, from ComfyUI's cache.
         var hasReusedOutputs = false
         /// Results that are neither files nor text, by node id, as ComfyUI gave them.
-        var otherOutputs: OrderedDictionary<String, JSON> = [:]
+        var otherOutputs: JSONObject = [:]
         var error: JobError?
         /// Kept beside the error, which a job that is being canceled does not have yet.
         var cancellation: Cancellation?
@@ -183,7 +185,9 @@ final class Job: Sendable {
     var status: JobStatus { state.withLock { $0.now.status } }
     var metadata: JSONObject? { state.withLock { $0.submission.metadata } }
     /// The outputs so far, those included that callers do not see yet.
-    var outputs: [Output] { state.withLock { $0.now.outputs } }
+    var outputs: OutputList { state.withLock { $0.now.outputs } }
+    /// The one with this asset.
+    func output(_ assetID: String) -> Output? { state.withLock { $0.output(assetID) } }
     var attempts: Attempts { state.withLock { $0.now.attempts } }
     var assignment: String? { state.withLock { $0.now.assignment } }
 
@@ -464,6 +468,7 @@ final class Job: Sendable {
         change { state in
             state.now.assignment = nil
             state.now.outputs.removeAll()
+            state.outputPlaces = [:]
             state.now.hasReusedOutputs = false
             state.now.otherOutputs.removeAll()
             if state.now.attempts != Attempts() {
@@ -512,7 +517,7 @@ final class Job: Sendable {
     }
 
     /// What only the node list of a ComfyUI can tell of the job has become known.
-    func complete(outputNodes: Set<String>, inputs: [Submission.Input]) {
+    func complete(outputNodes: Set<Name>, inputs: [Submission.Input]) {
         change { $0.submission.complete(outputNodes: outputNodes, inputs: inputs) }
     }
 
@@ -661,6 +666,11 @@ extension Job.State {
 
     /// By an end that callers can see, so that none is forgotten by a crash; or because nobody wants the job any more.
     fileprivate var releasesKey: Bool { visible.status.isTerminal ? visible.releasesKey : now.cancellation == .callerLeft }
+
+    fileprivate mutating func output(_ assetID: String) -> Output? {
+        for place in outputPlaces.count..<max(outputPlaces.count, now.outputs.count) { outputPlaces[now.outputs[place].asset.id] = place }
+        return outputPlaces[assetID].map { now.outputs[$0] }
+    }
 
     fileprivate var isUnwritten: Bool { version != taken.version || log.lastID > taken.eventID }
 

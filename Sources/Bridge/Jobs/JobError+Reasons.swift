@@ -1,4 +1,5 @@
 import ComfyUI
+import OrderedCollections
 import OrderedJSON
 
 /// The wording of everything that can end a job early.
@@ -62,11 +63,11 @@ extension JobError {
             message: "\(name) came over ComfyUI's socket and is nowhere else, and the bridge could not write it to its disk (--data-dir). Make room and run the job again.")
     }
 
-    static func invalid(_ faults: [WorkflowFault]) -> JobError {
+    static func invalid(_ faults: WorkflowFaults) -> JobError {
         JobError(code: .invalidWorkflow, message: faults.first?.message ?? "The workflow is invalid.", faults: faults)
     }
 
-    static func partiallyInvalid(_ faults: [WorkflowFault]) -> JobError {
+    static func partiallyInvalid(_ faults: WorkflowFaults) -> JobError {
         JobError(
             code: .invalidWorkflow,
             message: "Some outputs of the workflow are invalid: \(faults.first?.message ?? "") Correct them, or send ?partial=allow to run the others.", faults: faults)
@@ -85,7 +86,7 @@ extension JobError {
 
     /// A 400 of ComfyUI in the caller's terms.
     init(_ rejection: PromptRejection) {
-        var faults = rejection.nodeErrors.flatMap { WorkflowFault.faults(of: $0, $1) }
+        var faults = WorkflowFaults(rejection.nodeErrors)
         if faults.isEmpty {
             faults = [
                 WorkflowFault(
@@ -97,13 +98,26 @@ extension JobError {
     }
 }
 
-extension WorkflowFault {
-    static func faults(of node: String, _ errors: NodeErrors) -> [WorkflowFault] {
-        errors.errors.map { error in
-            let text = [error.message, error.details].filter { !$0.isEmpty }.joined(separator: ": ")
-            return WorkflowFault(
-                node: node, field: error.inputName, reason: error.type, classType: errors.classType,
-                message: "Node '\(node)' (\(errors.classType ?? "unknown class")): \(withoutPaths(text))" + (text.hasSuffix(".") ? "" : "."))
+extension WorkflowFaults {
+    init(_ nodeErrors: OrderedDictionary<Name, NodeErrors>) {
+        self.init()
+        for (node, errors) in nodeErrors {
+            for error in errors.errors { append(WorkflowFault(node: node.text, errors.classType, error)) }
         }
+    }
+}
+
+extension WorkflowFault {
+    fileprivate init(node: String, _ classType: String?, _ error: NodeError) {
+        let whole = [error.message, error.details].filter { !$0.isEmpty }.joined(separator: ": ")
+        var text = whole.excerptOfMessage
+        if text.utf8.last != UInt8(ascii: ".") { text += "." }
+        // `[custom_validation_failed] Custom validation failed for node: image - Invalid image file: iVBORw0KGgo…`
+        if text.utf8.count < whole.utf8.count, error.type == "custom_validation_failed" {
+            text += " If that is the content of a file, upload it with POST /api/v2/assets and write its file_path instead."
+        }
+        self.init(
+            node: node, field: error.inputName, reason: error.type, classType: classType,
+            message: "Node '\(node.excerpt)' (\(classType?.excerpt ?? "unknown class")): \(withoutPaths(text))")
     }
 }

@@ -41,7 +41,7 @@ struct JobError: Error, Sendable, Equatable {
     var node: String?
     var classType: String?
     /// What ComfyUI or the bridge found wrong with the workflow, for `invalidWorkflow`.
-    var faults: [WorkflowFault] = []
+    var faults: WorkflowFaults = []
 }
 
 /// A complete view of how far a job is: one snapshot brings a viewer up to date.
@@ -77,7 +77,7 @@ struct LogEntry: Sendable, Equatable {
 
     init(_ level: Level, _ message: String, node: String? = nil) {
         self.level = level
-        self.message = message
+        self.message = message.excerptOfMessage
         self.node = node
     }
 }

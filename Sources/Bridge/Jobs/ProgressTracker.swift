@@ -1,5 +1,6 @@
 import ComfyUI
 import OrderedCollections
+import OrderedJSON
 
 /// Turns ComfyUI's three overlapping reports (`executing`, `progress`, `progress_state`) into node events, once each, and
 /// one progress value that never falls.
@@ -10,24 +11,24 @@ struct ProgressTracker: Sendable {
     }
 
     private let workflow: Workflow
-    private let needed: Set<String>
+    private let needed: Set<Name>
     private let totalWeight: Double
     /// Nodes of the submitted graph that began.
-    private var nodes: [String: Node] = [:]
+    private var nodes: [Name: Node] = [:]
     /// What the needed ones of them count for by now, and how many are done.
     private var weight = 0.0
     private var doneCount = 0
     /// Last event of every node, generated ones too.
-    private var states: OrderedDictionary<String, NodeEvent.State> = [:]
-    private var displayNodes: [String: String] = [:]
+    private var states: OrderedDictionary<Name, NodeEvent.State> = [:]
+    private var displayNodes: [Name: String] = [:]
     /// What nodes that run say they do.
-    private var activities: OrderedDictionary<String, String> = [:]
+    private var activities: OrderedDictionary<Name, String> = [:]
     private(set) var currentNode: String?
     private var current: (value: Double, maximum: Double)?
     private(set) var progress: JobProgress
     private var published: JobProgress?
 
-    init(workflow: Workflow, needed: Set<String>) {
+    init(workflow: Workflow, needed: Set<Name>) {
         self.workflow = workflow
         self.needed = needed
         totalWeight = max(1, needed.reduce(0) { $0 + (workflow.nodes[$1]?.weight ?? 0) })
@@ -42,7 +43,7 @@ struct ProgressTracker: Sendable {
             switch event.state {
             case .running: currentNode = event.displayNode
             case .cached: set(event.node, Node(fraction: 1, isDone: true))
-            case .finished: if event.node == event.displayNode { set(event.node, Node(fraction: 1, isDone: true)) }
+            case .finished: if event.node.hasSameBytes(as: event.displayNode) { set(event.node, Node(fraction: 1, isDone: true)) }
             }
         }
         guard let before = told.progress else { return }
@@ -67,7 +68,7 @@ struct ProgressTracker: Sendable {
 
     mutating func started(_ id: String, displayNode: String) -> [NodeEvent] {
         let change = transition(id, displayNode: displayNode, to: .running)
-        if currentNode != displayNode {
+        if currentNode?.hasSameBytes(as: displayNode) != true {
             currentNode = displayNode
             current = nil
         }
@@ -90,9 +91,9 @@ struct ProgressTracker: Sendable {
             case .finished:
                 activities[displayNode] = nil
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .finished)].compactMap(\.self)
-                if report.nodeID == displayNode { set(displayNode, Node(fraction: 1, isDone: true)) }
+                if report.nodeID.hasSameBytes(as: displayNode) { set(displayNode, Node(fraction: 1, isDone: true)) }
             case .running:
-                activities[displayNode] = report.activity.map { String(decoding: $0.utf8.prefix(200), as: UTF8.self) }
+                activities[displayNode] = report.activity?.excerpt
                 changes += [transition(report.nodeID, displayNode: displayNode, to: .running)].compactMap(\.self)
                 advance(report.nodeID, displayNode: displayNode, value: report.value, maximum: report.maximum)
             case .pending, .error, .other:
@@ -106,7 +107,7 @@ struct ProgressTracker: Sendable {
     /// The run succeeded: whatever is still open is done (the parents of expanded subgraphs get no message of their own).
     mutating func completed() -> [NodeEvent] {
         let open = states.filter { $0.value == .running }.keys
-        let changes = open.compactMap { transition($0, displayNode: displayNodes[$0] ?? $0, to: .finished) }
+        let changes = open.compactMap { transition($0.text, displayNode: displayNodes[$0] ?? $0.text, to: .finished) }
         progress = JobProgress(value: 1, nodesDone: needed.count, nodesTotal: needed.count)
         return changes
     }
@@ -130,7 +131,7 @@ struct ProgressTracker: Sendable {
     private mutating func advance(_ id: String, displayNode: String, value: Double, maximum: Double) {
         guard maximum > 0, value.isFinite, nodes[displayNode]?.isDone != true else { return }
         // Children of an expanded node share their parent's place, and none of them completes it.
-        let fraction = min(1, max(0, value / maximum)) * (id == displayNode ? 1 : 0.99)
+        let fraction = min(1, max(0, value / maximum)) * (id.hasSameBytes(as: displayNode) ? 1 : 0.99)
         set(displayNode, Node(fraction: max(nodes[displayNode]?.fraction ?? 0, fraction)))
         if maximum > 1 {
             currentNode = displayNode
@@ -140,7 +141,7 @@ struct ProgressTracker: Sendable {
 
     /// Keeps the sums: a graph may have thousands of nodes, each of which reports several times.
     private mutating func set(_ id: String, _ node: Node) {
-        let before = nodes.updateValue(node, forKey: id) ?? Node()
+        let before = nodes.updateValue(node, forKey: Name(id)) ?? Node()
         guard needed.contains(id), before != node else { return }
         weight += (node.fraction - before.fraction) * (workflow.nodes[id]?.weight ?? 0)
         doneCount += (node.isDone ? 1 : 0) - (before.isDone ? 1 : 0)

@@ -59,7 +59,7 @@ struct Run: Sendable {
     }
 
     private let workflow: Workflow
-    private let outputNodes: Set<String>
+    private let outputNodes: Set<Name>
     private var phase = Phase.waiting
     /// The socket was away for some time since the submit: messages may be missing, only history knows the outputs.
     private var hasGap = false
@@ -69,12 +69,12 @@ struct Run: Sendable {
     private var isOutOfSight = false
     private var tracker: ProgressTracker
     /// Nodes that ComfyUI has a result of already, and nodes that it began to run; generated ones too.
-    private var cached: Set<String> = []
-    private var begun: Set<String> = []
+    private var cached: Set<Name> = []
+    private var begun: Set<Name> = []
     /// Prompts in ComfyUI's queue, as far as its messages told.
     private var queueLength = 0
 
-    init(workflow: Workflow, outputNodes: Set<String>, told: Told = Told()) {
+    init(workflow: Workflow, outputNodes: Set<Name>, told: Told = Told()) {
         self.workflow = workflow
         self.outputNodes = outputNodes
         tracker = ProgressTracker(workflow: workflow, needed: outputNodes.isEmpty ? Set(workflow.nodes.keys) : workflow.reachable(from: outputNodes))
@@ -84,7 +84,7 @@ struct Run: Sendable {
     /// The run is one of which viewers were told before.
     mutating func resume(_ told: Told) {
         for node in told.nodes {
-            if node.state == .cached { cached.insert(node.node) } else { begun.insert(node.node) }
+            if node.state == .cached { cached.insert(Name(node.node)) } else { begun.insert(Name(node.node)) }
         }
         tracker.resume(told)
     }
@@ -118,14 +118,14 @@ struct Run: Sendable {
         case .executionStart:
             return start(isWitnessed: true)
         case .executionCached(_, let nodes, _):
-            cached.formUnion(nodes)
+            cached.formUnion(nodes.lazy.map { Name($0) })
             return start() + events(of: tracker.cached(nodes))
         case .executing(_, let node, let displayNode):
-            begun.insert(node)
+            begun.insert(Name(node))
             return start() + events(of: tracker.started(node, displayNode: displayNode ?? node))
         case .executingBare(let node):
             guard let node, isRunning else { return [] }
-            begun.insert(node)
+            begun.insert(Name(node))
             return events(of: tracker.started(node, displayNode: node))
         case .progress(_, let node, let value, let maximum):
             guard let node else { return [] }
@@ -136,7 +136,7 @@ struct Run: Sendable {
             guard let output, !output.isEmpty else { return [] }
             return start() + [.collect(NodeOutput(node: displayNode, part: node, output: output, isReused: isReused(node, displayNode: displayNode)))]
         case .executionError(let error) where error.isBlocked:
-            return [.publish(.log(LogEntry(.warning, withoutPaths(error.exceptionMessage), node: error.nodeID)))]
+            return [.publish(.log(LogEntry(.warning, withoutPaths(error.exceptionMessage.excerptOfMessage), node: error.nodeID)))]
         case .executionError(let error):
             return decided(.failed(JobError(error)))
         case .executionInterrupted:
@@ -275,9 +275,9 @@ struct Run: Sendable {
 
 extension JobError {
     init(_ error: ExecutionError) {
-        let message = withoutPaths(String(error.exceptionMessage.trimmingSuffix(while: \.isWhitespace)))
-        let cause = error.exceptionType.isEmpty ? message : "\(error.exceptionType): \(message)"
-        let place = error.nodeID.map { "\(error.nodeType ?? "A node") (node '\($0)') failed: " } ?? ""
+        let message = withoutPaths(error.exceptionMessage.excerptOfMessage.trimmed)
+        let cause = error.exceptionType.isEmpty ? message : "\(error.exceptionType.excerpt): \(message)"
+        let place = error.nodeID.map { "\(error.nodeType?.excerpt ?? "A node") (node '\($0.excerpt)') failed: " } ?? ""
         let (code, advice): (Code, String) =
             if error.isOutOfMemory {
                 (.outOfMemory, " Its memory was freed and the job run once more, in vain. Use a smaller picture, batch or model.")
@@ -286,7 +286,7 @@ extension JobError {
             } else {
                 (.nodeExecutionError, "")
             }
-        self.init(code: code, message: place + cause + advice, node: error.nodeID, classType: error.nodeType)
+        self.init(code: code, message: place + cause + advice, node: error.nodeID?.excerpt, classType: error.nodeType?.excerpt)
     }
 
     /// After one of these every further call to the device fails, for as long as the process lives.
@@ -318,14 +318,40 @@ extension ExecutionError {
 /// The text with every absolute path (`/srv/comfy/nodes.py`, `C:\comfy\nodes.py`) cut down to its last part: error texts
 /// of Python carry the server's folders.
 func withoutPaths(_ text: String) -> String {
-    let path = /(^|[\s"'`(\[=,<])(?:[A-Za-z]:)?[\/\\](?:[^\/\\\s"'`:]+[\/\\])+([^\/\\\s"'`:]+)/
-    return text.replacing(path) { "\($0.output.1)\($0.output.2)" }
+    let bytes = Array(text.utf8)
+    var told: [UInt8] = []
+    told.reserveCapacity(bytes.count)
+    var index = 0
+    while index < bytes.count {
+        // A path begins the text, or stands behind a blank, a quote or such.
+        if index == 0 || isBeforePath(bytes[index - 1]), let name = lastPart(ofPathAt: index, in: bytes) {
+            told += bytes[name]
+            index = name.upperBound
+        } else {
+            told.append(bytes[index])
+            index += 1
+        }
+    }
+    return String(decoding: told, as: UTF8.self)
 }
 
-extension StringProtocol {
-    fileprivate func trimmingSuffix(while predicate: (Character) -> Bool) -> SubSequence {
-        var end = endIndex
-        while end > startIndex, predicate(self[index(before: end)]) { end = index(before: end) }
-        return self[startIndex..<end]
+/// Where the last part of the path is that begins here; nil when none does, or one of a single part.
+private func lastPart(ofPathAt start: Int, in bytes: [UInt8]) -> Range<Int>? {
+    var index = start
+    if index + 1 < bytes.count, (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(bytes[index] | 0x20), bytes[index + 1] == UInt8(ascii: ":") { index += 2 }
+    var parts = 0
+    var last: Range<Int>?
+    while index < bytes.count, isSlash(bytes[index]) {
+        let begin = index + 1
+        let end = bytes[begin...].firstIndex { isSlash($0) || isBlank($0) || "\"'`:".utf8.contains($0) } ?? bytes.count
+        guard begin < end else { break }
+        parts += 1
+        last = begin..<end
+        index = end
     }
+    return parts > 1 ? last : nil
 }
+
+private func isBeforePath(_ byte: UInt8) -> Bool { isBlank(byte) || "\"'`([=,<".utf8.contains(byte) }
+private func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+private func isSlash(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "/") || byte == UInt8(ascii: "\\") }

@@ -6,7 +6,7 @@ import OrderedJSON
 struct Submission: Sendable {
     private(set) var workflow: Workflow
     /// Nodes whose results are kept. Empty while no ComfyUI's node list is known, against which the workflow was checked.
-    private(set) var outputNodes: Set<String>
+    private(set) var outputNodes: Set<Name>
     /// The assets that the workflow reads.
     private(set) var inputs: [Input]
     /// Forwarded to ComfyUI, for example `api_key_comfy_org`. Never stored, logged or echoed.
@@ -16,6 +16,9 @@ struct Submission: Sendable {
     /// The caller's own object, given back with the job.
     let metadata: JSONObject?
     let options: Options
+
+    /// Bytes of the metadata as JSON.
+    static let metadataLimit = 64 << 10
 
     struct Input: Sendable {
         let place: AssetPlace
@@ -36,7 +39,7 @@ struct Submission: Sendable {
     }
 
     init(
-        workflow: Workflow, outputNodes: Set<String>, inputs: [Input] = [], extraData: JSONObject = [:], lacksCredentials: Bool = false,
+        workflow: Workflow, outputNodes: Set<Name>, inputs: [Input] = [], extraData: JSONObject = [:], lacksCredentials: Bool = false,
         metadata: JSONObject? = nil, options: Options = Options()
     ) {
         self.workflow = workflow
@@ -64,7 +67,7 @@ struct Submission: Sendable {
         return Array(hash.finalize())
     }
 
-    mutating func complete(outputNodes: Set<String>, inputs: [Input]) {
+    mutating func complete(outputNodes: Set<Name>, inputs: [Input]) {
         self.outputNodes = outputNodes
         self.inputs += inputs
     }

@@ -6,7 +6,7 @@ struct JobQuery: Sendable {
     /// Nil for every status. A job may have gone on by the time its caller looks at it.
     var statuses: Set<JobStatus>?
     /// What the job's metadata must have under each name: this text, or a value with this JSON text.
-    var metadata: [String: String] = [:]
+    var metadata: [Name: String] = [:]
     var limit = 50
     /// Only jobs submitted before this place in the order of submissions.
     var before: UInt64?
@@ -15,7 +15,7 @@ struct JobQuery: Sendable {
         if let statuses, !statuses.contains(job.snapshot.status) { return false }
         guard !metadata.isEmpty else { return true }
         guard let own = job.metadata else { return false }
-        return metadata.allSatisfy { name, wanted in own[name].map { ($0.string ?? $0.text) == wanted } ?? false }
+        return metadata.allSatisfy { name, wanted in own[name.text].map { ($0.string ?? $0.text).hasSameBytes(as: wanted) } ?? false }
     }
 }
 

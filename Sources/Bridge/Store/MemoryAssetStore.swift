@@ -1,28 +1,29 @@
 import FoundationEssentials
+import OrderedJSON
 import Synchronization
 
 /// Assets in memory, gone with the process.
 final class MemoryAssetStore: AssetStore {
     fileprivate struct State {
-        var assets: [String: Asset] = [:]
+        var assets: [Name: Asset] = [:]
         var byHash: [ContentHash: Set<String>] = [:]
         /// Uploads, in the order of their arrival.
-        var byPath: [String: [String]] = [:]
+        var byPath: [Name: [String]] = [:]
     }
 
     private let state = Mutex(State())
 
     func insert(_ asset: Asset) {
         state.withLock { state in
-            guard state.assets.updateValue(asset, forKey: asset.id) == nil else { return }
+            guard state.assets.updateValue(asset, forKey: Name(asset.id)) == nil else { return }
             if let hash = asset.blob.hash { state.byHash[hash, default: []].insert(asset.id) }
-            if asset.job == nil { state.byPath[asset.filePath, default: []].append(asset.id) }
+            if asset.job == nil { state.byPath[Name(asset.filePath), default: []].append(asset.id) }
         }
     }
 
     func remove(_ id: String) -> Asset? {
         state.withLock { state in
-            guard let asset = state.assets.removeValue(forKey: id) else { return nil }
+            guard let asset = state.assets.removeValue(forKey: Name(id)) else { return nil }
             if let hash = asset.blob.hash {
                 state.byHash[hash]?.remove(id)
                 if state.byHash[hash]?.isEmpty ?? false { state.byHash[hash] = nil }

@@ -1,6 +1,7 @@
 import ComfyUI
 import Logging
 import NIOCore
+import OrderedJSON
 import Synchronization
 
 /// The files that jobs read, inside one ComfyUI: brought into its input folder when the first job that runs there needs them.
@@ -8,7 +9,7 @@ final class InputFiles: Sendable {
     private struct Key: Hashable {
         /// The hash, or the id where it is not known.
         let content: String
-        let path: String
+        let path: Name
     }
 
     /// Places remembered; forgetting them costs an upload that ComfyUI recognises.
@@ -33,7 +34,7 @@ final class InputFiles: Sendable {
     /// What a loader's input takes for the asset. ComfyUI's own files are read where they are; others are uploaded unless they are there.
     private func name(of asset: Asset) async throws(InputFileError) -> String {
         if case .comfyUI(let owner, let file) = asset.blob.source, owner.endpoint == client.endpoint { return UploadedFile(file).inputValue }
-        let key = Key(content: asset.blob.hash?.description ?? asset.id, path: asset.filePath)
+        let key = Key(content: asset.blob.hash?.description ?? asset.id, path: Name(asset.filePath))
         do {
             if let file = known.withLock({ $0[key] }), try await isThere(file, asset) { return file.inputValue }
             let file = try await upload(asset)

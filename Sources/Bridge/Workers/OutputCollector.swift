@@ -21,7 +21,7 @@ struct OutputCollector: Sendable {
     let logger: Logger
 
     private let workflow: Workflow
-    private var seen: Set<String> = []
+    private var seen: Set<Name> = []
     private var capturedCount = 0
     private(set) var publishedCount = 0
     /// Files that ComfyUI named and does not have.
@@ -55,8 +55,8 @@ struct OutputCollector: Sendable {
         }
     }
 
-    private static func key(_ node: String, _ file: FileReference) -> String { "\(node)/\(file.type)/\(file.subfolder)/\(file.filename)" }
-    private static func key(_ node: String, _ text: String, index: Int) -> String { "\(node)/text/\(index)/\(text)" }
+    private static func key(_ node: String, _ file: FileReference) -> Name { "\(node)/\(file.type)/\(file.subfolder)/\(file.filename)" }
+    private static func key(_ node: String, _ text: String, index: Int) -> Name { "\(node)/text/\(index)/\(text)" }
     private static func name(ofText number: Int, node: String) -> String { "\(node)-\(number).txt" }
     private static func number(ofText name: String, node: String) -> Int { Int(name.dropFirst(node.count + 1).dropLast(4)) ?? 0 }
 
@@ -70,26 +70,59 @@ struct OutputCollector: Sendable {
 
     private mutating func collect(_ node: Run.NodeOutput) async {
         let result = NodeResult(node.output)
-        var hasOutputs = false
-        for (index, item) in result.items.enumerated() {
-            let place = place(of: node.node, part: node.part, index: index)
+        let isNew = result.items.map { item -> Bool in
             switch item.content {
-            case .file(let places):
-                if !places.contains(where: { seen.contains(Self.key(node.node, $0)) }) {
-                    await publish(fileAt: places, of: node.node, listedUnder: item.key, place)
-                }
-                if !missing.contains(places[0]) { hasOutputs = true }
-            case .text(let text, let number):
-                hasOutputs = true
-                guard seen.insert(Self.key(node.node, text, index: number)).inserted else { continue }
-                await publish(
-                    Output(
-                        job: job.id, node: node.node, place: place, name: Self.name(ofText: number + 1, node: node.node), kind: .text,
-                        contentType: "text/plain; charset=utf-8", blob: Blob(text: text)))
+            case .file(let places): return !places.contains { seen.contains(Self.key(node.node, $0)) } && seen.insert(Self.key(node.node, places[0])).inserted
+            case .text(let text, let number): return seen.insert(Self.key(node.node, text, index: number)).inserted
             }
         }
+        let items = zip(result.items, isNew).enumerated().filter { $0.element.1 }.map { (index: $0.offset, item: $0.element.0) }
+        await publish(items, of: node)
+        let hasOutputs = result.items.contains { if case .file(let places) = $0.content { !missing.contains(places[0]) } else { true } }
         if !result.others.isEmpty { job.addOther(.object(result.others), node: node.node) }
         if hasOutputs, node.isReused { job.markReusedOutputs() }
+    }
+
+    private typealias Found = (file: FileReference, info: FileInfo)
+
+    /// Files that ComfyUI is asked about at the same time: as many connections as the client keeps to one ComfyUI.
+    private static let lookUps = 8
+
+    /// Publishes them in their order, each as soon as it is known and those before it are published.
+    private mutating func publish(_ items: [(index: Int, item: NodeResult.Item)], of node: Run.NodeOutput) async {
+        await withTaskGroup(of: (Int, Result<Found?, any Error>).self) { [client, logger] group in
+            var asked = 0
+            func ask() {
+                while asked < items.count {
+                    let number = asked
+                    asked += 1
+                    guard case .file(let places) = items[number].item.content else { continue }
+                    group.addTask {
+                        do { return (number, .success(try await Self.find(places, client, logger))) } catch { return (number, .failure(error)) }
+                    }
+                    return
+                }
+            }
+            for _ in 0..<Self.lookUps { ask() }
+            var answers: [Int: Result<Found?, any Error>] = [:]
+            for (number, (index, item)) in items.enumerated() {
+                let place = place(of: node.node, part: node.part, index: index)
+                switch item.content {
+                case .file(let places):
+                    while answers[number] == nil, let (answered, answer) = await group.next() {
+                        answers[answered] = answer
+                        ask()
+                    }
+                    guard let answer = answers.removeValue(forKey: number) else { break }
+                    await publish(fileAt: places, answer, of: node.node, listedUnder: item.key, place)
+                case .text(let text, let number):
+                    await publish(
+                        Output(
+                            job: job.id, node: node.node, place: place, name: Self.name(ofText: number + 1, node: node.node), kind: .text,
+                            contentType: "text/plain; charset=utf-8", blob: Blob(text: text)))
+                }
+            }
+        }
     }
 
     private func place(of node: String, part: String, index: Int) -> Output.Place {
@@ -97,17 +130,19 @@ struct OutputCollector: Sendable {
     }
 
     /// - Parameter places: where the file may be, the likeliest first.
-    private mutating func publish(fileAt places: [FileReference], of node: String, listedUnder key: String, _ place: Output.Place) async {
+    private mutating func publish(
+        fileAt places: [FileReference], _ answer: Result<Found?, any Error>, of node: String, listedUnder key: String, _ place: Output.Place
+    ) async {
         var info: FileInfo?
         var file = places[0]
-        seen.insert(Self.key(node, file))
-        do {
-            for candidate in places where info == nil {
-                info = try await lookUp(candidate)
-                if info != nil { file = candidate }
-            }
-            guard info != nil else { return miss(file, of: node) }
-        } catch {
+        switch answer {
+        case .success(let found?):
+            file = found.file
+            info = found.info
+            // Another name of one that was published.
+            guard file == places[0] || seen.insert(Self.key(node, file)).inserted else { return }
+        case .success(nil): return miss(file, of: node)
+        case .failure(let error):
             // One who was told to stop has no fault to tell of.
             logger.log(
                 level: Task.isCancelled ? .debug : .warning,
@@ -116,7 +151,6 @@ struct OutputCollector: Sendable {
         // The bridge is being stopped: the next one asks again, and gets size and type.
         guard !Task.isCancelled else { return }
         let contentType = ContentTypes.type(of: file.filename, said: info?.contentType)
-        seen.insert(Self.key(node, file))
         await publish(
             Output(
                 job: job.id, node: node, place: place, name: file.filename, kind: Output.Kind(contentType: contentType, name: file.filename, listedUnder: key),
@@ -131,8 +165,15 @@ struct OutputCollector: Sendable {
         job.publish(.log(LogEntry(.warning, message, node: node)))
     }
 
+    private static func find(_ places: [FileReference], _ client: ComfyUIClient, _ logger: Logger) async throws -> Found? {
+        for place in places {
+            if let info = try await lookUp(place, client, logger) { return (place, info) }
+        }
+        return nil
+    }
+
     /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy, or be restarted.
-    private func lookUp(_ file: FileReference) async throws -> FileInfo? {
+    private static func lookUp(_ file: FileReference, _ client: ComfyUIClient, _ logger: Logger) async throws -> FileInfo? {
         for pause in [Duration.zero, .milliseconds(100), .milliseconds(400), .seconds(1), .seconds(3)] {
             do { return try await client.info(of: file) } catch { logger.debug("asking again for a file", metadata: ["error": "\(ErrorWords.of(error))"]) }
             try await Task.sleep(for: pause)

@@ -34,7 +34,7 @@ final class PromptInbox: Sendable {
     }
 
     enum SubmitResult: Sendable {
-        case accepted(partialFaults: [WorkflowFault])
+        case accepted(partialFaults: WorkflowFaults)
         case refused(JobError)
         /// It is certain that ComfyUI does not have the prompt.
         case notDelivered(reason: String)

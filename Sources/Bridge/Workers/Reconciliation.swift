@@ -42,9 +42,9 @@ enum Reconciliation: Sendable {
 
 extension HistoryEntry {
     /// The nodes that ComfyUI took from its cache.
-    fileprivate var cachedNodes: Set<String> {
+    fileprivate var cachedNodes: Set<Name> {
         messages.reduce(into: []) { nodes, message in
-            if case .executionCached(_, let cached, _) = message { nodes.formUnion(cached) }
+            if case .executionCached(_, let cached, _) = message { nodes.formUnion(cached.lazy.map { Name($0) }) }
         }
     }
 }

@@ -336,7 +336,7 @@ extension Worker {
     private func noteHealth(_ end: RunEnd, of job: Job) {
         switch end {
         case .ended(.succeeded): noteSuccess()
-        case .ended(.failed(let error)) where error.code == .deviceError: noteFault(.device(String(error.message.prefix { !$0.isNewline })))
+        case .ended(.failed(let error)) where error.code == .deviceError: noteFault(.device(String(Substring(error.message.utf8.prefix { $0 != 0x0A && $0 != 0x0D }))))
         case .stuck(let reason, let wasRunning):
             noteStandstill(.stuck(reason, promptID: wasRunning ? job.id.description : nil), of: job)
         case .behind(let promptID, let since): noteStandstill(.behind(promptID: promptID, since: since), of: job)

@@ -44,7 +44,7 @@ extension Worker {
         do {
             let receipt = try await client.submit(prompt)
             accepted(ticket)
-            return .accepted(partialFaults: receipt.nodeErrors.flatMap { WorkflowFault.faults(of: $0, $1) })
+            return .accepted(partialFaults: WorkflowFaults(receipt.nodeErrors))
         } catch {
             switch error {
             case .rejected(let rejection): return .refused(JobError(rejection))

@@ -277,7 +277,7 @@ final class Worker: Service {
         defer { look() }
         do throws(ComfyUIError) {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
-            let replaced = Set(try await client.nodeReplacements().keys)
+            let replaced = Set(try await client.nodeReplacements().names)
             let catalog = NodeCatalog(objectInfo: try await client.objectInfo(), replaced: replaced, fileRules: configuration.fileRules)
             state.withLock { ($0.version, $0.catalog) = (version, catalog) }
             logger.info("read the node list", metadata: ["comfy.version": "\(version ?? "unknown")", "classes": .stringConvertible(catalog.classes.count)])
@@ -292,10 +292,10 @@ final class Worker: Service {
     }
 
     /// Reads one class that is not in the catalog yet, as after the installation of a node pack.
-    func readClass(_ name: String) async {
+    func readClass(_ name: Name) async {
         do {
-            guard let info = try await client.objectInfo(class: name) else { return }
-            state.withLock { $0.catalog?.add(name, info) }
+            guard let info = try await client.objectInfo(class: name.text) else { return }
+            state.withLock { $0.catalog?.add(name.text, info) }
         } catch {
             logger.debug("a class could not be read", metadata: ["class": "\(name)", "error": "\(ErrorWords.of(error))"])
         }

@@ -26,7 +26,7 @@ final class WorkerPool: Service {
     }
 
     /// Looks on every reachable ComfyUI for classes that were not there when its node list was read.
-    func read(_ classes: Set<String>) async {
+    func read(_ classes: Set<Name>) async {
         for worker in workers where worker.status.isConnected {
             for name in classes { await worker.readClass(name) }
         }

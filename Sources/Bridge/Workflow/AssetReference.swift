@@ -14,18 +14,18 @@ enum AssetReference {
 /// Where a workflow reads an asset.
 enum AssetPlace: Sendable, Hashable {
     /// Wherever this id is referred to.
-    case reference(id: String)
+    case reference(id: Name)
     /// An input that names a file which was uploaded to the bridge.
-    case input(node: String, name: String)
+    case input(node: Name, name: Name)
 }
 
 extension Workflow {
     /// The ids of all assets referred to, in the order of their appearance.
-    var referencedAssets: OrderedSet<String> {
-        var ids: OrderedSet<String> = []
+    var referencedAssets: OrderedSet<Name> {
+        var ids: OrderedSet<Name> = []
         func search(_ value: JSON) {
             if let id = AssetReference.id(in: value) {
-                ids.append(id)
+                ids.append(Name(id))
             } else if let members = value.object {
                 members.values.forEach(search)
             } else if let elements = value.array {
@@ -40,7 +40,7 @@ extension Workflow {
     func text(with names: [AssetPlace: String]) throws(JSONSyntaxError) -> [UInt8] {
         guard !names.isEmpty else { return text }
         func replaced(_ value: JSON) -> JSON {
-            if let id = AssetReference.id(in: value) { return names[.reference(id: id)].map(JSON.string) ?? value }
+            if let id = AssetReference.id(in: value) { return names[.reference(id: Name(id))].map(JSON.string) ?? value }
             if let members = value.object { return .object(members.mapValues(replaced)) }
             if let elements = value.array { return .array(elements.map(replaced)) }
             return value
@@ -49,7 +49,7 @@ extension Workflow {
         for (id, node) in graph {
             guard var members = node.object, let inputs = members["inputs"]?.object else { continue }
             var changed: JSONObject = [:]
-            for (name, value) in inputs { changed[name] = names[.input(node: id, name: name)].map(JSON.string) ?? replaced(value) }
+            for (name, value) in inputs { changed[name] = names[.input(node: Name(id), name: Name(name))].map(JSON.string) ?? replaced(value) }
             members["inputs"] = .object(changed)
             graph[id] = .object(members)
         }

@@ -45,7 +45,7 @@ enum FileUse: Sendable, Equatable {
 
     /// Of an input that the class does not declare.
     init?(ofUndeclared input: String) {
-        guard FileUse.isPath(input[...].split(separator: ".").last.map(String.init) ?? input, isOutput: true) else { return nil }
+        guard FileUse.isPath(input.utf8.split(separator: UInt8(ascii: ".")).last.map { String(Substring($0)) } ?? input, isOutput: true) else { return nil }
         self = .path(isRead: true)
     }
 
@@ -65,9 +65,10 @@ enum FileUse: Sendable, Equatable {
 
     /// Whether the name of a text input says that it is a path.
     private static func isPath(_ input: String, isOutput: Bool) -> Bool {
-        let name = input.lowercased()
-        return words.contains(where: name.contains) || lastWords.contains(where: name.hasSuffix) || name.hasPrefix("file_") || name.hasPrefix("dir_")
-            || isOutput && name.hasSuffix("prefix")
+        let name = input.utf8.map { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0 }
+        func ends(with word: String) -> Bool { name.reversed().starts(with: word.utf8.reversed()) }
+        return words.contains { name.firstRange(of: $0.utf8) != nil } || lastWords.contains(where: ends) || name.starts(with: "file_".utf8)
+            || name.starts(with: "dir_".utf8) || isOutput && ends(with: "prefix")
     }
 }
 

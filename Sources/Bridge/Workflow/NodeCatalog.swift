@@ -13,22 +13,20 @@ struct NodeCatalog: Sendable {
         fileprivate let textOutputs: Set<Int>
         let requiredInputs: [String]
         /// Those that files hang on; `parent.*` is what grows below an input at run time.
-        fileprivate(set) var fileUses: [String: FileUse]
+        fileprivate(set) var fileUses: [Name: FileUse]
 
         /// Inputs that name a file for a loader to read.
-        var fileInputs: [String] { fileUses.filter { $0.value == .file }.map(\.key) }
+        var fileInputs: [String] { fileUses.filter { $0.value == .file }.map(\.key.text) }
 
         fileprivate func mayBeText(output: Int) -> Bool { !(0..<outputCount).contains(output) || textOutputs.contains(output) }
 
         fileprivate func fileUse(of input: String) -> FileUse? {
-            // No class has such an input, and names that long are not compared.
-            guard input.utf8.count <= 256 else { return .path(isRead: true) }
             if let use = fileUses[input] { return use }
-            if let dot = input.lastIndex(of: "."), let use = fileUses[input[...dot] + "*"] { return use }
+            if let dot = input.utf8.lastIndex(of: UInt8(ascii: ".")), let use = fileUses[input[...dot] + "*"] { return use }
             return declared.contains(input) ? nil : FileUse(ofUndeclared: input)
         }
 
-        fileprivate let declared: Set<String>
+        fileprivate let declared: Set<Name>
 
         /// The same as another ComfyUI has it, which may be the one that runs it: what either calls a file is one.
         fileprivate mutating func add(filesOf other: NodeClass) {
@@ -37,13 +35,16 @@ struct NodeCatalog: Sendable {
         }
     }
 
-    private(set) var classes: [String: NodeClass] = [:]
+    /// Bytes of the name of a file with its folders; more is its content, pasted into the wrong place.
+    private static let fileNameLimit = 1024
+
+    private(set) var classes: [Name: NodeClass] = [:]
     /// Names that ComfyUI exchanges for their successors before it checks (protocol section 2.2); of what shape, only it knows.
-    private let replaced: Set<String>
+    private let replaced: Set<Name>
     /// What workflows may do with files, wherever they are checked.
     private let fileRules: FileRules
 
-    init(objectInfo: JSONObject, replaced: Set<String> = [], fileRules: FileRules = FileRules()) {
+    init(objectInfo: JSONObject, replaced: Set<Name> = [], fileRules: FileRules = FileRules()) {
         self.replaced = replaced
         self.fileRules = fileRules
         for (name, info) in objectInfo { add(name, info) }
@@ -65,8 +66,8 @@ struct NodeCatalog: Sendable {
     /// Adds one class, for example one that was installed since the catalog was read.
     mutating func add(_ name: String, _ info: JSON) {
         var required: [String] = []
-        var declared: Set<String> = []
-        var uses: [String: FileUse] = [:]
+        var declared: Set<Name> = []
+        var uses: [Name: FileUse] = [:]
         let isOutput = info["output_node"]?.bool ?? false
         func add(_ input: String, _ definition: JSON) {
             switch definition[0]?.string {
@@ -75,7 +76,7 @@ struct NodeCatalog: Sendable {
             case "COMFY_AUTOGROW_V3":
                 addAll(below: input, definition[1]?["template"]?["input"]) { _ in "*" }
             default:
-                declared.insert(input)
+                declared.insert(Name(input))
                 let ownName = input.split(separator: ".").last { $0 != "*" }.map(String.init) ?? input
                 if let use = FileUse(of: ownName, in: name, isOutput: isOutput, definition) { uses[input] = use.merged(with: uses[input]) }
             }
@@ -105,30 +106,30 @@ struct NodeCatalog: Sendable {
     }
 
     /// The classes of the workflow that are not in the catalog.
-    func unknownClasses(in workflow: Workflow) -> Set<String> {
+    func unknownClasses(in workflow: Workflow) -> Set<Name> {
         workflow.classTypes.filter { classes[$0] == nil && !replaced.contains($0) }
     }
 
     /// The nodes that produce something to keep; ComfyUI runs these and what they need.
-    func outputNodes(of workflow: Workflow) -> Set<String> {
+    func outputNodes(of workflow: Workflow) -> Set<Name> {
         let outputs = workflow.classTypes.filter { classes[$0]?.isOutput ?? false }
-        return Set(workflow.nodes.lazy.filter { outputs.contains($0.value.classType) }.map(\.key))
+        return Set(workflow.nodes.elements.lazy.filter { outputs.contains($0.value.classType) }.map(\.key))
     }
 
     /// Everything wrong with the workflow that can be told without running ComfyUI's own validation. As there, nodes that
     /// no output needs are only checked for their class.
-    func faults(in workflow: Workflow) -> [WorkflowFault] {
-        var faults: [WorkflowFault] = []
+    func faults(in workflow: Workflow) -> WorkflowFaults {
+        var faults = WorkflowFaults()
         let unknown = unknownClasses(in: workflow)
         for (id, node) in workflow.nodes where unknown.contains(node.classType) {
             faults.append(
                 WorkflowFault(
-                    node: id, field: "class_type", reason: "missing_node_type", classType: node.classType,
+                    node: id.text, field: "class_type", reason: "missing_node_type", classType: node.classType,
                     message: "Node '\(id)' has the class \(node.classType), which this ComfyUI does not know; install its node pack or correct the name."))
         }
         // The rest can only be judged by who knows every node.
         guard workflow.classTypes.allSatisfy({ classes[$0] != nil || unknown.contains($0) }) else {
-            for (id, node) in workflow.nodes { faults.append(contentsOf: fileFaults(id, node, in: workflow)) }
+            for (id, node) in workflow.nodes { addFileFaults(of: id.text, node, in: workflow, to: &faults) }
             return faults
         }
         let outputs = outputNodes(of: workflow)
@@ -138,22 +139,23 @@ struct NodeCatalog: Sendable {
         }
         let needed = workflow.reachable(from: outputs)
         for (id, node) in workflow.nodes where needed.contains(id) {
-            faults.append(contentsOf: inputFaults(id, node, in: workflow) + fileFaults(id, node, in: workflow))
+            addInputFaults(of: id.text, node, in: workflow, to: &faults)
+            addFileFaults(of: id.text, node, in: workflow, to: &faults)
         }
         return faults
     }
 
-    private func inputFaults(_ id: String, _ node: Workflow.Node, in workflow: Workflow) -> [WorkflowFault] {
-        guard let nodeClass = classes[node.classType] else { return [] }
+    private func addInputFaults(of id: String, _ node: Workflow.Node, in workflow: Workflow, to faults: inout WorkflowFaults) {
+        guard let nodeClass = classes[node.classType] else { return }
         func fault(_ field: String, _ reason: String, _ message: String) -> WorkflowFault {
             WorkflowFault(node: id, field: field, reason: reason, classType: node.classType, message: "Node '\(id)' (\(node.classType)): \(message)")
         }
-        var faults = nodeClass.requiredInputs.filter { node.inputs[$0] == nil }.map {
-            fault($0, "required_input_missing", "required input '\($0)' is missing.")
+        for input in nodeClass.requiredInputs where node.inputs[input] == nil {
+            faults.append(fault(input, "required_input_missing", "required input '\(input)' is missing."))
         }
         for link in node.links {
             guard let source = workflow.nodes[link.source] else {
-                faults.append(fault(link.input, "bad_linked_input", "input '\(link.input)' is linked to node '\(link.source)', which the workflow does not have."))
+                faults.append(fault(link.input, "bad_linked_input", "input '\(link.input)' is linked to node '\(link.source.excerpt)', which the workflow does not have."))
                 continue
             }
             if let sourceClass = classes[source.classType], !(0..<sourceClass.outputCount).contains(link.output) {
@@ -172,12 +174,10 @@ struct NodeCatalog: Sendable {
                     input, "bad_linked_input",
                     "input '\(input)' is linked to node \(source.literal) by a number; ids of nodes are strings: write [\"\(source.literal)\", \(output)]."))
         }
-        return faults
     }
 
-    private func fileFaults(_ id: String, _ node: Workflow.Node, in workflow: Workflow) -> [WorkflowFault] {
+    private func addFileFaults(of id: String, _ node: Workflow.Node, in workflow: Workflow, to faults: inout WorkflowFaults) {
         let nodeClass = classes[node.classType]
-        var faults: [WorkflowFault] = []
         func add(_ input: String, _ reason: String, _ message: String) {
             faults.append(WorkflowFault(node: id, field: input, reason: reason, classType: node.classType, message: "Node '\(id)' (\(node.classType)): \(message)"))
         }
@@ -190,6 +190,13 @@ struct NodeCatalog: Sendable {
         for (input, value) in node.inputs where Workflow.Link(input: input, value) == nil {
             // Of a class that ComfyUI replaces nothing is known; every text of it may be a name.
             guard let use = nodeClass.map({ $0.fileUse(of: input) }) ?? .choice(offered: []) else { continue }
+            if use == .file, let name = value.string, name.utf8.count > Self.fileNameLimit || name.utf8.starts(with: "data:".utf8) {
+                add(
+                    input, "not_a_file_name",
+                    "input '\(input)' must be the name of a file, and holds \(name.utf8.count) bytes ('\(name.excerpt(40))'). "
+                        + "Upload the file with POST /api/v2/assets and write its file_path, or a reference to the asset.")
+                continue
+            }
             switch fileRules.breach(of: use, by: value, input, of: node.classType) {
             case .unconfined?:
                 let message =
@@ -206,6 +213,5 @@ struct NodeCatalog: Sendable {
             case nil: break
             }
         }
-        return faults
     }
 }

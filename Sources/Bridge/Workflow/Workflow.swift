@@ -17,23 +17,16 @@ struct Workflow: Sendable {
         /// What the node counts for in a job's progress: 1, and 1 more per sampling step.
         var weight: Double { 1 + Double(max(0, min(inputs["steps"]?.int ?? 0, 10_000))) }
 
-        fileprivate init(id: String, _ value: JSON) throws(WorkflowFault) {
-            guard let members = value.object else {
-                throw WorkflowFault(node: id, reason: "invalid_node", message: "Node '\(id)' is \(value.kindInWords); write an object with class_type and inputs.")
-            }
-            title = members["_meta"]?["title"]?.string
-            guard let classType = members["class_type"]?.string, !classType.isEmpty else {
-                throw WorkflowFault(
-                    node: id, field: "class_type", reason: "missing_class_type",
-                    message: "Node '\(id)' has no class_type; write the name of the node's class, for example \"KSampler\".")
-            }
+        fileprivate init(id: String, _ value: JSON) throws(NodeFlaw) {
+            guard id.utf8.count <= Workflow.nameLimit else { throw .longID }
+            guard let members = value.object else { throw .noObject }
+            guard let classType = members["class_type"]?.string, !classType.isEmpty else { throw .noClass }
+            guard classType.utf8.count <= Workflow.nameLimit else { throw .longClass }
+            guard let inputs = members["inputs"]?.object else { throw .noInputs }
+            guard inputs.names.allSatisfy({ $0.text.utf8.count <= Workflow.nameLimit }) else { throw .longInputName }
             self.classType = classType
-            guard let inputs = members["inputs"]?.object else {
-                throw WorkflowFault(
-                    node: id, field: "inputs", reason: "missing_inputs", classType: classType,
-                    message: "Node '\(id)' (\(classType)) has no inputs object; write \"inputs\": {} for a node without inputs.")
-            }
             self.inputs = inputs.values.contains { $0["__value__"] != nil } ? inputs.mapValues(\.unwrapped) : inputs
+            title = members["_meta"]?["title"]?.string?.excerpt
             links = self.inputs.compactMap { Link(input: $0, $1) }
         }
     }
@@ -61,12 +54,15 @@ struct Workflow: Sendable {
         }
     }
 
+    /// Bytes of an id, a class or the name of an input.
+    static let nameLimit = 512
+
     /// The graph as JSON text, key order and digits as they came.
     let text: [UInt8]
     /// Empty once the job has ended: then only the text is kept, which is a fraction of the size.
-    private(set) var nodes: OrderedDictionary<String, Node>
+    private(set) var nodes: OrderedDictionary<Name, Node>
     /// Of the nodes; they are few, however many nodes there are.
-    private(set) var classTypes: Set<String>
+    private(set) var classTypes: Set<Name>
 
     /// Checks the structure; what only ComfyUI's node list can tell is `NodeCatalog.faults(in:)`.
     ///
@@ -77,15 +73,15 @@ struct Workflow: Sendable {
             throw .editorFormat
         }
         guard !graph.isEmpty else { throw .invalid([.init(reason: "prompt_no_outputs", message: "The workflow has no nodes.")]) }
-        var nodes = OrderedDictionary<String, Node>(minimumCapacity: graph.count)
-        var faults: [WorkflowFault] = []
+        var nodes = OrderedDictionary<Name, Node>(minimumCapacity: graph.count)
+        var faults = WorkflowFaults()
         for (id, value) in graph {
-            do { nodes[id] = try Node(id: id, value) } catch { faults.append(error) }
+            do { nodes[id] = try Node(id: id, value) } catch { faults.append(error.fault(of: id, value)) }
         }
         guard faults.isEmpty else { throw .invalid(faults) }
         text = value.encoded(size: size)
         self.nodes = nodes
-        classTypes = Set(nodes.values.lazy.map(\.classType))
+        classTypes = Set(nodes.values.lazy.map { Name($0.classType) })
     }
 
     mutating func keepTextOnly() { self = Workflow(textOnly: text) }
@@ -100,19 +96,52 @@ struct Workflow: Sendable {
     }
 
     /// The nodes that the given ones need, themselves included.
-    func reachable(from targets: some Sequence<String>) -> Set<String> {
-        var reached: Set<String> = []
+    func reachable(from targets: some Sequence<Name>) -> Set<Name> {
+        var reached: Set<Name> = []
         var open = Array(targets)
         while let id = open.popLast() {
             guard let node = nodes[id], reached.insert(id).inserted else { continue }
-            open.append(contentsOf: node.links.map(\.source))
+            open.append(contentsOf: node.links.lazy.map { Name($0.source) })
         }
         return reached
     }
 }
 
+/// What a node lacks, or has too much of.
+private enum NodeFlaw: Error {
+    case longID, noObject, noClass, longClass, noInputs, longInputName
+
+    func fault(of id: String, _ value: JSON) -> WorkflowFault {
+        let (id, classType, limit) = (id.excerpt, value["class_type"]?.string?.excerpt, Workflow.nameLimit)
+        switch self {
+        case .longID: return WorkflowFault(node: id, reason: "invalid_node", message: "The id of node '\(id)' has more than \(limit) bytes.")
+        case .noObject:
+            return WorkflowFault(node: id, reason: "invalid_node", message: "Node '\(id)' is \(value.kindInWords); write an object with class_type and inputs.")
+        case .noClass:
+            return WorkflowFault(
+                node: id, field: "class_type", reason: "missing_class_type",
+                message: "Node '\(id)' has no class_type; write the name of the node's class, for example \"KSampler\".")
+        case .longClass:
+            return WorkflowFault(
+                node: id, field: "class_type", reason: "missing_node_type", classType: classType,
+                message: "The class_type of node '\(id)' has more than \(limit) bytes; write the name of the node's class.")
+        case .noInputs:
+            return WorkflowFault(
+                node: id, field: "inputs", reason: "missing_inputs", classType: classType,
+                message: "Node '\(id)' (\(classType ?? "")) has no inputs object; write \"inputs\": {} for a node without inputs.")
+        case .longInputName:
+            let name = value["inputs"]?.object?.names.first { $0.text.utf8.count > limit }?.text.excerpt ?? ""
+            return WorkflowFault(
+                node: id, field: name, reason: "invalid_input_name", classType: classType,
+                message: "The input '\(name)' of node '\(id)' (\(classType ?? "")) has a name with more than \(limit) bytes.")
+        }
+    }
+}
+
 /// One thing that is wrong with a workflow.
 struct WorkflowFault: Error, Sendable, Equatable {
+    // All of these are excerpts: they are what a caller wrote.
+
     /// Nil for a fault of the workflow as a whole.
     let node: String?
     let field: String?
@@ -123,11 +152,11 @@ struct WorkflowFault: Error, Sendable, Equatable {
     let message: String
 
     init(node: String? = nil, field: String? = nil, reason: String, classType: String? = nil, message: String) {
-        self.node = node
-        self.field = field
-        self.reason = reason
-        self.classType = classType
-        self.message = message
+        self.node = node?.excerpt
+        self.field = field?.excerpt
+        self.reason = reason.excerpt
+        self.classType = classType?.excerpt
+        self.message = message.excerptOfMessage
     }
 }
 
@@ -142,5 +171,5 @@ enum WorkflowError: Error, Sendable, Equatable {
     case notAGraph(found: String)
     /// The editor's own format (`nodes` and `links`), which ComfyUI's API answers with a plain 500.
     case editorFormat
-    case invalid([WorkflowFault])
+    case invalid(WorkflowFaults)
 }

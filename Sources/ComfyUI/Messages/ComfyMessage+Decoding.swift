@@ -6,7 +6,7 @@ package struct ComfyMessageError: Error, Sendable, Hashable, CustomStringConvert
     /// The message's type, when that much could be read.
     package let type: String?
     package let reason: String
-    /// At most the first 200 characters of the message; empty for binary ones.
+    /// The beginning of the message; empty for binary ones.
     package let payloadStart: String
 
     package var description: String {
@@ -22,16 +22,16 @@ extension ComfyMessage {
         do {
             json = try JSON(parsing: text, lenient: true)
         } catch {
-            throw ComfyMessageError(type: nil, reason: error.description, payloadStart: String(text.prefix(200)))
+            throw ComfyMessageError(type: nil, reason: error.description, payloadStart: text.excerpt)
         }
         guard let type = json["type"]?.string else {
-            throw ComfyMessageError(type: nil, reason: "it has no type", payloadStart: String(text.prefix(200)))
+            throw ComfyMessageError(type: nil, reason: "it has no type", payloadStart: text.excerpt)
         }
         do throws(FieldError) {
             let data = json["data"] ?? .null
             self = try ComfyMessage.decode(type, data) ?? .unknown(type: type, raw: text, promptID: data["prompt_id"]?.identifier)
         } catch {
-            throw ComfyMessageError(type: type, reason: error.reason, payloadStart: String(text.prefix(200)))
+            throw ComfyMessageError(type: type, reason: error.reason, payloadStart: text.excerpt)
         }
     }
 
@@ -40,7 +40,7 @@ extension ComfyMessage {
         do throws(FieldError) {
             self = try ComfyMessage.decode(type, data) ?? .unknown(type: type, raw: data.text, promptID: data["prompt_id"]?.identifier)
         } catch {
-            throw ComfyMessageError(type: type, reason: error.reason, payloadStart: String(data.text.prefix(200)))
+            throw ComfyMessageError(type: type, reason: error.reason, payloadStart: data.text.excerpt)
         }
     }
 

@@ -1,4 +1,3 @@
-package import OrderedCollections
 package import OrderedJSON
 
 /// What ComfyUI keeps of a prompt that is over (protocol section 3.1). The truth about outputs and outcome.
@@ -16,9 +15,9 @@ package struct HistoryEntry: Sendable, Hashable {
     package let promptID: String
     package let number: Double
     /// `ui` results by node id, in the order in which ComfyUI announced them. Nodes of an expanded subgraph appear under their generated id.
-    package let outputs: OrderedDictionary<String, JSON>
+    package let outputs: JSONObject
     /// The node of the submitted graph for each key of `outputs` that has one.
-    package let displayNodes: [String: String]
+    package let displayNodes: [Name: String]
     package let status: Status
     package let completed: Bool
     /// The events with a time stamp, as they were sent over the socket. One that this client cannot read is kept as `unknown`.

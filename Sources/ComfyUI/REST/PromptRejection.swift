@@ -10,7 +10,7 @@ package struct PromptRejection: Sendable, Hashable {
     package let details: String
     package let extraInfo: JSON
     /// By node id, in ComfyUI's order. Empty for faults that belong to no node.
-    package let nodeErrors: OrderedDictionary<String, NodeErrors>
+    package let nodeErrors: OrderedDictionary<Name, NodeErrors>
 
     /// nil when `json` is not the answer to a refused prompt.
     package init?(_ json: JSON) {
@@ -43,8 +43,8 @@ package struct NodeErrors: Sendable, Hashable {
     }
 
     /// The `node_errors` member of an answer. ComfyUI writes a list when there are none; that, null and a missing member count as empty.
-    static func decode(_ json: JSON?) -> OrderedDictionary<String, NodeErrors> {
-        (json?.object ?? [:]).mapValues(NodeErrors.init)
+    static func decode(_ json: JSON?) -> OrderedDictionary<Name, NodeErrors> {
+        OrderedDictionary(uniqueKeysWithValues: (json?.object ?? [:]).lazy.map { (Name($0.key), NodeErrors($0.value)) })
     }
 }
 

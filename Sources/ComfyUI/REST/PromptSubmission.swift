@@ -59,7 +59,7 @@ package struct PromptReceipt: Sendable, Hashable {
     /// The position in ComfyUI's order of work; lower runs first. Counts from 0 since ComfyUI's start.
     package let number: Double
     /// Nodes whose outputs ComfyUI left out because they did not validate (protocol section 2.3); empty when everything runs.
-    package let nodeErrors: OrderedDictionary<String, NodeErrors>
+    package let nodeErrors: OrderedDictionary<Name, NodeErrors>
 
     /// nil when `json` is not the answer to an accepted prompt.
     package init?(_ json: JSON) {

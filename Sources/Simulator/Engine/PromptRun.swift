@@ -64,7 +64,7 @@ final class PromptRun {
                 current = id
                 try execute(id, &cache)
             }
-            if services.compatibility >= .v0_25_0 { announceIntermediates(among: cached.elements) }
+            if services.compatibility >= .v0_25_0 { announceIntermediates(among: cached) }
             try services.faults.reached(.success, prompt)
         } catch is Abandoned {
             return .abandoned

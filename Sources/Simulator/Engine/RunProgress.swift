@@ -41,7 +41,7 @@ struct RunProgress {
 
     /// `data` of the message.
     var json: JSON {
-        ["prompt_id": .string(promptID), "nodes": .object(nodes.mapValues { $0.json(promptID: promptID) })]
+        ["prompt_id": .string(promptID), "nodes": .object(JSONObject(uniqueKeysWithValues: nodes.lazy.map { ($0.key, $0.value.json(promptID: promptID)) }))]
     }
 
     /// Python floats, where a node that was not heard of yet has them.

@@ -158,9 +158,16 @@ import Testing
         ("[Errno 2] No such file: '/home/me/ComfyUI/models/a.safetensors'", "[Errno 2] No such file: 'a.safetensors'"),
         (#"File "C:\comfy\nodes.py", line 3"#, #"File "nodes.py", line 3"#), ("ratio 3/4 of 1/2", "ratio 3/4 of 1/2"),
         ("see https://example.com/a/b", "see https://example.com/a/b"), ("out of memory", "out of memory"),
+        ("/srv/a.py:3: (/srv/b.py, D:/x/y/ ) //srv/c.py /srv", "a.py:3: (b.py, y/ ) //srv/c.py /srv"), ("at=/a/b/c`/d/e`", "at=c`e`"),
     ])
     func paths(_ text: String, _ expected: String) {
         #expect(withoutPaths(text) == expected)
+    }
+
+    @Test("Looking for paths takes a text once", .timeLimit(.minutes(1)), arguments: ["/", "/a", "(/a", "(/x(//", "C:\\", "a:/", "'/a'/b", " /\u{301}", "a\u{315}\u{300}"])
+    func costOfPaths(_ part: String) {
+        let text = String(repeating: part, count: 500_000)
+        #expect(withoutPaths(text).utf8.count <= text.utf8.count)
     }
 }
 

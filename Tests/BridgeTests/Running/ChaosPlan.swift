@@ -92,7 +92,7 @@ struct ChaosPlan: Sendable {
 
     /// A title in one node, by which the simulator's faults find the graph.
     private static func titled(_ graph: JSON, _ title: String) -> JSON {
-        guard var nodes = graph.object, let (id, node) = nodes.elements.first.map({ ($0.key, $0.value) }), var members = node.object else { return graph }
+        guard var nodes = graph.object, let (id, node) = nodes.first, var members = node.object else { return graph }
         members["_meta"] = ["title": .string(title)]
         nodes[id] = .object(members)
         return .object(nodes)

@@ -87,7 +87,7 @@ import Testing
                 #expect(positions == [3, 1, 5, 2, 4, 0, 6])
                 for id in [first, second] { _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel") }
                 for id in jobs { try await bridge.events(of: id) }
-                let history = try await bridge.get("http://127.0.0.1:\(port)/history").json.object?.keys.elements.filter(jobs.contains)
+                let history = try await bridge.get("http://127.0.0.1:\(port)/history").json.object?.keys.filter(jobs.contains)
                 #expect(history == [5, 1, 3, 0, 4, 2, 6].map { jobs[$0] })
             }
         }
@@ -137,7 +137,7 @@ import Testing
             let waiting = try await bridge.submit(Graph.picture(seed: 3))
             func metrics(_ id: String) async throws -> [Bool] {
                 let metrics = try await bridge.job(id)["metrics"]
-                #expect(metrics?.object?.keys.elements == ["queue_ms", "execution_ms"])
+                #expect(metrics?.object?.keys == ["queue_ms", "execution_ms"])
                 return ["queue_ms", "execution_ms"].map { (metrics?[$0]?.int ?? -1) >= 0 }
             }
             #expect(try await metrics(running) == [true, false])

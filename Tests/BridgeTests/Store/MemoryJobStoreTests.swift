@@ -65,7 +65,7 @@ import Testing
         jobs[2].started()
         jobs[3].finish(.failed)
         jobs[4].requestCancel()
-        func numbers(_ statuses: Set<JobStatus>?, _ metadata: [String: String]) -> [Int] {
+        func numbers(_ statuses: Set<JobStatus>?, _ metadata: [Name: String]) -> [Int] {
             var query = JobQuery()
             query.statuses = statuses
             query.metadata = metadata

@@ -9,7 +9,7 @@ import Testing
 
 /// What is written is read again as it was, by another opening of the same folder.
 @Suite(.timeLimit(.minutes(5))) struct RoundTripTests {
-    private static let oddStrings = ["", "x", "\u{0}", "a\u{0}b", "\"\\\n\r\t", "ÄÖ 画像 🎨", "'; DROP TABLE jobs; --", "\u{202E}", String(repeating: "é", count: 5000)]
+    private static let oddStrings = ["", "x", "\u{0}", "a\u{0}b", "\"\\\n\r\t", "ÄÖ 画像 🎨", "'; DROP TABLE jobs; --", "\u{202E}", String(repeating: "é", count: 250)]
 
     // MARK: Submissions
 
@@ -50,8 +50,8 @@ import Testing
                 try await storage.assets.insert(upload)
                 _ = try await storage.insert(
                     Submission(
-                        workflow: try Workflow(checking: graph), outputNodes: [odd, "2"],
-                        inputs: [.init(place: .input(node: odd, name: odd), asset: upload), .init(place: .reference(id: upload.id), asset: upload)],
+                        workflow: try Workflow(checking: graph), outputNodes: [Name(odd), "2"],
+                        inputs: [.init(place: .input(node: Name(odd), name: Name(odd)), asset: upload), .init(place: .reference(id: Name(upload.id)), asset: upload)],
                         extraData: ["extra_pnginfo": ["workflow": [odd: .string(odd)]]], metadata: metadata, options: options), createdAt: created)
             }
             try await withStorage(folder) { storage, _ in
@@ -59,11 +59,11 @@ import Testing
                 let submission = job.submission
                 #expect(job.createdAt == created && job.priority == -100 && job.snapshot.statusChangedAt == created)
                 #expect(submission.metadata == metadata && submission.metadata?.keys == metadata.keys)
-                #expect(submission.outputNodes == [odd, "2"])
+                #expect(submission.outputNodes == [Name(odd), "2"])
                 #expect(submission.options.timeout == options.timeout && submission.options.allowsPartial)
                 #expect(job.attach(.blocks(endsJob: true)) && !job.callerLeft() && !job.failsWhenUnreachable, "who blocked for it before is gone, and it is not")
                 #expect(submission.extraData == ["extra_pnginfo": ["workflow": [odd: .string(odd)]]] && !submission.lacksCredentials)
-                #expect(submission.inputs.map(\.place) == [.input(node: odd, name: odd), .reference(id: submission.inputs[0].asset.id)])
+                #expect(submission.inputs.map(\.place) == [.input(node: Name(odd), name: Name(odd)), .reference(id: Name(submission.inputs[0].asset.id))])
                 #expect(submission.inputs.allSatisfy { $0.asset.filePath == "in/a.png" })
                 let used = try await storage.jobs.assetsInUse()
                 #expect(used == [submission.inputs[0].asset.id])

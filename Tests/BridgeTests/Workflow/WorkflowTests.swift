@@ -61,7 +61,7 @@ import Testing
         return NodeCatalog(objectInfo: info.object!)
     }()
 
-    private func faults(_ text: String) throws -> [WorkflowFault] {
+    private func faults(_ text: String) throws -> WorkflowFaults {
         Self.catalog.faults(in: try Workflow(checking: JSON(parsing: text)))
     }
 

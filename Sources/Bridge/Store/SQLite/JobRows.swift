@@ -26,7 +26,7 @@ struct JobRows: Sendable {
             INSERT INTO submissions (job, options_json, output_nodes_json, inputs_json, extra_json, had_credentials, workflow) VALUES (?, ?, ?, ?, ?, ?, ?)
             """
         ).execute(arguments: [
-            place, submission.options.record.text, JSON.array(submission.outputNodes.sorted().map(JSON.string)).text, inputs.text,
+            place, submission.options.record.text, JSON.array(submission.outputNodes.sorted().map { .string($0.text) }).text, inputs.text,
             extra.isEmpty ? nil : JSON.object(extra).text, extra.count < submission.extraData.count, String(decoding: submission.workflow.text, as: UTF8.self),
         ])
         try insert(unwritten.events, place: place, db)
@@ -124,25 +124,27 @@ struct JobRows: Sendable {
             guard let asset = try assets.asset(id, db) else { throw UnreadableRecord(description: "the asset \(id), which it reads, is missing") }
             return Submission.Input(place: try AssetPlace(record: input["place"] ?? .null), asset: asset)
         }
+        let outputNodes = try (json(more.optional("output_nodes_json"))?.array ?? []).compactMap(\.string).map { Name($0) }
         let submission = Submission(
             workflow: try Workflow(checking: json(more.optional("workflow")) ?? .null),
-            outputNodes: Set(try (json(more.optional("output_nodes_json"))?.array ?? []).compactMap(\.string)), inputs: inputs,
+            outputNodes: Set(outputNodes), inputs: inputs,
             extraData: try json(more.optional("extra_json"))?.object ?? [:], lacksCredentials: try more.value("had_credentials"), metadata: try json(row.optional("metadata_json"))?.object,
             options: Submission.Options(record: try json(more.optional("options_json")) ?? .null, priority: try row.value("priority")))
         var job = try stored(row, submission, db)
-        job.events = try events(of: place, id: job.id, outputs: job.snapshot.outputs, after: Int64(max(0, Int(job.lastEventID) - EventLog.replayLimit)), limit: EventLog.replayLimit, db)
+        let outputs = Dictionary(job.snapshot.outputs.lazy.map { ($0.asset.id, $0) }, uniquingKeysWith: { first, _ in first })
+        job.events = try events(of: place, id: job.id, output: { outputs[$0] }, after: Int64(max(0, Int(job.lastEventID) - EventLog.replayLimit)), limit: EventLog.replayLimit, db)
         return job
     }
 
     /// The next events after an id.
     ///
-    /// - Parameter outputs: the job's, which its events are about.
-    func events(of place: Int64, id: JobID, outputs: [Output], after eventID: Int64, limit: Int, _ db: GRDB.Database) throws -> [LoggedEvent] {
+    /// - Parameter output: the job's with this asset, which its events are about.
+    func events(of place: Int64, id: JobID, output: (_ assetID: String) -> Output?, after eventID: Int64, limit: Int, _ db: GRDB.Database) throws -> [LoggedEvent] {
         let rows = try Row.fetchAll(
             db.cachedStatement(sql: "SELECT id, date, event_json FROM events WHERE job = ? AND id > ? ORDER BY id LIMIT ?"), arguments: [place, eventID, limit])
         return try rows.map { row in
             let event = try JobEvent(record: try json(row.optional("event_json")) ?? .null) { record in
-                try outputs.first { $0.asset.id == record["id"]?.string } ?? assets.output(record: record, job: id)
+                try record["id"]?.string.flatMap(output) ?? assets.output(record: record, job: id)
             }
             return LoggedEvent(id: UInt64(clamping: try row.value("id") as Int64), event: event, date: try row.date("date"))
         }
@@ -154,7 +156,7 @@ struct JobRows: Sendable {
         snapshot.startedAt = try row.dateIfAny("started_at")
         snapshot.completedAt = try row.dateIfAny("completed_at")
         snapshot.progress = try json(row.optional("progress_json")).map { try JobProgress(record: $0) }
-        snapshot.outputs = try assets.outputs(of: row.value("place"), id: id, db)
+        snapshot.outputs = OutputList(try assets.outputs(of: row.value("place"), id: id, db))
         snapshot.hasReusedOutputs = try row.value("reuses_outputs")
         snapshot.otherOutputs = try json(row.optional("other_outputs_json"))?.object ?? [:]
         snapshot.error = try json(row.optional("error_json")).map { try JobError(record: $0) }

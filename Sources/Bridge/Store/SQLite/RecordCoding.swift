@@ -46,14 +46,15 @@ extension JobError {
     var record: JSON {
         object([
             "code": .string(code.rawValue), "message": .string(message), "node": node.map(JSON.string), "class": classType.map(JSON.string),
-            "faults": faults.isEmpty ? nil : .array(faults.map(\.record)),
+            "faults": faults.isEmpty ? nil : .array(faults.map(\.record)), "fault_count": faults.isComplete ? nil : JSON(faults.total),
         ])
     }
 
     init(record: JSON) throws {
         self.init(
             code: Code(rawValue: try record.text("code")) ?? .upstreamError, message: try record.text("message"), node: record["node"]?.string,
-            classType: record["class"]?.string, faults: try (record["faults"]?.array ?? []).map { try WorkflowFault(record: $0) })
+            classType: record["class"]?.string,
+            faults: WorkflowFaults(try (record["faults"]?.array ?? []).prefix(WorkflowFaults.limit).map { try WorkflowFault(record: $0) }, total: record["fault_count"]?.int))
     }
 }
 
@@ -116,13 +117,13 @@ extension Submission.Options {
 extension AssetPlace {
     var record: JSON {
         switch self {
-        case .reference(let id): ["reference": .string(id)]
-        case .input(let node, let name): ["node": .string(node), "input": .string(name)]
+        case .reference(let id): ["reference": .string(id.text)]
+        case .input(let node, let name): ["node": .string(node.text), "input": .string(name.text)]
         }
     }
 
     init(record: JSON) throws {
-        if let id = record["reference"]?.string { self = .reference(id: id) } else { self = .input(node: try record.text("node"), name: try record.text("input")) }
+        if let id = record["reference"]?.string { self = .reference(id: Name(id)) } else { self = .input(node: Name(try record.text("node")), name: Name(try record.text("input"))) }
     }
 }
 

@@ -149,7 +149,7 @@ final class SQLiteJobStore: JobStore {
     /// An output that is in memory: the object whose hash becomes known, and one whose row could not be written yet.
     func output(_ assetID: String, of id: JobID?) -> Asset? {
         let jobs = state.withLock { state in id.map { [state.present($0)].compactMap(\.self) } ?? state.unwritten.compactMap { state.open[$0]?.job } }
-        return jobs.lazy.flatMap(\.outputs).first { $0.asset.id == assetID }?.asset
+        return jobs.lazy.compactMap { $0.output(assetID) }.first?.asset
     }
 
     func jobs(_ query: JobQuery) async throws -> JobPage {
@@ -261,7 +261,7 @@ extension SQLiteJobStore: EventArchive {
         do {
             let events = try database.readNow { db in
                 let place = try Int64.fetchOne(db.cachedStatement(sql: "SELECT place FROM jobs WHERE id = ?"), arguments: [job.id.description])
-                return try place.map { try rows.events(of: $0, id: job.id, outputs: job.outputs, after: Int64(clamping: id), limit: limit, db) } ?? []
+                return try place.map { try rows.events(of: $0, id: job.id, output: job.output, after: Int64(clamping: id), limit: limit, db) } ?? []
             }
             return events.isEmpty ? nil : events
         } catch {
