@@ -1,4 +1,5 @@
 import MicroHTTP
+import OrderedJSON
 
 /// Which parts the form of an endpoint may have. A part of any other name is a mistake: nothing reads it.
 struct FormLayout: Sendable {
