@@ -96,7 +96,7 @@ final class WorkerPool: Service {
         let homeless = service.queue.removeAll { !self.mayRun($0.submission) }
         for job in homeless {
             let workflow = job.submission.workflow
-            let faults = catalog(for: workflow)?.faults(in: workflow).filter { $0.reason == "missing_node_type" } ?? []
+            let faults = WorkflowFaults(catalog(for: workflow)?.faults(in: workflow).filter { $0.reason == "missing_node_type" } ?? [])
             await service.end(job, .failed, error: .invalid(faults.isEmpty ? [.scattered] : faults))
         }
     }
