@@ -109,7 +109,7 @@ struct Router: Sendable {
     /// As proxies count it; never sent.
     private static let clientLeft = 499
 
-    private func isProbe(_ path: String) -> Bool { routes.contains { $0.access == .probe && $0.path == path } }
+    private func isProbe(_ path: String) -> Bool { routes.contains { $0.access == .probe && $0.path.hasSameBytes(as: path) } }
 
     /// Decides by the head of a request who may ask and for what, so that nobody else's body is kept. It is not asked again.
     func admit(_ head: Request) -> Admission {
