@@ -126,7 +126,7 @@ struct OutputCollector: Sendable {
     }
 
     private func place(of node: String, part: String, index: Int) -> Output.Place {
-        Output.Place(node: workflow.nodes.index(forKey: node) ?? workflow.nodes.count, part: part == node ? "" : part, index: index)
+        Output.Place(node: workflow.nodes.index(forKey: Name(node)) ?? workflow.nodes.count, part: part == node ? "" : part, index: index)
     }
 
     /// - Parameter places: where the file may be, the likeliest first.
