@@ -121,7 +121,7 @@ def test_pictures_and_films_are_shown(bridge, new_page, contract):
     # In tabs of their own as well.
     picture = new_page(urls["still.png"])
     assert picture.evaluate("document.images[0].naturalWidth") > 0
-    text = new_page(next(url for name, url in urls.items() if name.endswith(".txt")))
+    text = new_page(next(output["url"] for output in job["outputs"] if output["type"] == "text"))
     expect(text.locator("pre")).to_contain_text("hello <b>world</b>")
 
 

@@ -1,5 +1,6 @@
 import Logging
 import MicroHTTP
+import NIOHTTP1
 import Testing
 
 @testable import Bridge

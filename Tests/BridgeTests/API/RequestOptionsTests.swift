@@ -1,4 +1,5 @@
 import MicroHTTP
+import OrderedJSON
 import Testing
 
 @testable import Bridge
