@@ -1,3 +1,4 @@
+import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
 import Simulator

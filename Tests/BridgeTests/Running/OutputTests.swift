@@ -1,5 +1,6 @@
 import ComfyUI
 import Foundation
+import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
 import Simulator
