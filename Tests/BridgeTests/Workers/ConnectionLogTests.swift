@@ -1,5 +1,6 @@
 import InMemoryLogging
 import Logging
+import OrderedJSON
 import Simulator
 import Testing
 
