@@ -35,6 +35,7 @@ DIFFERENCES = {
     "HEAD /api/v2/assets/by-hash/{hash} 500: no application/json": NO_BODY,
     "header Idempotency-Key: maxLength": "keys are kept in memory, so their length is bounded; 256 is seven UUIDs",
     "header Idempotency-Key: minLength": "an empty key is a mistake of the caller's, told to it",
+    "POST /api/v2/assets request .content_type: maxLength": "RFC 6838 lets a type have no more, and it is sent as a header",
     **{f"POST {path} request .tags{keyword}": "there is room for 64 tags of 256 bytes, and an empty one says nothing"
        for path in ("/api/v2/assets", "/api/v2/assets/from-hash") for keyword in (": maxItems", "[]: minLength", "[]: maxLength")},
     "POST /api/v2/jobs request .workflow: minProperties": "a workflow without nodes cannot run",
