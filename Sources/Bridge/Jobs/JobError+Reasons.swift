@@ -29,7 +29,7 @@ extension JobError {
     }
 
     static func stuck(_ reason: String) -> JobError {
-        JobError(code: .upstreamStuck, message: "ComfyUI is stuck: \(reason). It has to be restarted; submit the job again then.")
+        JobError(code: .upstreamStuck, message: "ComfyUI is stuck: \(reason). Nothing runs there until that has ended or ComfyUI is restarted. Submit the job again then.")
     }
 
     static func poison(runs: Int) -> JobError {
