@@ -338,6 +338,27 @@ def shape(value):
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value).__name__
 
 
+def changed_places(old, new, place=""):
+    """Where two shapes differ, and how."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if key not in new:
+                yield f"{place}.{key} is gone"
+            elif key not in old:
+                yield f"{place}.{key} is new"
+            else:
+                yield from changed_places(old[key], new[key], f"{place}.{key}")
+    elif isinstance(old, list) and isinstance(new, list):
+        gone, came = ([json.loads(text) for text in sorted(set(left) - set(right))] for left, right in ((old, new), (new, old)))
+        if len(gone) == len(came):
+            for pair in zip(gone, came):
+                yield from changed_places(*pair, f"{place}[]")
+        else:
+            yield f"{place}[] has {len(new)} kinds of items instead of {len(old)}"
+    elif old != new:
+        yield f"{place} was {old if isinstance(old, str) else type(old).__name__} and is {new if isinstance(new, str) else type(new).__name__}"
+
+
 def differences(recorded, played):
     """What a person wants to look at: other statuses, headers, and kinds and keys of messages."""
     found = []
@@ -377,7 +398,7 @@ def differences(recorded, played):
         with contextlib.suppress(ValueError, KeyError):
             shapes = [shape(json.loads(line["body_text"])) for line in (old, new)]
             if shapes[0] != shapes[1]:
-                found.append(f"{label}: another shape")
+                found.append(f"{label}: " + "; ".join(list(changed_places(*shapes))[:5]))
     return found
 
 
