@@ -1,4 +1,5 @@
 import Foundation
+import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
 import Testing
