@@ -167,8 +167,9 @@ final class Exchange: Sendable {
                 return .taken
             }
             guard let failure = collect(bytes) else { return .taken }
-            interrupt(with: self.failure(failure))
-            incoming.withLock { $0 = nil }
+            let response = self.failure(failure)
+            incoming.withLock { $0 = nil }  // first, so that who reads this finds the memory free
+            interrupt(with: response)
             return .close
         case .discard:
             incoming.withLock { $0?.drop() }
