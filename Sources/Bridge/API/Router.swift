@@ -217,6 +217,10 @@ struct Router: Sendable {
         case answer(Response)
     }
 
+    fileprivate static func segments(of path: String) -> [Name] {
+        path.utf8.split(separator: UInt8(ascii: "/")).map { Name(String(Substring($0))) }
+    }
+
     /// - Parameter named: the route that the request names, also when it may not have it.
     private func find(_ request: Request, _ named: inout Route?) throws(APIError) -> Finding {
         // The page's own links are relative to a folder.
