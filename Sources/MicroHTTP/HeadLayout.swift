@@ -8,6 +8,8 @@
 /// begin. Or, when the name was the last thing in the memory, by writing over what is behind it: over the value, which then does not begin
 /// behind the name; or, if the continuation is no longer than the blanks before the value, over these blanks alone: then the value, its
 /// line end and the continuation are untouched, and the next name (or the end of the head) is farther away than one line end.
+///
+/// A zero that the client sent in the place of a CR is taken for one; there is nothing that it can hide.
 struct HeadLayout {
     private var end: UInt
     /// Whether everything up to here lay where it has to.

@@ -102,7 +102,7 @@ import Testing
             gate.open()
             let most = try #require(Int(try await text))
             // The limit, one read of the connection, and the memory that the part counts for.
-            #expect(most < FormUpload.limit + 8 * 1024 + 1024)
+            #expect(most < FormUpload.limit + HTTPServer.Configuration().connectionMemory + 1024)
             #expect(most > FormUpload.limit / 2)
         }
     }
