@@ -65,7 +65,10 @@ import Testing
             let drain = Drain(keepsJobs: false, logger: Self.logger)
             let router = try router(drain: drain)
             let request = Request(method: "POST", path: "/jobs", headers: Self.known)
-            guard case .admitted(_, let respond) = router.admit(request) else { return Issue.record("not admitted") }
+            guard case .admitted(_, let respond) = router.admit(request) else {
+                Issue.record("not admitted")
+                return
+            }
             trigger.triggerGracefulShutdown()
             await drain.run()
             #expect(decision(router.admit(request)) == "503")
