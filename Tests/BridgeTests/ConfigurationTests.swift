@@ -160,7 +160,7 @@ import Testing
         ("Range: secret-1", "Range"), ("If-None-Match: secret-1", "If-None-Match"), ("Accept-Encoding: secret-1", "Accept-Encoding"), ("Content-Type: secret-1", "Content-Type"),
         ("X Y: secret-1", "name"), (": secret-1", "name"), ("X-\u{e9}: secret-1", "name"), ("secret-1", "colon"), ("X:", "nothing"), ("X: \t ", "nothing"),
         ("X: secret-1\u{7}", "characters"), ("X: secret-1\r\nY: z", "characters"), ("X: secret-1\u{e9}", "characters"), ("X: secret-1\u{0}", "characters"),
-        ("http://c:1 X: secret-1", "none of the ComfyUIs"), ("http://me:secret-1@c:1 X: secret-1", "none of the ComfyUIs"), ("http://127.0.0.1:8188", "colon"), ("ftp://a X: secret-1", "name"),
+        ("http://c:1 X: secret-1", "none of the ComfyUIs"), ("http://me:secret-1@c:1 X: secret-1", "none of the ComfyUIs"), ("http://127.0.0.1:8188", "colon"), ("ftp://a X: secret-1", "address"),
     ])
     func badHeaders(_ line: String, _ word: String) throws {
         let flag = #expect(throws: ConfigurationError.self) { try configuration(["--comfyui-header", "A: b", "--comfyui-header", line]) }?.description ?? ""

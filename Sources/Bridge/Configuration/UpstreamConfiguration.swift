@@ -82,6 +82,8 @@ struct UpstreamConfiguration: Sendable {
         if first.firstMatch(of: /^(?i:https?|wss?):\/\//) != nil {
             do { endpoint = try ComfyEndpoint(String(first)).description } catch { throw ConfigurationError("\(place): \(error)") }
             rest = text[first.endIndex...]
+        } else if first.firstMatch(of: /^[^:]*:\/\//) != nil {
+            throw ConfigurationError("\(place) begins with an address that is not of a ComfyUI; those begin with http:// or https://.")
         }
         do { return Line(endpoint: endpoint, header: try ComfyHeader(rest.trimmed), place: place) } catch { throw ConfigurationError("\(place) \(error).") }
     }
