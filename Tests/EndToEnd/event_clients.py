@@ -4,7 +4,6 @@ Each function takes the address, further headers, and the body of a POST or noth
 no stream is `Refused`.
 """
 
-import asyncio
 import contextlib
 import json
 
@@ -17,6 +16,7 @@ import sseclient
 from aiohttp_sse_client.client import EventSource
 
 from http_client import Event
+from sdk_clients import EventLoop
 
 TOKEN = "token-that-nobody-asks-for"
 
@@ -83,31 +83,34 @@ def data_with_openai(url, headers, body=None):
 
 def with_aiohttp_sse_client(url, headers, body=None):
     """On a loop of its own, one step at a time."""
-    loop = asyncio.new_event_loop()
-    # A preview in base64 is one line, and aiohttp refuses lines of twice the size of its buffer.
-    session = loop.run_until_complete(_session())
-    source = EventSource(url, option={"method": _method(body)}, session=session, headers=dict(headers), **({} if body is None else {"json": body}))
-    # It would come back by itself, for ever after the end as well; here the tests say when.
-    source.connect, connect = _no_more, source.connect
-    try:
+    with EventLoop() as loop:
+        session = loop.run(_session())
+        source = EventSource(url, option={"method": _method(body)}, session=session, headers=dict(headers), **({} if body is None else {"json": body}))
+        # It would come back by itself, for ever after the end as well; here the tests say when.
+        source.connect, connect = _no_more, source.connect
         try:
-            loop.run_until_complete(connect())
-        except OSError as error:
-            status = [int(word) for word in str(error).split() if word.isdigit()]
-            raise Refused(status[-1] if status else None) from None
-        while True:
             try:
-                event = loop.run_until_complete(source.__anext__())
-            except (StopAsyncIteration, aiohttp.ClientError, _NoMore):
-                return
-            yield _event(event.type, event.data, event.last_event_id)
-    finally:
-        loop.run_until_complete(source.close())
-        loop.run_until_complete(session.close())
-        loop.close()
+                loop.run(connect())
+            except OSError as error:
+                status = [int(word) for word in str(error).split() if word.isdigit()]
+                raise Refused(status[-1] if status else None) from None
+            while True:
+                try:
+                    event = loop.run(_next(source))
+                except (aiohttp.ClientError, _NoMore):
+                    return
+                yield _event(event.type, event.data, event.last_event_id)
+        finally:
+            loop.run(source.close())
+            loop.run(session.close())
+
+
+async def _next(source):
+    return await source.__anext__()
 
 
 async def _session():
+    # A preview in base64 is one line, and aiohttp refuses lines of twice the size of its buffer.
     return aiohttp.ClientSession(read_bufsize=1 << 20)
 
 
