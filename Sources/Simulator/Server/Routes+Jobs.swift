@@ -164,8 +164,9 @@ private struct Job {
     }
 
     private static func withFilesForPaths(_ outputs: JSON) -> JSON {
-        .object(
-            (outputs.object ?? [:]).mapValues { output in
+        guard let nodes = outputs.object else { return outputs }
+        return .object(
+            nodes.mapValues { output in
                 guard let lists = output.object else { return output }
                 return .object(
                     JSONObject(

