@@ -47,13 +47,13 @@ struct RecordedAnswerTests {
 extension Recording {
     /// Files that the recorded client fetched and that no graph makes.
     fileprivate func writeViewedFiles(to root: String) throws {
-        for event in events where event.event == "http_request" && event["path"] == "/view" {
+        for event in events where event.event == "http_request" && event["method"] == "GET" && event["path"] == "/view" {
             guard let name = event["query"]?["filename"]?.string,
                 let answer = events.first(where: { $0.event == "http_response" && $0["id"] == event["id"] }),
                 answer["status"] == 200, !name.contains("[")
             else { continue }
             let folder = "\(root)/\(event["query"]?["type"]?.string ?? "output")/\(event["query"]?["subfolder"]?.string ?? "")"
-            if !name.hasSuffix(".png") {
+            if !name.hasSuffix(".png") || !answer.recordedBody.starts(with: [0x89, 0x50]) {
                 try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
                 try Folders.write(answer.recordedBody, to: folder + "/" + name)
             } else if name == "img_00002_.png" {  // the recorded server had saved one before

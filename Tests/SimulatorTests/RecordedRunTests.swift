@@ -34,7 +34,7 @@ struct RecordedRunTests {
 
     /// The everyday job with the stock sampler, its previews on, off and as configured.
     @Test(arguments: ["v0.25/txt2img_ksampler", "txt2img_ksampler", "v0.25/preview_method_per_prompt", "v0.25/intermediate_output", "v0.33/txt2img_ksampler",
-        "v0.33/preview_method_per_prompt", "v0.33/intermediate_output", "v0.33/save_passthrough", "v0.33/cached_no_client_id",
+        "v0.33/preview_method_per_prompt", "v0.33/intermediate_output",
     ])
     func samplersSendAsRecorded(_ scenario: String) async throws {
         let replay = try await replay(scenario) { $0.checkpoints = ["random-sd15.safetensors"] }
