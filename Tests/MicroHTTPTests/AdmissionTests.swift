@@ -165,7 +165,8 @@ import Testing
         try await withServer(Self.small, respond: respond) { server in
             async let reply = server.withClient { try $0.post("/", pattern(900_000)).text }
             #expect(try await begun.next() == 900_000)
-            #expect(server.server.bodyMemoryInUse == 0)
+            // The thread that handed the request over may hold it for a moment longer.
+            while server.server.bodyMemoryInUse > 0 { await Task.yield() }
             gate.open()
             let replyAnswer = try await reply
             #expect(replyAnswer == "0")
