@@ -214,11 +214,10 @@ final class Exchange: Sendable {
         return perform(machine.withLock { $0.proceed() })
     }
 
-    private func perform(_ step: Machine.Step) -> Bool {
-        switch step {
-        case .dispatch:
-            guard case .admitted(_, let respond) = plan, let incoming = incoming.withLock({ $0.take() }) else { return false }
-            let request = Request(
+    /// Nothing here holds the body from now on.
+    private func takeRequest() -> Request? {
+        incoming.withLock { $0.take() }.map { incoming in
+            Request(
                 method: incoming.head.method,
                 path: incoming.head.path,
                 query: incoming.head.query,
@@ -227,6 +226,13 @@ final class Exchange: Sendable {
                 form: form,
                 remoteAddress: connection.remoteAddress
             )
+        }
+    }
+
+    private func perform(_ step: Machine.Step) -> Bool {
+        switch step {
+        case .dispatch:
+            guard case .admitted(_, let respond) = plan, let request = takeRequest() else { return false }
             if let failure = reception.dispatch(self, request, respond) { deliver(reception.failure(failure, request.headers)) }
             return wait()
         case .complete:

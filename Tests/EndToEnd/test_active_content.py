@@ -111,11 +111,13 @@ def test_what_is_no_type_is_refused(bridge, tmp_path, type_):
     assert (reply.status, reply.json()["error"]["details"]["field"]) == (422, "content_type")
 
 
-def test_pictures_and_films_are_shown(bridge, new_page, contract):
+def test_pictures_and_texts_are_shown(bridge, new_page, tmp_path):
     job = curl(f"{bridge}/run", data=workflows.every_kind()).json()
     urls = {output["name"]: output["url"] for output in job["outputs"]}
+    # A drawing is saved from a tab of its own, and shown in a page, where nothing in it runs.
+    urls["an upload"] = upload(bridge, SVG, "image/svg+xml", tmp_path)
     page = new_page(bridge)
-    for name in ["still.png", "drawing.svg"]:
+    for name in ["still.png", "an upload"]:
         size = page.evaluate("url => new Promise((done, failed) => { const image = new Image(); image.onload = () => done(image.naturalWidth); image.onerror = failed; image.src = url })", urls[name])
         assert size > 0, name
     # In tabs of their own as well.
