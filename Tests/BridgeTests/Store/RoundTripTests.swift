@@ -171,7 +171,7 @@ import Testing
                 #expect(new.outputs.map(\.asset.createdAt) == old.outputs.map(\.asset.createdAt))
                 #expect(new.outputs[1].asset.blob === storage.blobs.retain(ContentHash(of: [1, 2, 3] as [UInt8])), "its bytes are those of the blob store")
                 #expect(job.metadata == ["a": "b"] && job.attempts == old.attempts)
-                #expect(job.attempts == Attempts(lost: 1, kills: 1, undelivered: 1, failedDevices: ["http://127.0.0.1:8188"]))
+                #expect(job.attempts == Attempts(lost: 1, kills: 1, undelivered: 1, failedDevices: ["http://127.0.0.1:8188"], eventsBefore: 1))
                 // Read again, it is the same object, and so are its outputs, whose hash may become known.
                 let again = try await storage.jobs.job(id)
                 #expect(again === job)
