@@ -141,9 +141,10 @@ import Testing
         }
     }
 
-    @Test func thousandsOfOutputsComeInTheirOrder() async throws {
+    /// As many as ComfyUI can be asked about in time on a starved machine; of tens of thousands `OutputListTests`.
+    @Test func manyOutputsComeInTheirOrder() async throws {
         try await withBridge { bridge, simulator in
-            let names = (1...2000).map { "o\($0).png" }
+            let names = (1...200).map { "o\($0).png" }
             let files = JSON.array(names.map { ["filename": .string($0), "subfolder": "many", "type": "output"] })
             let answer = try await bridge.run(Graph.output(["images": files]))
             #expect(answer.status == 200)
