@@ -33,6 +33,10 @@ import Testing
                 Asset(blob: try await storage.blobs.keep([1, 2, 3]), filePath: "a.bin", contentType: "x/y", tags: [], createdAt: Date(), expiresAt: Date(timeIntervalSinceNow: 100)))
             try await disk.database.write { db in try db.execute(sql: "INSERT INTO idempotency_keys (operation, key, digest, date) VALUES ('job', 'k', x'01', 800000000)") }
         }
+        // What is still in the journal goes into the file: a connection may be closed later than the store.
+        let queue = try DatabaseQueue(path: path(folder))
+        try queue.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
+        try queue.close()
         try FileManager.default.removeItem(atPath: folder + "/comfy-bridge.sqlite-wal", ifThere: true)
     }
 
