@@ -219,14 +219,17 @@ import Testing
                 if place == .adoptedAndAway { simulator.faults.arm(.hangUp, only: "GET /") }
                 lone.worker.adopt(job)
             }) { lone in
-                let running: Job = if let adopted { adopted } else { try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission) }
+                let blocks = Job.Interest.blocks(endsJob: true)
+                let running: Job = if let adopted { adopted } else {
+                    try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission, place == .waiting ? .isPromised : blocks)
+                }
+                if let adopted { adopted.attach(blocks) }
                 var job = running
                 if place == .waiting {
                     await running.wait { $0 == .running }
-                    job = try await lone.service.submit(try lone.job(Graph.picture()).submission)
+                    job = try await lone.service.submit(try lone.job(Graph.picture()).submission, blocks)
                     while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
                 }
-                job.attach(.blocks(endsJob: true))
                 if place != .adoptedAndAway { try await goAway(simulator, with: running) }
                 await job.wait { _ in false }
                 #expect(job.snapshot.error?.code == .upstreamUnreachable)
