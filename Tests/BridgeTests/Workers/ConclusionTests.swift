@@ -73,6 +73,15 @@ import Testing
         #expect(Outcome(conclusion) == .failed(.invalidOutput))
     }
 
+    @Test func theRecordedOnesAreToldAsComfyUITellsThem() throws {
+        let traffic = try RecordedTraffic("v0.33/out_of_memory")
+        let codes = traffic.prompts.compactMap { prompt -> JobError.Code? in
+            guard let history = traffic.history(of: prompt), case .failed(let error) = history.outcome else { return nil }
+            return JobError(error).code
+        }
+        #expect(codes == [.outOfMemory, .outOfMemory, .outOfMemory, .outOfMemory, .deviceError])
+    }
+
     private static let tip =
         "\nThis error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before you might have accidentally set the batch_size to a large number."
 
