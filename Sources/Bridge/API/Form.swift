@@ -62,7 +62,7 @@ struct FormReader {
             }
             return nil
         } catch FormUploadError.disconnected {
-            // Who left, or stopped the bridge, is told nothing.
+            // The caller left, or the bridge stops: nobody reads an answer.
             throw CancellationError()
         } catch let error as FormUploadError {
             throw APIError(error)

@@ -89,7 +89,7 @@ package struct BridgeConfiguration: Sendable {
         bodyLimit = try reader.integer("max-body-size", default: 64, in: 1...4096) << 20
         let bodyMemory = try reader.integer("body-memory", default: max(256, bodyLimit >> 20), in: 1...1_048_576) << 20
         guard bodyMemory >= bodyLimit else {
-            throw ConfigurationError("--body-memory must be at least \(bodyLimit >> 20), the --max-body-size, or no body of that size would ever be taken.")
+            throw ConfigurationError("\(reader.source("body-memory")) must be at least \(bodyLimit >> 20), the --max-body-size, or no body of that size would ever be taken.")
         }
         http = HTTPServer.Configuration(
             host: reader.string("host") ?? "127.0.0.1",

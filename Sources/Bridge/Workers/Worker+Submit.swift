@@ -21,7 +21,7 @@ extension Worker {
         do {
             job.complete(outputNodes: catalog.outputNodes(of: workflow), inputs: try await service.assets.namedUploads(in: workflow, catalog))
         } catch {
-            logger.error("the files that a job names could not be looked up", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.error("the files that a job names could not be looked up", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
         }
         return nil
     }
@@ -137,7 +137,7 @@ extension Worker {
     /// Takes a prompt that waits out of ComfyUI's queue, and nothing else, then looks.
     func withdraw(_ job: Job, _ channel: PromptInbox.Channel) async {
         do { try await client.deleteQueued([job.id.description]) } catch {
-            logger.debug("a job could not be taken out of ComfyUI's queue", metadata: .of(job.id, ["error": "\(error)"]))
+            logger.debug("a job could not be taken out of ComfyUI's queue", metadata: .of(job.id, ["error": "\(ErrorWords.of(error))"]))
         }
         channel.send(await reconcile(job, .cancel, secondLookAfter: nil))
     }
