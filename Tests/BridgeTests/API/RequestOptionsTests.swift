@@ -29,7 +29,7 @@ import Testing
     @Test("What is no JSON is told by what somebody did", arguments: [
         ([0xFF, 0xFE, 0x7B, 0x00, 0x7D, 0x00], nil, "UTF-16"), ([0xFE, 0xFF, 0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), ([0x7B, 0x00, 0x7D, 0x00], nil, "-Encoding utf8"),
         ([0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), (Array("--x\r\n".utf8), "multipart/form-data; boundary=x", "The body is a form"),
-        (Array("--x\r\n".utf8), nil, "not JSON: unexpected"), (Array("{".utf8), "multipart/form-data", "The body is a form"),
+        (Array("--x\r\n".utf8), nil, "The body is not JSON: "), (Array("{".utf8), "multipart/form-data", "The body is a form"),
     ] as [([UInt8], String?, String)])
     func noJSON(_ body: [UInt8], _ contentType: String?, _ words: String) {
         let error = #expect(throws: APIError.self) {
