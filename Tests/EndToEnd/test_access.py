@@ -176,7 +176,7 @@ def test_foreign_hosts_and_origins_are_refused(bridge):
         assert "access-control-allow-origin" not in reply.headers
     for headers in (["Host: localhost"], [f"Host: comfy.local:{port}"], [f"Host: [::1]:{port}"], [f"Origin: {bridge}"]):
         assert curl("-H", *headers, f"{bridge}/run", data=workflows.plain()).status == 200
-    assert curl("--resolve", f"evil.example:{port}:127.0.0.1", f"http://evil.example:{port}/api/v2/health").status == 403
+    assert curl("--resolve", f"evil.example:{port}:127.0.0.1", f"http://evil.example:{port}/openapi.yaml").status == 403
 
 
 def test_preflight_and_answers_to_an_allowed_origin(guarded):

@@ -40,7 +40,8 @@ struct AccessGuard: Sendable {
         let origins = headers.values("Origin")
         guard let origin = origins.first else { return nil }
         if origins.count == 1 {
-            if let known = Origin(origin), host.map(known.isOrigin(ofHost:)) ?? false || known == publicOrigin { return nil }
+            // A page of a foreign name is no probe, also where that name has been given this address.
+            if let known = Origin(origin), (host.map(known.isOrigin(ofHost:)) ?? false && isHostTrusted(headers)) || known == publicOrigin { return nil }
             if crossOrigin.admits(origin) { return origin }
         }
         throw APIError.forbidden(
