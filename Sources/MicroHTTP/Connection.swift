@@ -124,6 +124,9 @@ final class Connection: Sendable {
         return exchange.awaited == .body ? .reading : .waits
     }
 
+    /// libmicrohttpd is about to close the descriptor, whose number may soon be another connection's.
+    func closed() { state.withLock { $0.conditions.isGone = true } }
+
     /// The client left.
     ///
     /// - Returns: whether libmicrohttpd has the connection, idle or in the middle of a request.
@@ -184,7 +187,13 @@ final class Connection: Sendable {
         switch isSilent ? .stalled : verdict {
         case .late: return exchange.timeOut() ? .late : .wait
         case .stalled:
-            handle.resetWhenClosed()
+            // In the lock, as long as the descriptor is this connection's.
+            let isOpen = state.withLock { state in
+                guard !state.conditions.isGone, state.exchange === exchange else { return false }
+                handle.resetWhenClosed()
+                return true
+            }
+            guard isOpen else { return .wait }
             _ = exchange.disconnect()
             return .stalled
         case .wait, .idle: return .wait

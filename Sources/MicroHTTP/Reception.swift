@@ -67,6 +67,7 @@ final class Reception: Sendable {
 
     /// The descriptor is still open; libmicrohttpd closes it after this.
     func closed(_ connection: Connection) {
+        connection.closed()
         watch.remove(connection.descriptor)
         table.withLock { _ = $0.connections.removeValue(forKey: connection.id) }
         if connection.lingers { watch.linger(connection.descriptor) }

@@ -15,7 +15,7 @@ struct RequestTarget: Equatable {
         if let scheme = ["http://", "https://"].first(where: { Self.isSame(rest.prefix($0.utf8.count), $0) }) {
             rest = rest.dropFirst(scheme.utf8.count)
             let name = rest.prefix { !Self.isOne($0, of: "/?#") }
-            guard !name.isEmpty, !name.contains(UInt8(ascii: "@")) else { throw Malformed(reason: "The request target has no usable host.") }
+            guard !name.isEmpty, name.allSatisfy({ $0 < 0x80 && $0 != UInt8(ascii: "@") }) else { throw Malformed(reason: "The request target has no usable host.") }
             authority = String(decoding: name, as: UTF8.self)
             rest = rest[name.endIndex...]
         } else if rest.first != UInt8(ascii: "/"), !rest.elementsEqual("*".utf8) {

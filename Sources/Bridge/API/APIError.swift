@@ -166,7 +166,7 @@ extension APIError {
     /// No ComfyUI can be reached, and the caller need not wait for that.
     static func unreachable(_ error: JobError, _ job: Job, _ links: Links) -> APIError {
         APIError(
-            status: 503, code: error.code.rawValue, message: "\(error.message) The job stays in the queue and runs when ComfyUI is back.", unfinished: job,
+            status: 503, code: error.code.rawValue, message: "\(error.message) The job goes on when ComfyUI is back.", unfinished: job,
             links, retryAfter: 5)
     }
 

@@ -32,7 +32,7 @@ struct Asset: Sendable {
     }
 
     /// The last part of the path.
-    var name: String { filePath.split(separator: "/").last.map(String.init) ?? filePath }
+    var name: String { filePath.pathParts.last ?? filePath }
 }
 
 /// The bytes behind one or more assets, wherever they are.

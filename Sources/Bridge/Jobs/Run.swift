@@ -300,11 +300,11 @@ extension ExecutionError {
         // `torch.cuda.OutOfMemoryError`, `MemoryError`, `numpy._core._exceptions._ArrayMemoryError`.
         if exceptionType.utf8.reversed().starts(with: "MemoryError".utf8.reversed()) { return true }
         // What ComfyUI found to be one it tells so; then it has unloaded its models. It sees the error's code as well.
-        if exceptionMessage.contains(Self.tip) { return true }
+        if exceptionMessage.utf8.firstRange(of: Self.tip.utf8) != nil { return true }
         // Before PyTorch 2.8 ComfyUI takes every `RuntimeError` for one of the device.
         guard exceptionType == "torch.AcceleratorError" || exceptionType == "RuntimeError" else { return false }
-        let text = exceptionMessage.lowercased()
-        return Self.texts.contains { text.contains($0) }
+        let text = exceptionMessage.utf8.map { (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0) ? $0 | 0x20 : $0 }
+        return Self.texts.contains { text.firstRange(of: $0.utf8) != nil }
     }
 
     private static let tip = "This error means you ran out of memory on your GPU."

@@ -57,7 +57,7 @@ final class InputFiles: Sendable {
     /// Under its own name, unless another file has it: then ComfyUI chooses the next, `photo (1).png`.
     private func upload(_ asset: Asset) async throws(ComfyUIError) -> UploadedFile {
         logger.debug("bringing a file to ComfyUI", metadata: ["asset.id": "\(asset.id)", "file": "\(asset.filePath)"])
-        var folders = asset.filePath.split(separator: "/").map(String.init)
+        var folders = asset.filePath.pathParts
         let name = folders.popLast() ?? asset.filePath
         let folder = asset.job == nil ? folders.joined(separator: "/") : ""
         switch asset.blob.source {

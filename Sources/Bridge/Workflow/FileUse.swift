@@ -10,7 +10,7 @@ enum FileUse: Sendable, Equatable {
     case file
     /// One of the values that ComfyUI offers, or whatever a class takes that checks them itself, as LoadLatent does. Those that are `offered` although
     /// they leave their folder are the operator's doing.
-    case choice(offered: Set<String>)
+    case choice(offered: Set<Name>)
     /// A path as text: what to read, or where to write below ComfyUI's output folder. It may come from another node, for which ComfyUI answers.
     case path(isRead: Bool)
 
@@ -29,7 +29,7 @@ enum FileUse: Sendable, Equatable {
         if isUpload || FileUse.files.contains("\(classType).\(input)") || type.map(FileUse.fileTypes.contains) ?? false {
             self = .file
         } else if let choices = definition[0]?.array ?? (type == "COMBO" ? options["options"]?.array ?? [] : nil) {
-            self = .choice(offered: Set(choices.compactMap(\.string).filter(\.leavesItsFolder)))
+            self = .choice(offered: Set(choices.compactMap(\.string).filter(\.leavesItsFolder).map { Name($0) }))
         } else {
             let types = Set((type ?? "").split(separator: ",").map { $0.trimmed })
             if !types.isDisjoint(with: ["STRING", "*", "", "COMFY_MATCHTYPE_V3"]) {
@@ -102,7 +102,7 @@ struct FileRules: Sendable, Equatable {
     }
 
     private func breach(of use: FileUse, by text: String) -> Breach? {
-        if case .choice(let offered) = use, offered.contains(text) { return nil }
+        if case .choice(let offered) = use, offered.contains(Name(text)) { return nil }
         if text.leavesItsFolder { return folders.contains(where: text.isBelow) ? nil : .unconfined }
         guard isolatesOutputs else { return nil }
         switch use {

@@ -86,13 +86,14 @@ extension NodeResult {
         guard pathKeys.contains(key), text.utf8.count <= 1024, let dot = text.utf8.lastIndex(of: UInt8(ascii: ".")),
             pathExtensions.contains(text[text.index(after: dot)...].lowercased())
         else { return nil }
-        var parts = text.split(omittingEmptySubsequences: false) { $0 == "/" || $0 == "\\" }
+        // By bytes: a slash with a combining mark behind it is one `Character`, and a slash all the same.
+        var parts = text.utf8.split(omittingEmptySubsequences: false) { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") }.map { String(Substring($0)) }
         // Absolute, or leading outside: ComfyUI does not serve it.
         guard let name = parts.popLast(), !parts.contains(where: { $0.isEmpty || $0 == ".." || $0.hasSuffix(":") }) else { return nil }
         var subfolder = parts.joined(separator: "/")
         if parts.isEmpty, let folder, !folder.isEmpty, folder.utf8.count <= 1024 { subfolder = folder }
         let types = name.hasPrefix(temporaryPrefix) ? ["temp", "output"] : ["output", "temp"]
-        return types.map { FileReference(filename: String(name), subfolder: subfolder, type: $0) }
+        return types.map { FileReference(filename: name, subfolder: subfolder, type: $0) }
     }
 }
 

@@ -14,7 +14,8 @@ struct AssetPathTests {
     @Test(arguments: [
         "", "/", "/etc/passwd", "a/", "../photo.png", "a/../b.png", "input/../b.png", "a//b.png", "./a.png", "a\\b.png", "a\u{0}.png", "a\n.png",
         "models/checkpoints/x.safetensors", "checkpoints/x.safetensors", "input/loras/x.safetensors", "custom_nodes/x.py", "photo[output]", "photo.png [input]",
-        String(repeating: "a", count: 201), String(repeating: "a/", count: 600) + "b",
+        "../\u{301}photo.png", "/\u{301}tmp/photo.png", "a/\u{301}/../b.png",
+        "models/\u{301}x.safetensors", String(repeating: "a", count: 201), String(repeating: "a/", count: 600) + "b",
     ])
     func unusable(path: String) {
         #expect(throws: AssetPath.Unusable.self) { try AssetPath.checked(path) }
