@@ -206,12 +206,12 @@ import Testing
     }
 
     @Test(arguments: [
-        (FakeHTTPServer.Reply.answer(403, "no entry", contentType: "text/plain"), "403 Forbidden: no entry"),
+        (FakeHTTPServer.Reply.answer(403, "no entry", contentType: "text/plain"), "refuses the bridge with status 403 (no entry)"),
         (.answer(301, "", headers: [("Location", "https://elsewhere/")]), "301 Moved Permanently to https://elsewhere/"),
         (.endless(status: 200), "200 OK: ["),
         (.raw("SSH-2.0-OpenSSH_9.2\r\n"), "does not speak HTTP"),
         (.raw(""), "closed during the handshake"),
-        (.raw("HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\ncut"), "403 Forbidden: cut"),
+        (.raw("HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\ncut"), "refuses the bridge with status 403 (cut)"),
         (
             .raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"),
             "Sec-WebSocket-Accept"

@@ -91,6 +91,8 @@ def test_kubernetes_may_call_its_service_comfy_bridge(binary):
             warnings = [line for line in process.text_of_log().splitlines() if "COMFY_BRIDGE_" in line]
             assert len(warnings) == 1 and "COMFY_BRIDGE_TOKN" in warnings[0] and "is COMFY_BRIDGE_TOKEN meant?" in warnings[0], warnings
             assert "secret-of-mine" not in process.text_of_log()
+            # It has got so far that it stops when it is told to.
+            assert curl(f"{process.url}/api/v2/health" if command == "serve" else f"{process.url}/queue").status == 200
         finally:
             process.stop()
     done = call(binary, "serve", COMFY_BRIDGE_PORT="8189x")
@@ -100,7 +102,7 @@ def test_kubernetes_may_call_its_service_comfy_bridge(binary):
 def test_callers_forge_no_lines_of_the_log_and_are_not_the_store(binary, simulator):
     bridge = Process(binary, "serve", "--port", 0, "--comfyui", simulator.url, "--log-level", "debug")
     try:
-        path = "/x%0a2026-11-30T00:00:00.000Z%20critical%20comfy-bridge:%20[Bridge]%20forged%0d%1b%5b31m%e2%80%a8%c2%85"
+        path = "/x%0a2026-11-30T00:00:00.000Z%20critical%20comfy-bridge:%20%5bBridge%5d%20forged%0d%1b%5b31m%e2%80%a8%c2%85"
         assert curl(f"{bridge.url}{path}").status == 404
         # Half of an upload.
         host, port = bridge.url.removeprefix("http://").split(":")

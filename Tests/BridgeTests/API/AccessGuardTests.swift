@@ -69,7 +69,7 @@ import Testing
         #expect(try await respond([], "HEAD", "/probe", ["Host": host]).status == 200)
         #expect(try await respond([], "GET", "/open", ["Host": host]).status == 403)
         // But they are no pages.
-        #expect(try await respond([], "GET", "/probe", ["Host": host, "Origin": "http://evil.example"]).status == 403)
+        #expect(try await respond([], "GET", "/probe", ["Host": host, "Origin": "http://other.example"]).status == 403)
     }
 
     @Test func aProbeByAForeignNameIsToldNoMoreThanAStranger() throws {
