@@ -1,5 +1,5 @@
-/// How long a connection may keep the server waiting, for what it waits for at the moment. A value without a clock: somebody looks from time to
-/// time and says what there is by now.
+/// How long a connection may keep the server waiting, for what it waits for at the moment. A value without a clock: `Connection.look`
+/// gives it the time and the bytes so far.
 struct Patience: Sendable {
     /// What the connection has to do next.
     enum Subject: Sendable, Equatable {

@@ -127,7 +127,7 @@ struct API: Sendable {
     private enum Partial: String, CaseIterable { case allow, reject }
 
     private func submit(_ submission: Submission, _ interest: Job.Interest, key: UsedKey?) async throws -> Job {
-        // Who does not block finds the job in the queue, however long ComfyUI is away.
+        // A job that nobody blocks for is accepted however long ComfyUI is away.
         if interest != .isPromised, let error = await pool.refusal() { throw APIError(unreachable: error) }
         do { return try await service.submit(submission, interest, key: key) } catch JobService.SubmitError.queueFull(let limit) {
             throw APIError.queueFull(limit: limit)
@@ -140,7 +140,7 @@ struct API: Sendable {
     enum WaitEnd {
         case jobEnded, elapsed
         case unreachable(JobError)
-        /// The bridge is being stopped, and sends its callers away; their jobs go on.
+        /// The bridge stops: blocked callers get an answer, their jobs go on.
         case draining
         /// Nobody reads the answer any more.
         case callerLeft

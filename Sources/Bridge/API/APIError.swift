@@ -150,12 +150,12 @@ extension APIError {
     static let shuttingDown = APIError(
         status: 503, code: "shutting_down", message: "The bridge is shutting down. Try again shortly.", headers: ["Retry-After": "5"])
 
-    /// A caller that takes only bytes is sent away before there are any.
+    /// The bridge stops before there are bytes for a caller that accepts nothing else. The job goes on.
     static func shuttingDown(_ job: Job, _ message: String, _ links: Links) -> APIError {
         APIError(status: 503, code: "shutting_down", message: message, unfinished: job, links, retryAfter: 5)
     }
 
-    /// There are no bytes yet, and the caller takes nothing else and waits no longer. The job goes on.
+    /// The wait of a caller that accepts only bytes is over before there are any. The job goes on.
     static func waitElapsed(_ job: Job, _ links: Links) -> APIError {
         APIError(
             status: 504, code: "wait_elapsed",
@@ -163,7 +163,7 @@ extension APIError {
             links, retryAfter: 1)
     }
 
-    /// No ComfyUI can be reached, and the caller need not wait for that.
+    /// No ComfyUI can be reached; the job is kept, and its blocked caller gets an answer.
     static func unreachable(_ error: JobError, _ job: Job, _ links: Links) -> APIError {
         APIError(
             status: 503, code: error.code.rawValue, message: "\(error.message) The job goes on when ComfyUI is back.", unfinished: job,
@@ -242,7 +242,7 @@ extension APIError {
         case .invalid(let faults):
             self.init(
                 status: 422, code: "invalid_workflow",
-                message: (faults.first?.message ?? "The workflow is invalid.") + (faults.total > 1 ? " (\(faults.total) faults in all\(faults.isComplete ? "" : ", of which the first \(faults.count) are told"))" : ""),
+                message: (faults.first?.message ?? "The workflow is invalid.") + (faults.total > 1 ? " (\(faults.total) faults in all\(faults.isComplete ? "" : ", of which the first \(faults.count) are listed"))" : ""),
                 details: APIError.details(of: faults))
         }
     }

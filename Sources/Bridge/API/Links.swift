@@ -1,9 +1,8 @@
 import FoundationEssentials
 import MicroHTTP
 
-/// The addresses that answers contain. All are made here, in two forms that differ in nothing but what stands before the path: what a caller
-/// of the API follows is host-relative (as the Comfy API v2 has it: resolved against the origin, with the path that a proxy adds), and what is
-/// handed on, to an `<img>` or a download tool, is absolute.
+/// The addresses in answers, all made here. Links within the API are host-relative, as the Comfy API v2 has them, with the path that a proxy
+/// adds. Links to content, which callers hand on to an `<img>` or a download tool, are absolute.
 struct Links: Sendable {
     /// Scheme and authority, without a slash at the end; empty where nothing is known of them.
     let origin: String

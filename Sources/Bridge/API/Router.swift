@@ -161,12 +161,12 @@ struct Router: Sendable {
             isLeft = error is CancellationError
             response = failed(request, error).response
         }
-        // What failed because its caller left is nobody's fault.
+        // A failure after the caller has left is counted as the caller's leaving.
         isLeft = isLeft || Task.isCancelled && response.status >= 500
         return finished(response, to: request, for: origin, route, since: begin, isLeft: isLeft && !drain.isDraining)
     }
 
-    /// Blames who it was: the caller that left, the disk, or the bridge.
+    /// Logs the failure as the caller's leaving, the disk's or the bridge's.
     private func failed(_ request: Request, _ error: any Error) -> APIError {
         let metadata: Logger.Metadata = ["http.method": "\(request.method)", "http.path": "\(request.path)", "error": "\(ErrorWords.of(error))"]
         guard !Task.isCancelled, !(error is CancellationError) else {
@@ -177,7 +177,7 @@ struct Router: Sendable {
             logger.error("a request failed unexpectedly", metadata: metadata)
             return .internalError
         }
-        // That the file is damaged was told.
+        // A damaged file is logged where it is found.
         if case .damaged = error {} else { logger.error("the disk failed a request", metadata: metadata) }
         return APIError(error)
     }

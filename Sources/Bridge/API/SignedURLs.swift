@@ -33,7 +33,7 @@ struct URLSigner: Sendable {
     }
 
     /// The parameters of a URL to which `?previews=url` was added although it had a query already: what follows the signature counts as a
-    /// parameter of its own, since EventSource could not say what is wrong with it.
+    /// parameter of its own, since EventSource does not show the reason of a refusal.
     static func withOptionsApart(_ query: [(name: String, value: String)]) -> [(name: String, value: String)] {
         guard let index = query.firstIndex(where: { Name($0.name) == "signature" }), query[index].value.utf8.count <= 1024,
             let mark = query[index].value.firstIndex(of: "?")

@@ -44,7 +44,7 @@ struct MediaType: Sendable, Equatable, CustomStringConvertible {
 
     static let bytes = MediaType("application/octet-stream")!
 
-    /// What a browser only shows: it has neither scripts nor links in it, and no reader that runs code of its own.
+    /// Types that a browser displays without running anything: no scripts, no links, no viewer that runs code.
     private static let shown: Set<String> = [
         "image/png", "image/apng", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/tiff", "image/heic", "image/heif", "image/jxl",
         "image/x-icon", "image/vnd.microsoft.icon", "image/x-ms-bmp",

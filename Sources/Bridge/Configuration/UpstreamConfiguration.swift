@@ -1,7 +1,7 @@
 import ComfyUI
 import Foundation
 
-/// Where the ComfyUIs are, and how the bridge shows them who it is and believes them who they are.
+/// Where the ComfyUIs are, what the bridge sends to authenticate itself, and which certificates of theirs it accepts.
 struct UpstreamConfiguration: Sendable {
     let endpoints: [ComfyEndpoint]
     let trust: ComfyTrust
@@ -44,7 +44,7 @@ struct UpstreamConfiguration: Sendable {
             return
         }
         let source = "\(reader.source("comfyui-ca")) '\(path)'"
-        guard !isInsecure else { throw ConfigurationError("\(source) names authorities, and \(reader.source("comfyui-insecure")) believes everybody; leave one of them.") }
+        guard !isInsecure else { throw ConfigurationError("\(source) names authorities, and \(reader.source("comfyui-insecure")) accepts every certificate; leave one of them.") }
         let pem: Data
         do { pem = try Data(contentsOf: URL(fileURLWithPath: path)) } catch { throw ConfigurationError("\(source) cannot be read: \(ErrorWords.of(error)).") }
         do { trust = try ComfyTrust(pem: Array(pem)) } catch { throw ConfigurationError("\(source) \(error).") }

@@ -82,7 +82,7 @@ final class Job: Sendable {
         let continuation: CheckedContinuation<Void, Never>
     }
 
-    /// What a caller that comes by a job expects of it.
+    /// What a caller expects of the job that it submits or attaches to.
     enum Interest: Sendable, Equatable {
         /// It waits for the end of the job.
         ///
@@ -309,7 +309,7 @@ final class Job: Sendable {
 
     // MARK: Callers
 
-    /// A caller comes by the job. Returns false when there is nothing to come by: the job has released its key (`Snapshot.releasesKey`).
+    /// Registers a caller. Returns false when the job has released its key (`Snapshot.releasesKey`): the caller gets a new job.
     @discardableResult
     func attach(_ interest: Interest) -> Bool {
         state.withLock { state in

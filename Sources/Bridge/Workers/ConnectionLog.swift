@@ -1,7 +1,7 @@
 import Logging
 import Synchronization
 
-/// Tells the log that a ComfyUI has gone, and that it is back: each once, however often it is tried to connect in between.
+/// Logs the loss of a ComfyUI and its return, each once, however many attempts to connect fail in between.
 final class ConnectionLog: Sendable {
     private enum Told { case nothing, connected, away }
 

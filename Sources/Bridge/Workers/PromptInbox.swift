@@ -191,7 +191,7 @@ final class PromptInbox: Sendable {
         for receiver in receivers { receiver.channel.send(input) }
     }
 
-    /// What nobody knows is the prompt's that it names, else that of what runs. It proves nothing: a node pack may send it at any time.
+    /// A message of an unknown type goes to the prompt that it names, else to the one that runs. It is no sign of life: a node pack may send it at any time.
     private func deliverUnknown(_ input: Input, _ kind: Metrics.UnknownMessage, promptID: String?) {
         metrics.unknownMessages[kind].add()
         let receivers = state.withLock { state -> [Prompt] in
@@ -219,7 +219,7 @@ final class PromptInbox: Sendable {
     }
 }
 
-/// So much a second, and so much at once.
+/// A token bucket: `perSecond` on average, `atOnce` in a burst.
 struct Allowance: Sendable {
     private let perSecond: Double
     private let atOnce: Double
