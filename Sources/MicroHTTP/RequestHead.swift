@@ -31,9 +31,6 @@ struct RequestHead: Sendable {
         }
     }
 
-    /// Bytes of header values outside of ASCII, together. Values are taken apart by `Character`, whose cost grows with the square of the marks on a letter.
-    private static let foreignLimit = 512
-
     /// How the body is delimited (RFC 9112 section 6.3), or why it must not be guessed. libmicrohttpd looks at the first of several
     /// `Content-Length` fields, ignores it beside `Transfer-Encoding`, and takes every coding but `chunked` for a body without end:
     /// differences that let a proxy and this server disagree where a request ends. (Its own strict mode asks for `Host` as well, but
@@ -44,9 +41,6 @@ struct RequestHead: Sendable {
         for (name, value) in headers {
             guard HTTPHeaders.isToken(name.utf8) else { return .malformed("The header field name \"\(String(decoding: name.utf8.prefix(100), as: UTF8.self))\" is not a token.") }
             guard !value.utf8.contains(where: HTTPHeaders.isControl) else { return .malformed("There is a control character in the header field \(name).") }
-        }
-        guard headers.reduce(0, { $0 + $1.value.utf8.count { $0 >= 0x80 } }) <= Self.foreignLimit else {
-            return .malformed("The header fields have more than \(Self.foreignLimit) bytes outside of ASCII.")
         }
         let hosts = headers.values("Host").count
         guard hosts == 1 || (hosts == 0 && version == "HTTP/1.0") else { return .malformed("There must be one Host header field.") }

@@ -16,6 +16,8 @@ final class SQLiteDatabase: Sendable {
     private let lastFailure = Mutex<String?>(nil)
     /// What is wrong with the file, from when it was noticed on. Only a new start finds out whether it was mended.
     private let damage = Mutex<String?>(nil)
+    /// Answers what is not written any more to a damaged file.
+    private let refusals = DispatchQueue(label: "comfy-bridge.damaged-database")
     private let isClosed = Atomic(false)
 
     /// Opens or makes the file, with the tables of this version.
@@ -77,7 +79,8 @@ final class SQLiteDatabase: Sendable {
     func add(
         isAwaited: Bool = true, perform: @escaping @Sendable (GRDB.Database) throws -> Void, finish: @escaping @Sendable ((any Error)?) -> Void
     ) {
-        if let reason = damage.withLock({ $0 }) { return finish(StorageError.damaged(reason)) }
+        // In the order of their coming, as a file that is whole has it.
+        if let reason = damage.withLock({ $0 }) { return refusals.async { finish(StorageError.damaged(reason)) } }
         // What had nothing to write says nothing about the disk.
         let hasWritten = Atomic(false)
         commits.add(

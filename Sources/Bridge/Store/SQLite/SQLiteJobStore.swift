@@ -110,7 +110,12 @@ final class SQLiteJobStore: JobStore {
                 if unwritten.from != unwritten.to { try rows.update(unwritten, place: Int64(place), db) }
             },
             finish: { error in
-                if let unwritten = taken.withLock({ $0 }) {
+                // Nothing is performed on a damaged file; what is new is seen all the same.
+                let unwritten = taken.withLock { taken in
+                    if taken == nil, error != nil { taken = job.takeUnwritten() }
+                    return taken
+                }
+                if let unwritten {
                     let isWritten = job.wrote(unwritten, isKept: error == nil)
                     self.state.withLock { $0.note(job, unwritten.snapshot.status, isWritten: isWritten) }
                 }
