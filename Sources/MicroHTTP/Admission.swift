@@ -22,14 +22,17 @@ package enum RequestBody: Sendable, Equatable {
         }
     }
 
-    /// Bytes of memory that are set aside before any of the body is read.
+    /// Bytes of memory that are set aside before any of the body is read, and those that must be free then. A body that is collected gets the rest as
+    /// it arrives: what a client only announces takes nothing from the others.
     ///
     /// - Parameter rest: what the body will have, if the client said so.
-    func share(of rest: Int?) -> Int {
+    func share(of rest: Int?) -> (atOnce: Int, inAll: Int) {
         switch self {
-        case .ignored: 0
-        case .collected: rest ?? 0
-        case .streamed(let limit): min(rest ?? limit, FormUpload.limit + FormUpload.chunkSize)
+        case .ignored: return (0, 0)
+        case .collected: return (min(rest ?? 0, 64 << 10), rest ?? 0)
+        case .streamed(let limit):
+            let share = min(rest ?? limit, FormUpload.limit + FormUpload.chunkSize)
+            return (share, share)
         }
     }
 }

@@ -14,10 +14,10 @@ final class BodyMemory: Sendable {
     /// The most that ever were.
     var most: Int { state.withLock { $0.most } }
 
-    /// - Returns: false if there is not so much left.
-    fileprivate func reserve(_ count: Int) -> Bool {
+    /// - Returns: false if there is not so much left, or not `total`.
+    fileprivate func reserve(_ count: Int, of total: Int = 0) -> Bool {
         state.withLock { state in
-            guard count <= limit - state.used else { return false }
+            guard max(count, total) <= limit - state.used else { return false }
             state.used += count
             state.most = max(state.most, state.used)
             return true
@@ -34,9 +34,9 @@ final class BodyShare: Sendable {
     private let memory: BodyMemory
     private let size: Mutex<Int>
 
-    /// Nil if there is not so much left.
-    init?(_ count: Int, of memory: BodyMemory) {
-        guard memory.reserve(count) else { return nil }
+    /// Nil if there is not `total` left, of which `count` are set aside.
+    init?(_ count: Int, of total: Int, in memory: BodyMemory) {
+        guard memory.reserve(count, of: total) else { return nil }
         self.memory = memory
         size = Mutex(count)
     }

@@ -22,6 +22,8 @@ final class Exchange: Sendable {
     private struct Incoming {
         var head: RequestHead
         var body: [UInt8] = []
+        /// Bytes that were reserved for it.
+        var capacity = 0
         /// For the body.
         var share: BodyShare?
         /// Bytes that came, kept or not.
@@ -34,9 +36,9 @@ final class Exchange: Sendable {
         /// - Returns: false if there is no memory for it.
         mutating func append(_ bytes: UnsafeRawBufferPointer) -> Bool {
             let needed = body.count + bytes.count
-            if needed > body.capacity {
-                let doubled = max(needed, 2 * body.capacity, 4096)
-                let capacity = expected >= needed ? min(doubled, expected) : doubled
+            if needed > capacity {
+                let doubled = max(needed, 2 * capacity, 4096)
+                capacity = expected >= needed ? min(doubled, expected) : doubled
                 guard share?.grow(to: capacity) ?? false else { return false }
                 body.reserveCapacity(capacity)
             }
@@ -46,6 +48,7 @@ final class Exchange: Sendable {
 
         mutating func drop() {
             body = []
+            capacity = 0
             share = nil
         }
     }
@@ -111,7 +114,8 @@ final class Exchange: Sendable {
         case .admitted(let body, let respond):
             let length: Int? = if case .length(let count) = framing { count } else { nil }
             if let length, length > body.limit { return (.answered(failure(.bodyTooLarge(limit: body.limit))), nil) }
-            guard let share = BodyShare(body.share(of: length), of: reception.bodyMemory) else {
+            let (atOnce, inAll) = body.share(of: length)
+            guard let share = BodyShare(atOnce, of: inAll, in: reception.bodyMemory) else {
                 return (.answered(failure(.bodiesTooLarge(limit: reception.bodyMemory.limit))), nil)
             }
             return (.admitted(body, respond: respond), share)

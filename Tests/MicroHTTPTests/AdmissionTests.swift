@@ -173,6 +173,28 @@ import Testing
         }
     }
 
+    @Test("What is announced and does not come takes nothing from others")
+    func announced() async throws {
+        try await withServer(Self.small, respond: Self.echo) { server in
+            let silent = try await offPool {
+                try (0..<10).map { _ in
+                    let client = try Client(port: server.port)
+                    try client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\nx")
+                    return Handed(client)
+                }
+            }
+            let late = try await offPool {
+                let client = try Client(port: server.port)
+                try client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\nx")
+                return Handed(client)
+            }
+            while server.server.bodyMemoryInUse < 11 * 65536 { await Task.yield() }
+            let text = try await server.withClient { try $0.post("/", pattern(250_000)).text }
+            #expect(text == "250000")
+            for client in silent + [late] { client.client.close() }
+        }
+    }
+
     @Test("Whichever way a body ends, its memory is free again", arguments: Leaving.allCases, [0, 300_000])
     func left(_ leaving: Leaving, sent: Int) async throws {
         try await withServer(Self.small, uploadLimit: Upload.limit, respond: Upload.list) { server in
