@@ -106,7 +106,7 @@ struct Router: Sendable {
         return String(path[mount.utf8.endIndex...])
     }
 
-    /// As proxies count it; never sent.
+    /// As nginx counts it; never sent.
     private static let clientLeft = 499
 
     private func isProbe(_ path: String) -> Bool { routes.contains { $0.access == .probe && $0.path.hasSameBytes(as: path) } }

@@ -14,7 +14,7 @@ struct RequestCounts: Sendable {
     }
 
     private static let statuses = [
-        200, 201, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 409, 413, 415, 416, 422, 429, 500, 502, 503, 504, 507,
+        200, 201, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 416, 422, 429, 431, 499, 500, 502, 503, 504, 507,
     ]
     private static let index = Dictionary(uniqueKeysWithValues: statuses.enumerated().map { ($1, $0) })
     /// Stands for paths that are none, and for methods that are not asked for.
