@@ -16,8 +16,8 @@ struct JobEndpoints: Sendable {
     func get(_ request: Request, _ path: PathParameters) async throws -> Response {
         let prefer = try Prefer(request)
         let job = try await api.job(path["id"])
-        // What else Accept may name, it is answered with the job.
-        if let accept = try? Accept(request), accept.answer == .content { return try await result(of: job, accept, prefer, request) }
+        // Whatever else Accept names is answered with the job; a browser that opens the address names pictures beside everything.
+        if let accept = try? Accept(request), accept.isOnlyContent { return try await result(of: job, accept, prefer, request) }
         let present = job.snapshot.status
         if let limit = prefer.wait {
             await hold(job, atMost: limit) { $0 != present }
@@ -36,7 +36,6 @@ struct JobEndpoints: Sendable {
         let end = await api.wait(for: job, atMost: prefer.wait ?? .zero, isCaller: false)
         let snapshot = job.snapshot
         guard case .jobEnded = end, snapshot.status == .succeeded else {
-            if accept.allowsJSON { return answer(job, request, headers: headers) }
             guard case .jobEnded = end else {
                 throw api.drain.isDraining
                     ? APIError.shuttingDown(job, api.drain.message(about: snapshot.status), representation.links) : .waitElapsed(job, representation.links)

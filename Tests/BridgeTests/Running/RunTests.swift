@@ -99,7 +99,7 @@ import Testing
                 let pending = try await bridge.get(location, headers)
                 #expect(pending.status == 504 && pending.errorCode == "wait_elapsed" && pending.headers.first(name: "Location") == location)
             }
-            let job = try await bridge.get(location, [("Accept", "image/png, */*;q=0.1")]).json
+            let job = try await bridge.get(location, [("Accept", "text/html,application/xhtml+xml,image/avif,image/png,*/*;q=0.8")]).json
             #expect(job["status"] == "queued")
             async let bytes = bridge.get(location, [png, ("Prefer", "wait=3600")])
             _ = try await bridge.send(.POST, "/api/v2/jobs/\(running)/cancel")
