@@ -35,9 +35,6 @@ import Testing
         }
         // What is still in the journal goes into the file: a connection may be closed later than the store.
         let queue = try DatabaseQueue(path: path(folder))
-        try queue.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
-        try queue.close()
-        let queue = try DatabaseQueue(path: path(folder))
         try await queue.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) }
         try queue.close()
         for suffix in ["-wal", "-shm"] { try FileManager.default.removeItem(atPath: path(folder) + suffix, ifThere: true) }
