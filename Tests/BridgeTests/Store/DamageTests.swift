@@ -81,7 +81,7 @@ import Testing
         try await withTemporaryFolder { folder in
             try await fill(folder)
             let (size, numbers) = try pages(folder, of: "assets_by_job")
-            try overwrite(folder, page: #require(numbers.first), size: size)
+            try overwrite(folder, page: try #require(numbers.first), size: size)
             let before = try contents(folder)
             let log = InMemoryLogHandler()
             var logger = Logger(label: "test") { _ in log }
@@ -107,7 +107,7 @@ import Testing
         try await withTemporaryFolder { folder in
             try await fill(folder, withOpen: false)
             let (size, numbers) = try pages(folder, of: "assets_by_job")
-            try overwrite(folder, page: #require(numbers.first), size: size)
+            try overwrite(folder, page: try #require(numbers.first), size: size)
             try await withBridge(["--data-dir", folder], logger: Logger(label: "quiet") { _ in SwiftLogNoOpLogHandler() }) { bridge, _ in
                 // Nobody has looked at the broken page.
                 let running = try await bridge.submit(Graph.delay(milliseconds: 600_000))
