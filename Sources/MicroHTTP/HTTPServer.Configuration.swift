@@ -28,7 +28,8 @@ extension HTTPServer {
         /// ones have all the time that they need, until nine tenths of `connectionLimit` are in use: then it is the idle timeout, too.
         package var stallTimeout: Duration
         /// Bytes that the bodies of all requests under way may take; what does not fit is refused with `HTTPServerFailure.bodiesTooLarge`.
-        /// A body of known length has its place from its head on, until its handler lets go of it; one that is streamed takes 320 KiB.
+        /// A body that is collected has its place as it arrives, until its handler lets go of it; one that is streamed takes 320 KiB. A body of
+        /// known length is refused on its head if it would not fit then.
         package var bodyMemory: Int
         /// How long a graceful stop waits for handlers and streams before it ends them.
         package var drainTimeout: Duration
