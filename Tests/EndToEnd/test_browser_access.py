@@ -259,7 +259,9 @@ def test_bridge_without_token_is_no_prey_of_other_pages(binary, comfyui, strange
             response = page.goto(f"http://rebound.example:{port}/")
             assert response.status == 403
             assert page.evaluate(send, ["", workflows.plain(prefix="prey"), "cors"]) == "basic"
-            assert page.evaluate("async () => (await fetch('/readyz')).status") == 403
+            assert page.evaluate("async () => (await fetch('/api/v2/jobs')).status") == 403
+            # Probes go by any name, and say no more than that.
+            assert page.evaluate("async () => Object.keys(await (await fetch('/readyz')).json())") == ["ready"]
         finally:
             rebound.close()
         assert prompts(comfyui) == before, "no job was made"
