@@ -118,7 +118,7 @@ import Testing
             // Of another type there is none, and everybody else gets the job.
             let none = try await bridge.get(location, [("Accept", "video/*")])
             #expect(none.status == 406 && none.errorCode == "not_acceptable")
-            for accept in ["application/json", "*/*", "text/event-stream", "text/html", "video/*, */*;q=0.1", "application/json, image/png;q=0.5"] {
+            for accept in ["application/json", "*/*", "text/event-stream", "text/html", "video/*, */*;q=0.1", "application/json, image/png;q=0.5", "text/html, image/png, */*;q=0.8"] {
                 let job = try await bridge.get(location, [("Accept", accept)])
                 let found = try job.json["id"]?.string
                 #expect(job.status == 200 && found == id, "\(accept)")
