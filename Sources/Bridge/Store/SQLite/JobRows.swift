@@ -178,6 +178,8 @@ extension Row {
     }
 
     func optional<Value: DatabaseValueConvertible>(_ column: String) throws -> Value? {
+        // The names come from the file as well.
+        guard hasColumn(column) else { throw UnreadableRecord(description: "there is no column \(column)") }
         let value: DatabaseValue = self[column]
         return value.isNull ? nil : try self.value(column) as Value
     }
