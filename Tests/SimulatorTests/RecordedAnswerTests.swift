@@ -48,7 +48,8 @@ extension Recording {
     /// Files that the recorded client fetched and that no graph makes.
     fileprivate func writeViewedFiles(to root: String) throws {
         for event in events where event.event == "http_request" && event["method"] == "GET" && event["path"] == "/view" {
-            guard let name = event["query"]?["filename"]?.string,
+            // A preview is made of the file.
+            guard let name = event["query"]?["filename"]?.string, event["query"]?["preview"] == nil,
                 let answer = events.first(where: { $0.event == "http_response" && $0["id"] == event["id"] }),
                 answer["status"] == 200, !name.contains("[")
             else { continue }

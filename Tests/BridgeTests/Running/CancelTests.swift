@@ -36,7 +36,7 @@ import Testing
         try await withBridge(simulator: { $0.compatibility = version }) { bridge, simulator in
             let graph: JSON = [
                 "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 1, "color": 1]],
-                "2": ["class_type": "SimDelay", "inputs": ["image": ["1", 0], "milliseconds": 300, "interruptible": false]],
+                "2": ["class_type": "SimDelay", "inputs": ["image": ["1", 0], "milliseconds": 6000, "interruptible": false]],
                 "3": ["class_type": "SaveImage", "inputs": ["images": ["2", 0], "filename_prefix": "d"]],
             ]
             let id = try await bridge.submit(graph)
