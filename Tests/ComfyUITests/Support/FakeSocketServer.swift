@@ -84,7 +84,9 @@ final class FakeSocketServer: Sendable {
     static func with<Result>(_ options: Options = Options(), _ body: (FakeSocketServer) async throws -> Result) async throws -> Result {
         let box = Mutex<FakeSocketServer?>(nil)
         let count = Mutex(0)
-        let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        // One thread, so that what happens on two connections is seen in its order.
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 let upgrader = NIOWebSocketServerUpgrader(
@@ -107,10 +109,10 @@ final class FakeSocketServer: Sendable {
         box.withLock { $0 = server }
         do {
             let result = try await body(server)
-            try await channel.close()
+            try await group.shutdownGracefully()
             return result
         } catch {
-            try await channel.close()
+            try await group.shutdownGracefully()
             throw error
         }
     }
