@@ -61,7 +61,7 @@ extension APIError {
 
     static func methodNotAllowed(_ method: String, allowed: [String]) -> APIError {
         APIError(
-            status: 405, code: "method_not_allowed", message: "\(method) is not possible here; use \(allowed.joined(separator: " or ")).",
+            status: 405, code: "method_not_allowed", message: "\(method.excerpt) is not possible here; use \(allowed.joined(separator: " or ")).",
             headers: ["Allow": allowed.joined(separator: ", ")])
     }
 

@@ -37,7 +37,8 @@ extension Request {
     /// A duration in seconds, greater than zero.
     func seconds(_ name: String) throws -> Duration? {
         guard let text = queryValue(name) else { return nil }
-        guard let value = Double(text), value > 0, value <= 1e9 else {
+        let isDecimal = text.utf8.allSatisfy { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || $0 == UInt8(ascii: ".") }
+        guard isDecimal, let value = Double(text), value > 0, value <= 1e9 else {
             throw APIError.invalidParameter(name, "The query parameter \(name) is '\(text.excerpt)'; it must be a number of seconds greater than 0.")
         }
         return .seconds(value)
@@ -86,6 +87,9 @@ extension Request {
 
     func idempotencyKey() throws -> String? {
         guard let key = headers["Idempotency-Key"] else { return nil }
+        guard headers.values("Idempotency-Key").count == 1 else {
+            throw APIError.invalidParameter("Idempotency-Key", "There are several Idempotency-Key headers; send one.")
+        }
         guard !key.isEmpty, key.utf8.count <= 256 else {
             throw APIError.invalidParameter("Idempotency-Key", "Idempotency-Key must have 1 to 256 characters, for example a new UUID.")
         }
@@ -107,7 +111,8 @@ struct Prefer: Sendable, Equatable {
             let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1).map { $0.trimmed }
             switch parts.first?.lowercased() {
             case "respond-async": isAsync = true
-            case "wait":
+            // Of several the first counts (RFC 7240 section 2).
+            case "wait" where wait == nil:
                 let text = parts.count > 1 ? parts[1].filter { $0 != "\"" } : ""
                 guard let seconds = Int(text), (0...86_400).contains(seconds) else {
                     throw APIError.invalidParameter("Prefer", "Prefer: wait=\(text.excerpt) is not possible; write whole seconds, as in Prefer: wait=30.")
@@ -200,7 +205,12 @@ enum ByteRange: Equatable {
             return
         }
         let invalid = APIError.invalidParameter("Range", "Range is '\(header.excerpt)'; write bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT.")
-        guard header.hasPrefix("bytes=") else { throw invalid }
+        // RFC 9110 section 14.2: a unit that is not known is ignored.
+        if let mark = header.utf8.firstIndex(of: UInt8(ascii: "=")), header[..<mark].lowercased() != "bytes" {
+            self = .whole
+            return
+        }
+        guard header.lowercased().hasPrefix("bytes=") else { throw invalid }
         let specifiers = header.dropFirst(6).split(separator: ",", omittingEmptySubsequences: false)
         guard specifiers.count == 1 else {
             self = .whole

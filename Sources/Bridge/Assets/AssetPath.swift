@@ -23,10 +23,10 @@ enum AssetPath {
         var parts = text.pathParts
         if parts.count > 1, parts[0].hasSameBytes(as: "input") { parts.removeFirst() }
         guard let name = parts.last, !name.isEmpty else { throw Unusable(reason: "it names no file; write for example photo.png") }
-        guard !parts.contains(where: { $0.isEmpty || $0.hasSameBytes(as: ".") || $0.hasSameBytes(as: "..") }) else {
+        guard !parts.contains(where: { $0.isEmpty || $0.hasSameBytes(as: ".") || $0.hasSameBytes(as: "..") }), !text.leavesItsFolder else {
             throw Unusable(reason: "it must be relative and without '.' and '..'; write for example photo.png or faces/photo.png")
         }
-        guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F || $0 == "\\" }) else {
+        guard !text.unicodeScalars.contains(where: { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) || $0 == "\\" }) else {
             throw Unusable(reason: "it must not contain backslashes or control characters")
         }
         guard parts.allSatisfy({ $0.utf8.count <= 200 }) else {

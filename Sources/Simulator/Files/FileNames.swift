@@ -32,6 +32,7 @@ final class FileNames: Sendable {
 
     /// Reserves `count` numbers and creates the folder.
     func reserve(_ count: Int, prefix: String, kind: Folders.Kind, width: Int, height: Int) throws -> Slot {
+        guard prefix.utf8.count <= 4096 else { throw NodeFailure(type: "OSError", message: "[Errno 36] File name too long") }
         let expanded = prefix.contains("%") ? Self.expand(prefix, width: width, height: height) : prefix
         let base = folders.path(kind)
         let full = Folders.normalized(expanded.hasPrefix("/") ? expanded : base + "/" + expanded)

@@ -65,6 +65,17 @@ import Testing
         #expect(value == expected)
     }
 
+    @Test func theFirstWaitCounts() throws {
+        #expect(try Prefer(Request(headers: ["Prefer": "wait=1, wait=5"])).wait == .seconds(1))
+    }
+
+    @Test func oneKeyIsEnough() throws {
+        var headers: HTTPHeaders = ["Idempotency-Key": "a"]
+        #expect(try Request(headers: headers).idempotencyKey() == "a")
+        headers.add(name: "Idempotency-Key", value: "b")
+        #expect(throws: APIError.self) { try Request(headers: headers).idempotencyKey() }
+    }
+
     @Test("A wait that is none is refused", arguments: ["wait", "wait=", "wait=abc", "wait=-1", "wait=1.5", "wait=99999999"])
     func badPrefer(_ header: String) {
         #expect(throws: APIError.self) { try Prefer(Request(headers: ["Prefer": header])) }
@@ -72,14 +83,14 @@ import Testing
 
     @Test("Ranges", arguments: [
         (nil, .whole), ("bytes=0-9", .part(0..<10)), ("bytes=5-", .part(5..<100)), ("bytes=-10", .part(90..<100)), ("bytes=90-200", .part(90..<100)),
-        ("bytes=-200", .part(0..<100)), ("bytes=0-0", .part(0..<1)), ("bytes=0-1,5-6", .whole),
+        ("bytes=-200", .part(0..<100)), ("bytes=0-0", .part(0..<1)), ("bytes=0-1,5-6", .whole), ("items=0-5", .whole), ("Bytes=0-9", .part(0..<10)),
     ] as [(String?, ByteRange)])
     func range(_ header: String?, _ expected: ByteRange) throws {
         #expect(try ByteRange(header, size: 100) == expected)
     }
 
     @Test("Ranges that cannot be served", arguments: [
-        ("bytes=100-", 416), ("bytes=200-300", 416), ("bytes=-0", 416), ("bytes=9-5", 400), ("bytes=a-b", 400), ("items=0-5", 400), ("bytes=", 400), ("bytes=-", 400),
+        ("bytes=100-", 416), ("bytes=200-300", 416), ("bytes=-0", 416), ("bytes=9-5", 400), ("bytes=a-b", 400), ("bytes=", 400), ("bytes=-", 400),
     ])
     func badRange(_ header: String, _ status: Int) {
         #expect {
@@ -87,7 +98,7 @@ import Testing
         } throws: { ($0 as? APIError)?.status == status }
     }
 
-    @Test("Query values are checked", arguments: ["timeout=abc", "timeout=0", "timeout=-5", "timeout=inf", "timeout=nan"])
+    @Test("Query values are checked", arguments: ["timeout=abc", "timeout=0", "timeout=-5", "timeout=inf", "timeout=nan", "timeout=0x10", "timeout=1e3"])
     func badSeconds(_ pair: String) {
         let parts = pair.split(separator: "=").map(String.init)
         #expect(throws: APIError.self) { try Request(query: [(name: parts[0], value: parts[1])]).seconds("timeout") }

@@ -15,7 +15,7 @@ struct AssetPathTests {
         "", "/", "/etc/passwd", "a/", "../photo.png", "a/../b.png", "input/../b.png", "a//b.png", "./a.png", "a\\b.png", "a\u{0}.png", "a\n.png",
         "models/checkpoints/x.safetensors", "checkpoints/x.safetensors", "input/loras/x.safetensors", "custom_nodes/x.py", "photo[output]", "photo.png [input]",
         "../\u{301}photo.png", "/\u{301}tmp/photo.png", "a/\u{301}/../b.png",
-        "models/\u{301}x.safetensors", String(repeating: "a", count: 201), String(repeating: "a/", count: 600) + "b",
+        "models/\u{301}x.safetensors", "C:/x.png", "~/x.png", "file:/x.png", "a/.. /x.png", "a\u{85}.png", String(repeating: "a", count: 201), String(repeating: "a/", count: 600) + "b",
     ])
     func unusable(path: String) {
         #expect(throws: AssetPath.Unusable.self) { try AssetPath.checked(path) }
