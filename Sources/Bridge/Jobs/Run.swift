@@ -73,6 +73,8 @@ struct Run: Sendable {
     private var begun: Set<Name> = []
     /// Prompts in ComfyUI's queue, as far as its messages told.
     private var queueLength = 0
+    /// A prompt has left the queue while this one ran, and nothing has come of this one since.
+    private var mayHaveLeft = false
 
     init(workflow: Workflow, outputNodes: Set<Name>, told: Told = Told()) {
         self.workflow = workflow
@@ -96,8 +98,14 @@ struct Run: Sendable {
         }
     }
 
-    /// ComfyUI said how the run went, and not yet that it is over.
-    var isEndDue: Bool { if case .ending = phase { true } else { false } }
+    /// ComfyUI said how the run went, or that a prompt has left its queue, and not yet that this one is over.
+    var isEndDue: Bool {
+        switch phase {
+        case .ending: true
+        case .running: mayHaveLeft
+        case .waiting, .over: false
+        }
+    }
 
     /// A node has begun, or messages that would tell are missing.
     var mayHaveBegun: Bool { hasGap || !begun.isEmpty }
@@ -114,6 +122,7 @@ struct Run: Sendable {
 
     mutating func received(_ message: ComfyMessage) -> [Action] {
         if case .over = phase { return [] }
+        if case .unknown = message {} else if message.promptID != nil { mayHaveLeft = false }
         switch message {
         case .executionStart:
             return start(isWitnessed: true)
@@ -152,7 +161,8 @@ struct Run: Sendable {
             // A prompt has left the queue: this one, if it ran and nobody deleted another.
             defer { queueLength = remaining }
             guard case .running = phase, remaining < queueLength else { return [] }
-            return [.awaitEnd]
+            defer { mayHaveLeft = true }
+            return mayHaveLeft ? [] : [.awaitEnd]
         case .featureFlags, .logs:
             return []
         }
