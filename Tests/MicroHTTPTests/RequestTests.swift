@@ -251,7 +251,8 @@ import Testing
                 client.finishSending()
                 let clock = ContinuousClock()
                 let time = clock.measure { #expect(client.isClosedByServer()) }
-                #expect(time < .seconds(1))
+                // A head that does not come to its end would have 15.
+                #expect(time < .seconds(10))
             }
         }
     }
