@@ -134,7 +134,8 @@ import Testing
             while known["step"]?.int ?? 0 < 9 { known = try await bridge.job(id)["progress"] ?? .null }
         }, after: { bridge, simulator, _ in
             let first = try await bridge.job(id)["progress"]
-            #expect(first?["nodes_done"] == known["nodes_done"] && first?["value"]?.double ?? 0 >= before.last?.json["value"]?.double ?? 1)
+            // It may have come further meanwhile.
+            #expect(first?["nodes_done"]?.int ?? -1 >= known["nodes_done"]?.int ?? 99 && first?["value"]?.double ?? 0 >= before.last?.json["value"]?.double ?? 1)
             let last = before.last { $0.id != nil }?.id ?? 0
             let after = try await bridge.events(of: id, [("Last-Event-ID", "\(last)")])
             #expect(after.last?.json["status"] == "succeeded")
