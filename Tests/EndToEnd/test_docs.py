@@ -1,0 +1,55 @@
+"""What the documents and the comments say of each other is there."""
+
+import re
+
+import pytest
+
+from contract import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROTOCOL = ROOT / "docs/comfyui-protocol.md"
+RECORDINGS = ROOT / "Tests/ComfyUITests/Recordings"
+
+
+def headings(path):
+    return re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def anchor(heading):
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_section_of_the_protocol_that_code_cites_is_there():
+    sections = {heading.split()[0].rstrip(".") for heading in headings(PROTOCOL)}
+    steps = re.findall(r"^(\d+)\. ", PROTOCOL.read_text(encoding="utf-8").split("\n## 17")[1], re.MULTILINE)
+    sections |= {f"17.{step}" for step in steps}
+    cited = {}
+    for folder in ("Sources", "Tests"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in {".swift", ".py", ".h", ".c"}:
+                for number in re.findall(r"[Pp]rotocol section (\d+(?:\.\d+)?)", path.read_text(encoding="utf-8")):
+                    cited.setdefault(number, path.name)
+    assert len(cited) > 15
+    assert {number: name for number, name in cited.items() if number not in sections} == {}
+
+
+def test_every_scenario_that_the_protocol_names_is_recorded():
+    recorded = {path.stem for path in RECORDINGS.rglob("*.jsonl")}
+    groups = re.findall(r"\(((?:`\w+`(?:,\s+)?)+)\)", PROTOCOL.read_text(encoding="utf-8"))
+    named = {name for group in groups for name in re.findall(r"`(\w+)`", group) if "_" in name}
+    assert len(named) > 25
+    assert named - recorded == set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_inside_of_the_repository_lead_somewhere(path):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file, _, fragment = target.partition("#")
+        other = (path.parent / file) if file else path
+        if not other.exists() or (fragment and fragment not in {anchor(heading) for heading in headings(other)}):
+            broken.append(target)
+    assert broken == []
