@@ -8,7 +8,7 @@ import Synchronization
 /// A ComfyUI look-alike that runs real graphs over the real protocol and makes no pictures worth keeping.
 ///
 /// One event loop answers HTTP and serves the sockets, one thread runs prompts, as in ComfyUI; everything but files is in memory.
-/// What it promises is in the protocol page: order of messages, who gets them, wording of errors, and the traps.
+/// What it promises is in docs/comfyui-protocol.md: order of messages, who gets them, wording of errors, and the traps.
 package final class ComfySimulator: Service {
     private enum State {
         case new

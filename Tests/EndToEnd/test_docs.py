@@ -28,7 +28,7 @@ def test_every_section_of_the_protocol_that_code_cites_is_there():
     for folder in ("Sources", "Tests"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in {".swift", ".py", ".h", ".c"}:
-                for number in re.findall(r"[Pp]rotocol section (\d+(?:\.\d+)?)", path.read_text(encoding="utf-8")):
+                for number in re.findall(r"[Pp]rotocol(?:\.md,)? section (\d+(?:\.\d+)?)", path.read_text(encoding="utf-8")):
                     cited.setdefault(number, path.name)
     assert len(cited) > 15
     assert {number: name for number, name in cited.items() if number not in sections} == {}

@@ -64,7 +64,7 @@ def raising():
 
 
 def every_kind():
-    """A node of the simulator that puts out everything that section 12 of the protocol page lists."""
+    """A node of the simulator that puts out everything that protocol section 12 lists."""
     def file(name):
         return {"filename": name, "subfolder": "kinds", "type": "output"}
 

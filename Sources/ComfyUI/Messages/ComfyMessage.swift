@@ -1,7 +1,7 @@
 import OrderedCollections
 package import OrderedJSON
 
-/// A text message of ComfyUI's socket (protocol section 6), and an item of a history entry's `messages`.
+/// A text message of ComfyUI's socket (docs/comfyui-protocol.md, section 6), and an item of a history entry's `messages`.
 ///
 /// Time stamps are milliseconds since 1970 on the server's clock. What no version is known to leave out is not optional.
 package enum ComfyMessage: Sendable, Hashable {

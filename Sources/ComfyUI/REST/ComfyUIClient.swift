@@ -8,7 +8,7 @@ import OrderedJSON
 
 /// ComfyUI's HTTP routes as functions. Holds no state but where the server is; safe to use from any number of tasks.
 ///
-/// Sends no `Origin`, `Sec-Fetch-*` or `Expect` (protocol section 14) and asks for no compression. Every wait is bounded by `requestTimeout`;
+/// Sends no `Origin`, `Sec-Fetch-*` or `Expect` (docs/comfyui-protocol.md, section 14) and asks for no compression. Every wait is bounded by `requestTimeout`;
 /// JSON answers are collected up to `answerLimit` bytes.
 package final class ComfyUIClient: Sendable {
     /// The most bytes of a JSON answer that are taken: queues and histories contain whole graphs.

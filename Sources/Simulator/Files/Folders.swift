@@ -45,7 +45,7 @@ struct Folders: Sendable {
         return (name, nil)
     }
 
-    /// Where LoadImage looks: not confined, `..` and absolute paths work (protocol section 14).
+    /// Where LoadImage looks. Not confined, as in ComfyUI before 0.33: `..` and absolute paths work (protocol section 14).
     func path(ofAnnotated name: String) -> String {
         let (name, kind) = Self.annotated(name)
         return name.hasPrefix("/") ? name : path(kind ?? .input) + "/" + name
