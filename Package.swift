@@ -43,6 +43,8 @@ let package = Package(
         .target(name: "PreviewStamp", swiftSettings: strict),
 
         .target(name: "OrderedJSON", dependencies: [orderedCollections], swiftSettings: strict),
+        // What people read of durations, errors and foreign texts.
+        .target(name: "Wording", swiftSettings: strict),
         .target(
             name: "MicroHTTP",
             dependencies: [
@@ -55,7 +57,7 @@ let package = Package(
         .target(
             name: "ComfyUI",
             dependencies: [
-                "OrderedJSON", orderedCollections,
+                "OrderedJSON", "Wording", orderedCollections,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -67,18 +69,62 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        // The rooms of the bridge (docs/architecture.md): each knows only those that it names here.
+        .target(name: "Workflow", dependencies: ["OrderedJSON", "Wording", orderedCollections], swiftSettings: strict),
         .target(
-            name: "Bridge",
+            name: "Jobs",
             dependencies: [
-                "ComfyUI", "MicroHTTP", "OrderedJSON", "Playground", orderedCollections,
-                .product(name: "Configuration", package: "swift-configuration"),
+                "OrderedJSON", "Wording", "Workflow", orderedCollections,
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Store",
+            dependencies: [
+                "Jobs", "OrderedJSON", "Wording", "Workflow", orderedCollections,
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Workers",
+            dependencies: [
+                "ComfyUI", "Jobs", "OrderedJSON", "Wording", "Workflow", orderedCollections,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "DequeModule", package: "swift-collections"),
-                .product(name: "Crypto", package: "swift-crypto"),
-                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "API",
+            dependencies: [
+                "ComfyUI", "Jobs", "MicroHTTP", "OrderedJSON", "Playground", "Wording", "Workers", "Workflow", orderedCollections,
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Bridge",
+            dependencies: [
+                "API", "ComfyUI", "Jobs", "MicroHTTP", "OrderedJSON", "Store", "Wording", "Workers", "Workflow", orderedCollections,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
@@ -110,7 +156,7 @@ let package = Package(
         .executableTarget(
             name: "comfy-bridge",
             dependencies: [
-                "Bridge", "ComfyUI", "CWithoutLocaleData", "PreviewStamp", "Simulator",
+                "Bridge", "ComfyUI", "CWithoutLocaleData", "PreviewStamp", "Simulator", "Wording",
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -177,10 +223,62 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        // What the tests of several rooms need.
+        .target(
+            name: "TestSupport",
+            dependencies: [
+                "API", "Jobs", "MicroHTTP", "OrderedJSON", "Store", "Workers", "Workflow", orderedCollections,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/TestSupport",
+            swiftSettings: strict
+        ),
+        .testTarget(name: "WorkflowTests", dependencies: ["OrderedJSON", "Workflow", orderedCollections], swiftSettings: strict),
+        .testTarget(
+            name: "JobsTests",
+            dependencies: ["Jobs", "OrderedJSON", "TestSupport", "Workflow", orderedCollections],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "StoreTests",
+            dependencies: [
+                "Jobs", "OrderedJSON", "Store", "TestSupport", "Workflow", orderedCollections,
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "WorkersTests",
+            dependencies: [
+                "ComfyUI", "Jobs", "OrderedJSON", "Store", "TestSupport", "Wording", "Workers", "Workflow", orderedCollections,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "InMemoryLogging", package: "swift-log"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "APITests",
+            dependencies: [
+                "API", "Bridge", "Jobs", "MicroHTTP", "OrderedJSON", "TestSupport", "Workers", "Workflow", orderedCollections,
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "BridgeTests",
             dependencies: [
-                "Bridge", "ComfyUI", "MicroHTTP", "OrderedJSON", "Simulator", orderedCollections,
+                "API", "Bridge", "ComfyUI", "Jobs", "MicroHTTP", "OrderedJSON", "Simulator", "Store", "TestSupport", "Wording", "Workers", "Workflow",
+                orderedCollections,
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "InMemoryLogging", package: "swift-log"),

@@ -1,11 +1,16 @@
+import API
 package import AsyncHTTPClient
 import ComfyUI
 import Glibc
+import Jobs
 package import Logging
 import MicroHTTP
 package import NIOCore
 import ServiceLifecycle
+import Store
 package import UnixSignals
+import Wording
+import Workers
 
 /// The composition root: builds all services of the bridge and runs them together.
 package struct ComfyBridge: Sendable {
@@ -25,24 +30,29 @@ package struct ComfyBridge: Sendable {
     package init(configuration: BridgeConfiguration, httpClient: HTTPClient, eventLoopGroup: any EventLoopGroup, logger: Logger) throws {
         self.logger = logger
         drainTimeout = configuration.http.drainTimeout
-        storage = try Storage(
-            directory: configuration.dataDirectory, previewHistory: configuration.jobs.previewHistory, endpoints: configuration.workers.map(\.endpoint),
-            httpClient: httpClient, logger: logger)
+        do {
+            storage = try Storage(directory: configuration.dataDirectory, previewHistory: configuration.jobs.previewHistory, logger: logger)
+        } catch let error as DataDirectoryError {
+            throw ConfigurationError(error.description)
+        }
+        let metrics = Metrics()
+        let clients = ClientDirectory(endpoints: configuration.workers.map(\.endpoint), httpClient: httpClient, logger: logger)
         let previewFiles = try configuration.previewDirectory.map { path in
             do { return try PreviewFiles(directory: path, logger: logger) } catch {
-                throw ConfigurationError("--preview-dir '\(path)' cannot be used: \(ErrorWords.of(error)). Name a folder that this user may write to.")
+                throw ConfigurationError("--preview-dir '\(path)' cannot be used: \(NetworkWords.of(error)). Name a folder that this user may write to.")
             }
         }
         let assets = AssetService(
-            store: storage.assets, blobs: storage.blobs, retention: configuration.assetRetention, inUse: { [jobs = storage.jobs] in try await jobs.assetsInUse() },
-            logger: logger)
+            store: storage.assets, blobs: storage.blobs, comfyFiles: clients, retention: configuration.assetRetention,
+            inUse: { [jobs = storage.jobs] in try await jobs.assetsInUse() }, logger: logger)
         let service = JobService(
-            configuration: configuration.jobs, store: storage.jobs, keys: IdempotencyKeys(.job, store: storage.keys), assets: assets, previewFiles: previewFiles, logger: logger)
+            configuration: configuration.jobs, store: storage.jobs, keys: IdempotencyKeys(.job, store: storage.keys), assets: assets, previewFiles: previewFiles,
+            metrics: metrics, logger: logger)
         self.service = service
         workers = try configuration.workers.map { [identities = storage.identities] worker in
             Worker(
-                configuration: worker, clientID: try identities.clientID(for: worker.endpoint.description), service: service, previewFiles: previewFiles,
-                httpClient: httpClient, eventLoopGroup: eventLoopGroup, logger: logger)
+                configuration: worker, clientID: try identities.clientID(for: worker.endpoint.description), service: service, metrics: metrics, previewFiles: previewFiles,
+                clients: clients, eventLoopGroup: eventLoopGroup, logger: logger)
         }
         let pool = WorkerPool(workers: workers, service: service, grace: configuration.upstreamGrace)
         let tasks = BackgroundTasks()
@@ -50,18 +60,18 @@ package struct ComfyBridge: Sendable {
         let drain = Drain(keepsJobs: configuration.dataDirectory != nil, logger: logger)
         let access = AccessGuard(configuration.access)
         for warning in configuration.warnings { logger.warning("\(warning)") }
+        let serverCounts = ServerCounts()
         let api = API(
             service: service, assets: assets, pool: pool, uploadKeys: IdempotencyKeys(.upload, store: storage.keys),
-            content: AssetContent(tasks: tasks, sent: service.metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
-            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain)
+            content: AssetContent(clients: clients, tasks: tasks, sent: metrics.sent[.asset], logger: logger), tasks: tasks, heartbeats: heartbeats, access: access,
+            publicURL: configuration.publicURL, sdkHold: configuration.sdkHold, drain: drain, metrics: metrics, serverCounts: serverCounts, version: Self.version)
         let router = Router(
             routes: Routes.all(api), access: access, mount: configuration.publicURL?.path ?? "", drain: drain, bodyLimit: configuration.bodyLimit,
             uploadLimit: configuration.uploadLimit, logger: logger)
         server = HTTPServer(
             configuration: OpenFiles.limit(configuration.http, logger: logger), logger: logger, failure: { router.response(to: $0, headers: $1) },
             admit: { router.admit($0) })
-        service.metrics.attach(router.requests)
-        service.metrics.attach(openConnections: { [weak server] in server?.openConnections ?? 0 })
+        serverCounts.attach(router.requests, openConnections: { [weak server] in server?.openConnections ?? 0 })
         // Started in this order and stopped in the reverse one: the server first, while ComfyUI is still there for what runs.
         services = [storage, service, assets, pool] + workers + [tasks, heartbeats, server, drain]
     }

@@ -3,6 +3,7 @@ import Glibc
 import Logging
 import ServiceLifecycle
 import UnixSignals
+import Wording
 
 /// Ends the process when the graceful way takes too long, or when it is told so again. Last in the list of services, so told first.
 ///

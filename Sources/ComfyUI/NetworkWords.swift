@@ -4,6 +4,7 @@ import NIOHTTP1
 import NIOPosix
 import NIOSSL
 import NIOWebSocket
+import Wording
 
 #if canImport(Glibc)
 import Glibc
@@ -32,9 +33,8 @@ package enum NetworkWords {
         case let error as NIOWebSocketFrameAggregator.Error: words(error)
         case is NIOHTTPClientUpgradeError: "its answer to the handshake is none"
         case is EventLoopError: "the process is about to end"
-        case is CancellationError: "it was given up"
         case is TimeLimitExceeded: "no answer in time"
-        default: "\(error)"
+        default: ErrorWords.of(error)
         }
     }
 

@@ -9,6 +9,7 @@ import PreviewStamp
 import ServiceLifecycle
 import Simulator
 import UnixSignals
+import Wording
 
 let simulatorOptions: [Option] = [
     Option("host", "ADDRESS", default: "127.0.0.1", "address to listen on"),
@@ -82,7 +83,7 @@ func simulate(_ arguments: [String]) async throws {
     let simulator = ComfySimulator(configuration: configuration, logger: logger)
     let port: Int
     do { port = try await simulator.start() } catch {
-        throw NotWell(description: "cannot start on \(configuration.host) port \(configuration.port): \(ErrorWords.of(error)).\(advice(on: error, reader))")
+        throw NotWell(description: "cannot start on \(configuration.host) port \(configuration.port): \(NetworkWords.of(error)).\(advice(on: error, reader))")
     }
     announce(host: configuration.host, port: port)
     let group = ServiceGroup(configuration: .init(services: [simulator], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))

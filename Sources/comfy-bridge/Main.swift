@@ -1,5 +1,7 @@
 import Bridge
+import ComfyUI
 import Foundation
+import Wording
 
 /// `comfy-bridge [serve|simulate|health] [options]`
 @main
@@ -18,7 +20,7 @@ struct Main {
             default: throw ConfigurationError("'\(command)' is not a command; there are serve, simulate and health. See --help.")
             }
         } catch {
-            FileHandle.standardError.write(Data("comfy-bridge: \(LogText.visible(ErrorWords.of(error)))\n".utf8))
+            FileHandle.standardError.write(Data("comfy-bridge: \(LogText.visible(NetworkWords.of(error)))\n".utf8))
             exit(error is ConfigurationError ? 2 : 1)
         }
     }

@@ -1,8 +1,12 @@
 import Foundation
+import Jobs
 import MicroHTTP
 import Testing
 
+@testable import API
 @testable import Bridge
+@testable import Workflow
+@testable import Workers
 @testable import ComfyUI
 
 @Suite struct ConfigurationTests {
@@ -300,5 +304,16 @@ import Testing
         try Data(text.utf8).write(to: URL(fileURLWithPath: path))
         defer { try? FileManager.default.removeItem(atPath: path) }
         return try body(path)
+    }
+
+    @Test func allowedFolders() throws {
+        let configuration = try BridgeConfiguration(OptionReader(
+            BridgeConfiguration.options, arguments: ["--allowed-folder", "/data/pictures/", "--allowed-folder", "D:\\pool", "--isolate-outputs"], environment: [:]))
+        #expect(try #require(configuration.workers.first).fileRules == FileRules(folders: ["/data/pictures", "D:\\pool"], isolatesOutputs: true))
+        for folder in ["pictures", "~/pictures", "./x"] {
+            #expect(throws: ConfigurationError.self) {
+                try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: ["--allowed-folder", folder], environment: [:]))
+            }
+        }
     }
 }

@@ -1,7 +1,12 @@
+import API
 package import AsyncHTTPClient
 import ComfyUI
 import FoundationEssentials
+import Jobs
 import MicroHTTP
+import Wording
+import Workers
+import Workflow
 
 /// All settings of `comfy-bridge serve`, read once.
 package struct BridgeConfiguration: Sendable {

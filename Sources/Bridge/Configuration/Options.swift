@@ -1,4 +1,6 @@
+import ComfyUI
 import FoundationEssentials
+import Wording
 
 /// One setting, as a flag `--name` and as the environment variable `COMFY_BRIDGE_NAME`; the flag wins.
 package struct Option: Sendable {
@@ -117,7 +119,7 @@ package struct OptionReader: Sendable {
     package func lines(ofFile path: String, _ source: String) throws -> [(number: Int, text: String)] {
         let text: String
         do { text = try String(contentsOfFile: path, encoding: .utf8) } catch {
-            throw ConfigurationError("\(source) cannot be read: \(ErrorWords.of(error)).")
+            throw ConfigurationError("\(source) cannot be read: \(NetworkWords.of(error)).")
         }
         return text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated().map { ($0 + 1, $1.trimmed) }
             .filter { !$0.1.isEmpty && !$0.1.hasPrefix("#") }

@@ -1,5 +1,7 @@
+import API
 import ComfyUI
 import Foundation
+import Wording
 
 /// Where the ComfyUIs are, what the bridge sends to authenticate itself, and which certificates of theirs it accepts.
 struct UpstreamConfiguration: Sendable {
@@ -46,7 +48,7 @@ struct UpstreamConfiguration: Sendable {
         let source = "\(reader.source("comfyui-ca")) '\(path)'"
         guard !isInsecure else { throw ConfigurationError("\(source) names authorities, and \(reader.source("comfyui-insecure")) accepts every certificate; leave one of them.") }
         let pem: Data
-        do { pem = try Data(contentsOf: URL(fileURLWithPath: path)) } catch { throw ConfigurationError("\(source) cannot be read: \(ErrorWords.of(error)).") }
+        do { pem = try Data(contentsOf: URL(fileURLWithPath: path)) } catch { throw ConfigurationError("\(source) cannot be read: \(NetworkWords.of(error)).") }
         do { trust = try ComfyTrust(pem: Array(pem)) } catch { throw ConfigurationError("\(source) \(error).") }
         warnings = []
     }

@@ -2,6 +2,7 @@ import FoundationEssentials
 package import Logging
 import OrderedCollections
 import OrderedJSON
+import Wording
 
 /// Writes each entry as a JSON object on a line of its own: `time`, `level`, `label`, `message`, then the metadata as members.
 package struct JSONLogHandler: LogHandler {

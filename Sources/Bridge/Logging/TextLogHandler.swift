@@ -1,5 +1,7 @@
-package import Logging
+import ComfyUI
 import FoundationEssentials
+package import Logging
+import Wording
 
 /// Writes each entry as a line: `time level label: name=value … [source] message`.
 package struct TextLogHandler: LogHandler {
@@ -37,7 +39,7 @@ extension LogHandler {
         var all = metadata
         all.merge(metadataProvider?.get() ?? [:]) { _, newer in newer }
         all.merge(event.metadata ?? [:]) { _, newer in newer }
-        if let error = event.error { all["error"] = "\(ErrorWords.of(error))" }
+        if let error = event.error { all["error"] = "\(NetworkWords.of(error))" }
         return all
     }
 }

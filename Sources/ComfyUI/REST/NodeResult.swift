@@ -1,4 +1,4 @@
-package import OrderedCollections
+import OrderedCollections
 package import OrderedJSON
 
 /// The `ui` result of a node, taken apart (protocol section 12): an object of lists, as a rule. Nothing is dropped.

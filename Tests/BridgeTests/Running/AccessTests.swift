@@ -6,7 +6,9 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
 
 /// A running bridge with tokens.
 @Suite(.timeLimit(.minutes(5))) struct AccessTests {
@@ -168,4 +170,8 @@ import Testing
 
 extension [String] {
     fileprivate var pair: (String, String)? { count == 2 ? (self[0], self[1]) : nil }
+}
+
+private func withRoutes(_ body: ([Route]) async throws -> Void) async throws {
+    try await withAPI { try await body(Routes.all($0)) }
 }

@@ -6,7 +6,12 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import Store
+@testable import TestSupport
+@testable import Workers
+@testable import Workflow
 
 /// Jobs that ComfyUI has, or had, from before this worker: of a bridge that has ended since, or from before ComfyUI was away for long.
 @Suite(.timeLimit(.minutes(5))) struct AdoptionTests {
@@ -39,14 +44,15 @@ import Testing
         var configuration = Worker.Configuration(endpoint: try ComfyEndpoint("http://127.0.0.1:\(port)"))
         configuration.silence = .milliseconds(200)
         change(&configuration)
-        let blobs = try BlobStore(directory: nil, logger: logger)
+        let blobs = try FileBlobStore(directory: nil, logger: logger)
         defer { blobs.removeTemporaryDirectory() }
-        let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger)
-        let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, logger: logger)
+        let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, comfyFiles: NoComfyFiles(), retention: nil, inUse: { [] }, logger: logger)
+        let metrics = Metrics()
+        let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, metrics: metrics, logger: logger)
         let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
         let worker = Worker(
-            configuration: configuration, clientID: Self.clientID, service: service, previewFiles: nil, httpClient: client,
-            eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
+            configuration: configuration, clientID: Self.clientID, service: service, metrics: metrics, previewFiles: nil,
+            clients: ClientDirectory(endpoints: [configuration.endpoint], httpClient: client, logger: logger), eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
         let lone = Lone(worker: worker, service: service, client: ComfyUIClient(endpoint: configuration.endpoint, httpClient: client, logger: logger))
         do {
             try await before(lone)
@@ -104,7 +110,7 @@ import Testing
                 case .absent, .absentAfterAStart: break
                 }
                 lone.worker.adopt(adopted)
-                #expect(lone.worker.status.openPrompts == 1)
+                #expect(lone.worker.status.open.count == 1)
             }) { lone in
                 let job = try #require(job)
                 if let blocker {
@@ -252,7 +258,7 @@ import Testing
                 let job = try lone.job(end == .failed ? Graph.fails("no") : Graph.picture())
                 try await lone.submit(job)
                 while try await lone.client.history(job.id.description) == nil { await Task.yield() }
-                _ = job.count(.notDelivered(reason: "r"), on: "e")
+                _ = job.endAttempt { $0.undelivered += 1 }
                 await lone.service.putBack(job)
                 await job.wait { _ in false }
                 #expect(job.status == end)

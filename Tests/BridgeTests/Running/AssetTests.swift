@@ -5,7 +5,10 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// Uploads, references and outputs as inputs, with a running bridge before simulated ComfyUIs.
 @Suite(.timeLimit(.minutes(5))) struct AssetTests {

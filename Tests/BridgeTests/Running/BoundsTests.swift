@@ -4,7 +4,9 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
 
 /// What a request may weigh, and what of it comes back.
 @Suite(.timeLimit(.minutes(5))) struct BoundsTests {

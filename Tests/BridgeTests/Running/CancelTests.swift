@@ -4,7 +4,8 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import TestSupport
+
 
 /// What is canceled leaves ComfyUI, by whichever way its version has.
 @Suite(.timeLimit(.minutes(5))) struct CancelTests {

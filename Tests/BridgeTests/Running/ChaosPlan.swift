@@ -2,6 +2,8 @@ import OrderedCollections
 import OrderedJSON
 import Simulator
 
+@testable import TestSupport
+
 /// What the chaos test does, drawn from a seed: the jobs, how each is asked for and watched, and what goes wrong when.
 struct ChaosPlan: Sendable {
     enum Kind: String, Sendable, CaseIterable { case picture, sampler, websocket, delay, failing }

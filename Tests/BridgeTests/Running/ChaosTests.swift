@@ -8,7 +8,10 @@ import Simulator
 import Synchronization
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import Store
+@testable import Workers
 
 /// Everything that can go wrong between the bridge and two ComfyUIs, at random, under many callers and viewers: nothing may be lost.
 ///

@@ -10,7 +10,10 @@ import ServiceLifecycleTestKit
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// A graceful stop, while a slow download keeps the bridge from being over at once.
 @Suite(.timeLimit(.minutes(5))) struct DrainTests {

@@ -6,7 +6,10 @@ import Simulator
 import Synchronization
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// Each fault in each phase of a job's life: what the caller is told, and how often the job ran.
 ///

@@ -4,7 +4,11 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import Store
+@testable import TestSupport
+@testable import Workers
 
 /// What goes wrong inside ComfyUI or between it and the bridge, at each moment of a job's life: how the job ends, and how often it ran.
 @Suite(.timeLimit(.minutes(5))) struct FaultTests {

@@ -9,7 +9,9 @@ import ServiceLifecycleTestKit
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
 
 /// `GET /api/v2/jobs/{id}` that is answered later.
 @Suite(.timeLimit(.minutes(5))) struct HeldPollTests {
@@ -159,10 +161,4 @@ import Testing
             for await _ in isOver { break }
         }
     }
-}
-
-/// Writes nothing.
-final class IdleJournal: JobJournal {
-    func enqueue(_: Job, isAwaited: Bool) {}
-    func hurry() {}
 }

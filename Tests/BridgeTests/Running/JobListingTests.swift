@@ -4,7 +4,10 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// The list of jobs, their order in the queue, and what a job says of itself.
 @Suite(.timeLimit(.minutes(5))) struct JobListingTests {

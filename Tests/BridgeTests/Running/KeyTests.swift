@@ -6,7 +6,10 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// What an `Idempotency-Key` leads to, over all that may become of its job.
 @Suite(.timeLimit(.minutes(5))) struct KeyTests {

@@ -6,7 +6,12 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import Store
+import Wording
+@testable import TestSupport
+@testable import Workers
 
 /// What operators see of a running bridge.
 @Suite(.timeLimit(.minutes(5))) struct ObservationTests {
@@ -162,7 +167,7 @@ import Testing
     // MARK: Server-Timing
 
     private func timing(of answer: RunningBridge.Answer) throws -> [String: Double] {
-        let parts = ServerTimingTests.parts(try #require(answer.headers.first(name: "Server-Timing")))
+        let parts = serverTimingParts(try #require(answer.headers.first(name: "Server-Timing")))
         #expect(Set(parts.keys) == ["queue", "execution", "fetch", "bridge"])
         return parts
     }

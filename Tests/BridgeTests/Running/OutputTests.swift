@@ -6,7 +6,10 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// Which results of a run a caller sees, and in which order.
 @Suite(.timeLimit(.minutes(5))) struct OutputTests {

@@ -9,16 +9,10 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
-
-func withTemporaryFolder(_ body: (String) async throws -> Void) async throws {
-    let folder = NSTemporaryDirectory() + "comfy-bridge-tests-" + UUID().uuidString
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    try await body(folder)
-}
-
-func filesIn(_ folder: String) -> [String] { ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted() }
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// ComfyUI away, restarted, or several of them.
 @Suite(.timeLimit(.minutes(5))) struct RecoveryTests {

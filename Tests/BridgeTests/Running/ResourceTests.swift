@@ -5,7 +5,9 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
 
 /// The resource API: jobs, events, previews, assets.
 @Suite(.timeLimit(.minutes(5))) struct ResourceTests {

@@ -6,7 +6,12 @@ import OrderedJSON
 import Simulator
 import Testing
 
+@testable import API
 @testable import Bridge
+@testable import Jobs
+@testable import Store
+@testable import TestSupport
+@testable import Workers
 
 /// The bridge ends in the middle of something, and another one takes over its folder.
 @Suite(.timeLimit(.minutes(5))) struct RestartTests {

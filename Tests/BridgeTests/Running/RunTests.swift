@@ -6,7 +6,10 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import Jobs
+@testable import TestSupport
+@testable import Workers
 
 /// `POST /run` against a simulated ComfyUI, over real sockets.
 @Suite(.timeLimit(.minutes(5))) struct RunTests {

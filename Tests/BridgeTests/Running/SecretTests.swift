@@ -6,7 +6,8 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import API
+@testable import TestSupport
 
 /// `extra_data.api_key_comfy_org` reaches ComfyUI and nobody else.
 @Suite(.timeLimit(.minutes(5))) struct SecretTests {

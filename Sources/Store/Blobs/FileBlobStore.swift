@@ -1,0 +1,203 @@
+import FoundationEssentials
+import Glibc
+package import Jobs
+package import Logging
+import Synchronization
+import Wording
+
+/// Bytes on this machine's disk: each content is a file, named by its hash.
+package final class FileBlobStore: BlobStore {
+    private struct Entry {
+        let blob: Blob
+        var references: Int
+    }
+
+    private let directory: URL
+    private let isTemporary: Bool
+    private let logger: Logger
+    private let entries = Mutex<[ContentHash: Entry]>([:])
+
+    /// - Parameters:
+    ///   - directory: where the folder `blobs` is made; nil makes a temporary one, which `removeTemporaryDirectory` removes.
+    ///   - known: the contents that assets of a former process are over. Other files of the folder go, with `removeOrphans`.
+    package init(directory: String?, known: [KnownContent] = [], logger: Logger) throws {
+        let parent =
+            directory.map { URL(fileURLWithPath: $0, isDirectory: true) }
+            ?? FileManager.default.temporaryDirectory.appendingPathComponent("comfy-bridge-\(JobID.makeUUID())", isDirectory: true)
+        self.directory = parent.appendingPathComponent("blobs", isDirectory: true)
+        isTemporary = directory == nil
+        self.logger = logger
+        try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
+        entries.withLock { entries in
+            for content in known {
+                entries[content.hash] = Entry(
+                    blob: Blob(source: .stored(path: path(of: content.hash)), size: content.size, hash: content.hash), references: content.references)
+            }
+        }
+        // What was arriving when the former process ended never will.
+        for name in try FileManager.default.contentsOfDirectory(atPath: self.directory.path) where name.hasSuffix(".part") {
+            unlink(self.directory.appendingPathComponent(name).path)
+        }
+    }
+
+    /// A content with the number of assets over it.
+    package struct KnownContent: Sendable {
+        let hash: ContentHash
+        let size: Int
+        let references: Int
+    }
+
+    private func path(of hash: ContentHash) -> String {
+        directory.appendingPathComponent(String(hash.digits.prefix(2)), isDirectory: true).appendingPathComponent(String(hash.digits)).path
+    }
+
+    /// The content with this hash, as an asset of a former process names it; its file may be gone.
+    func blob(_ hash: ContentHash, size: Int?) -> Blob {
+        entries.withLock { $0[hash]?.blob } ?? Blob(source: .stored(path: path(of: hash)), size: size, hash: hash)
+    }
+
+    /// Removes files that no asset is over: the former process ended between the two.
+    func removeOrphans() async throws(StorageError) {
+        for number in 0..<256 {
+            let name = [UInt8(number)].hexadecimal
+            let folder = directory.appendingPathComponent(name, isDirectory: true)
+            try await onFileThread { () throws(StorageError) in
+                for file in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [] {
+                    guard let hash = ContentHash("blake3:\(file)") else { continue }
+                    self.entries.withLock { entries in
+                        if entries[hash] == nil { unlink(folder.appendingPathComponent(file).path) }
+                    }
+                }
+            }
+        }
+    }
+
+    package func makeWriter() throws(StorageError) -> any BlobWriter { try makeFileWriter() }
+
+    private func makeFileWriter() throws(StorageError) -> BlobFileWriter {
+        try BlobFileWriter(store: self, path: directory.appendingPathComponent("\(JobID.makeUUID()).part").path)
+    }
+
+    /// See `BlobWriter.keep`.
+    fileprivate func keep(_ writer: BlobFileWriter) async throws(StorageError) -> (blob: Blob, isNew: Bool) {
+        let (hash, size) = writer.summary
+        let folder = directory.appendingPathComponent(String(hash.digits.prefix(2)), isDirectory: true)
+        let file = path(of: hash)
+        return try await onFileThread { () throws(StorageError) in
+            try self.entries.withLock { entries throws(StorageError) in
+                if let entry = entries[hash] {
+                    entries[hash]!.references += 1
+                    writer.discard()
+                    return (entry.blob, false)
+                }
+                guard mkdir(folder.path, 0o755) == 0 || errno == EEXIST else { throw StorageError(errno) }
+                try writer.move(to: file)
+                let blob = Blob(source: .stored(path: file), size: size, hash: hash)
+                entries[hash] = Entry(blob: blob, references: 1)
+                return (blob, true)
+            }
+        }
+    }
+
+    package func keep(_ bytes: [UInt8]) async throws(StorageError) -> Blob {
+        let writer = try makeFileWriter()
+        try await writer.write(bytes)
+        return try await keep(writer).blob
+    }
+
+    package func retain(_ hash: ContentHash) -> Blob? {
+        entries.withLock { entries in
+            guard let entry = entries[hash] else { return nil }
+            entries[hash]!.references += 1
+            return entry.blob
+        }
+    }
+
+    package func release(_ blob: Blob) {
+        guard case .stored(let path) = blob.source, let hash = blob.hash else { return }
+        entries.withLock { entries in
+            guard let entry = entries[hash] else { return }
+            if entry.references > 1 {
+                entries[hash]!.references -= 1
+                return
+            }
+            entries[hash] = nil
+            if unlink(path) != 0 { logger.warning("a file could not be removed", metadata: ["path": "\(path)", "error": "\(StorageError(errno))"]) }
+        }
+    }
+
+    func removeTemporaryDirectory() {
+        guard isTemporary else { return }
+        do { try FileManager.default.removeItem(at: directory.deletingLastPathComponent()) } catch {
+            logger.warning("the temporary folder could not be removed", metadata: ["path": "\(directory.path)", "error": "\(ErrorWords.of(error))"])
+        }
+    }
+}
+
+/// Bytes on their way to disk, hashed as they come. What is not kept is removed.
+private final class BlobFileWriter: BlobWriter {
+    private struct State {
+        package var path: String?
+        var hasher = BLAKE3()
+        package var size = 0
+    }
+
+    private let store: FileBlobStore
+    private let descriptor: Int32
+    private let state: Mutex<State>
+
+    init(store: FileBlobStore, path: String) throws(StorageError) {
+        self.store = store
+        descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw StorageError(errno) }
+        state = Mutex(State(path: path))
+    }
+
+    deinit {
+        close(descriptor)
+        discard()
+    }
+
+    /// Removes what was written, unless it is kept.
+    fileprivate func discard() {
+        state.withLock { state in
+            if let path = state.path.take() { unlink(path) }
+        }
+    }
+
+    package func write(_ bytes: [UInt8]) async throws(StorageError) {
+        try await onFileThread { () throws(StorageError) in
+            try self.state.withLock { state throws(StorageError) in
+                state.hasher.update(bytes)
+                state.size += bytes.count
+                let failure = bytes.withUnsafeBytes { Self.write($0, to: self.descriptor) }
+                if failure != 0 { throw StorageError(failure) }
+            }
+        }
+    }
+
+    /// Returns `errno`, 0 when all is written.
+    private static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Int32 {
+        var rest = bytes
+        while !rest.isEmpty {
+            let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
+            if count > 0 { rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count)) } else if errno != EINTR { return errno }
+        }
+        return 0
+    }
+
+    fileprivate var summary: (hash: ContentHash, size: Int) {
+        state.withLock { ($0.hasher.contentHash, $0.size) }
+    }
+
+    package var hash: ContentHash { summary.hash }
+
+    package func keep() async throws(StorageError) -> (blob: Blob, isNew: Bool) { try await store.keep(self) }
+
+    fileprivate func move(to target: String) throws(StorageError) {
+        try state.withLock { state throws(StorageError) in
+            guard let path = state.path, rename(path, target) == 0 else { throw StorageError(errno) }
+            state.path = nil
+        }
+    }
+}
