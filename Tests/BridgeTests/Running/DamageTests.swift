@@ -72,7 +72,7 @@ import Testing
             // The root of the first table, with the schema, is on page 1.
             if kept > 100 { for index in 100..<200 { data[index] ^= 0x5A } }
             try data.write(to: URL(fileURLWithPath: path(folder)))
-            let error = #expect(throws: ConfigurationError.self) {
+            let error = #expect(throws: DataDirectoryError.self) {
                 try Storage(directory: folder, previewHistory: 16, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
             }
             let text = error?.description ?? ""
