@@ -135,7 +135,7 @@ enum Callbacks {
             } else {
                 .disconnected
             }
-        reception.end(exchange, end)
+        reception.end(exchange, end, isShort: code == .REQUEST_TERMINATED_CLIENT_ABORT)
     }
 
     private static func log(_ context: UnsafeMutableRawPointer?, _ format: UnsafePointer<CChar>?, _ arguments: CVaListPointer?) {
@@ -162,7 +162,7 @@ enum Callbacks {
                 raw, .HEADER_KIND,
                 { target, _, name, nameSize, value, valueSize in
                     let fields = target!.assumingMemoryBound(to: (headers: HTTPHeaders, layout: HeadLayout).self)
-                    fields.pointee.headers.add(name: Callbacks.field(name, nameSize), value: Callbacks.field(value, valueSize))
+                    fields.pointee.headers.add(name: Callbacks.field(name, nameSize), value: Callbacks.field(value, Callbacks.trimmedSize(value, valueSize)))
                     fields.pointee.layout.follow(name: name, nameSize, value: value, valueSize)
                     return .YES
                 },
@@ -171,6 +171,14 @@ enum Callbacks {
         }
         fields.layout.finish(before: UnsafeRawPointer(method) + cmhd_head_size(raw))
         return (fields.headers, fields.layout.isIntact)
+    }
+
+    /// Without the blanks behind a value, which are no part of it (RFC 9110 section 5.5); libmicrohttpd leaves out only those in front.
+    private static func trimmedSize(_ value: UnsafePointer<CChar>?, _ size: Int) -> Int {
+        guard let value else { return 0 }
+        var size = size
+        while size > 0, value[size - 1] == 0x20 || value[size - 1] == 0x09 { size -= 1 }
+        return size
     }
 
     private static func string(_ text: UnsafePointer<CChar>?, _ size: Int) -> String {

@@ -77,7 +77,7 @@ final class Connection: Sendable {
             case 413 where exchange?.bodyLimit != nil: .bodyTooLarge(limit: exchange!.bodyLimit!)
             case 414, 431: .headTooLarge(limit: reception.configuration.maximumHeadSize)
             case 505: .unsupportedVersion
-            case 400..<500: .malformed("A line of it cannot be understood: the request line, a header field, or the size of a chunk.")
+            case 400..<500: .malformed("A line of it cannot be understood: the request line, a header field, the size of a chunk, or a trailer.")
             default: .overloaded
             }
         return reception.failure(failure, nil)
@@ -103,25 +103,25 @@ final class Connection: Sendable {
         }
     }
 
-    enum HalfClose {
-        /// It waits for its answer.
-        case waits
-        /// libmicrohttpd has to read on to see what the client wants: the rest of the request may be there, or none.
-        case reading
-        /// It left.
-        case left
-    }
-
     /// The client closed its sending side. That may be all that it closed: nothing tells the two apart before something is sent. Who has said
     /// that this is the last request on the connection waits for the answer; who has not will be understood to have left.
-    func finishedSending() -> HalfClose {
+    ///
+    /// - Returns: false if it left.
+    func finishedSending() -> Bool {
         let exchange = state.withLock {
             $0.conditions.isHalfClosed = true
             return $0.exchange
         }
-        guard let exchange else { return .reading }
-        guard exchange.isLast else { return .left }
-        return exchange.awaited == .body ? .reading : .waits
+        return exchange?.isLast ?? true
+    }
+
+    /// libmicrohttpd reads on: for a request, or for its rest.
+    var isRead: Bool { state.withLock { $0.exchange }?.isRead ?? true }
+
+    /// Everything that the client sent has been read. On the thread of the connection, or in the lock of the reception.
+    var isAtEnd: Bool {
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) == 0
     }
 
     /// libmicrohttpd is about to close the descriptor, whose number may soon be another connection's.
@@ -161,7 +161,7 @@ final class Connection: Sendable {
             return state.withLock { state in
                 guard state.exchange == nil, !state.conditions.isGone else { return .wait }
                 let verdict = state.patience.look(for: .request, at: received, now: now, limits, isShort: isShort)
-                if verdict == .wait { return state.conditions.isHalfClosed ? .idle : .wait }
+                if verdict == .wait { return .wait }
                 // In this lock, so that a head that comes to its end right now finds the connection gone.
                 state.conditions.isGone = true
                 guard verdict == .late else { return verdict }

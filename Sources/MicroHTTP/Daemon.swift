@@ -1,4 +1,5 @@
 import CMicroHTTPD
+import CMicroHTTPDOverrides
 import Glibc
 import Synchronization
 
@@ -8,12 +9,22 @@ final class Daemon: Sendable {
         let raw: OpaquePointer
     }
 
+    /// Without them folded lines would glue names together, and errors come as HTML.
+    private static let overrides = cmhd_try_overrides()
+
     private let reception: Reception
     private let listeningSocket: Int32
     private let running: Mutex<Handle?>
 
     /// Starts the threads, which accept from now on. Owns the socket if it succeeds, closes it if not.
     init(_ socket: ListeningSocket, reception: Reception) throws(HTTPServerError) {
+        guard Self.overrides == CMHD_OVERRIDES_WORK else {
+            close(socket.descriptor)
+            throw .cannotStart(
+                Self.overrides == CMHD_OVERRIDES_UNKNOWN
+                    ? "no descriptors left"
+                    : "libmicrohttpd does not call the functions that this program has in place of its own. Link the program with a shared libmicrohttpd such as Debian's, one that was not built with -Bsymbolic, and keep MHD_queue_response among the program's dynamic symbols")
+        }
         let configuration = reception.configuration
         let limits = cmhd_limits(
             listen_socket: socket.descriptor,

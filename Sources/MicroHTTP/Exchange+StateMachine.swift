@@ -164,10 +164,12 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         switch state {
         case .receiving: return .take
         case .uploading(let work, var upload) where !upload.isSuspended:
-            upload.received(isFull ? 0 : count)
-            if isFull { upload.stage = .paused }
+            // The last piece is taken in any case: the end of the input may be next to it, and then there is nothing to come back for.
+            let isPaused = isFull && count < upload.rest
+            upload.received(isPaused ? 0 : count)
+            if isPaused { upload.stage = .paused }
             state = .uploading(work, upload)
-            return isFull ? .suspend : .take
+            return isPaused ? .suspend : .take
         case .refused: return .discard
         case .interrupted(let reply):
             state = .cut
@@ -280,20 +282,35 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
         }
     }
 
-    /// The rest of the body comes too slowly.
-    mutating func timeOut(_ reply: @autoclosure () -> Reply) -> Effects {
+    /// The rest of the body does not come, or too slowly.
+    mutating func giveUp(_ reply: @autoclosure () -> Reply) -> Effects {
         switch state {
         case .receiving:
             state = .cut
             return Effects(send: reply(), wasReceiving: true)
-        case .uploading(let work, let upload) where upload.stage == .arriving:
+        case .uploading(let work, let upload) where upload.stage == .arriving || upload.stage == .accepted:
             state = .cut
             return Effects(send: reply(), cancel: work, wasReceiving: true)
         case .refused(let late, _), .interrupted(let late):
             state = .cut
             return Effects(send: reply(), discarded: late, wasReceiving: true)
-        case .uploading, .declined, .cut, .running, .parked, .replied, .answered, .gone, .closed: return Effects()
+        case .cut: return Effects(wasReceiving: true)
+        case .uploading, .declined, .running, .parked, .replied, .answered, .gone, .closed: return Effects()
         }
+    }
+
+    /// The end of the request, or of the input, is for libmicrohttpd to find: it reads on.
+    var isRead: Bool {
+        switch state {
+        case .receiving, .refused, .interrupted, .cut, .gone: true
+        case .uploading(_, let upload): upload.stage == .accepted || upload.stage == .arriving
+        case .declined, .running, .parked, .replied, .answered, .closed: false
+        }
+    }
+
+    /// The client left before there was a reply.
+    var isGone: Bool {
+        if case .gone = state { true } else { false }
     }
 
     /// The request is complete, and there is no reply yet.
@@ -304,10 +321,10 @@ struct ExchangeMachine<Reply: Sendable, Work: Sendable, Stream: Sendable>: Senda
     /// What the client has to do next.
     var awaited: Patience.Subject {
         switch state {
-        case .receiving, .refused, .interrupted: .body
+        case .receiving, .refused, .interrupted, .cut: .body
         case .uploading(_, let upload): upload.stage == .arriving ? .body : .nothing
         case .answered: .answer
-        case .declined, .cut, .running, .parked, .replied, .gone, .closed: .nothing
+        case .declined, .running, .parked, .replied, .gone, .closed: .nothing
         }
     }
 

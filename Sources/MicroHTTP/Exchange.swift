@@ -63,6 +63,9 @@ final class Exchange: Sendable {
     /// Bytes that the body has, as far as the client said.
     private let length: Int?
     private let awaitsContinue: Bool
+    /// libmicrohttpd 0.9.75 takes a bare LF for the end of a chunk's line, and shows those lines to nobody. A proxy that sees another end there
+    /// sees other requests behind it (RFC 9112 section 11.2). So the connection ends behind the answer, and what follows is no request.
+    private let isChunked: Bool
     /// No request follows on the connection, so a client that has closed its sending side waits for the answer.
     let isLast: Bool
     private let mayStall = Atomic(false)
@@ -90,6 +93,7 @@ final class Exchange: Sendable {
         awaitsContinue = head.expectsContinue
         let framing = head.framing
         length = if case .length(let count) = framing { count } else { nil }
+        isChunked = framing == .chunked
         let (plan, share) = Self.plan(head, framing, on: connection, reception)
         self.plan = plan
         form = if case .admitted(.streamed(let limit), _) = plan {
@@ -141,9 +145,11 @@ final class Exchange: Sendable {
         case .answered(let response): return perform(machine.withLock { $0.answer(response, hasBody: length != 0) })
         case .admitted(.streamed, _):
             form?.attach { [weak self] in self?.ask() }
-            let upload = UploadProgress(rest: length ?? .max, awaitsContinue: awaitsContinue)
+            var upload = UploadProgress(rest: length ?? .max, awaitsContinue: awaitsContinue)
+            // Not suspended until somebody asks: resumed, libmicrohttpd would find the end of the input before the body that it has already, see `wait`.
+            if isLast, !awaitsContinue { upload.ask() }
             return perform(machine.withLock { $0.offer(upload) })
-        case .admitted: return true
+        case .admitted: return machine.withLock { !$0.isGone }
         }
     }
 
@@ -160,7 +166,8 @@ final class Exchange: Sendable {
         let receive = machine.withLock { machine in
             // Looked at inside the lock: a reader takes first and asks then, so if this finds the form full, the reader's next question comes
             // after the suspension, and ends it.
-            let receive = machine.receive(bytes.count, isFull: form?.isFull ?? isStreamed)
+            let isFull = form?.isFull ?? isStreamed
+            let receive = machine.receive(bytes.count, isFull: isFull && !(isLast && connection.isAtEnd))
             if case .suspend = receive { connection.handle.suspend() }
             return receive
         }
@@ -297,7 +304,7 @@ final class Exchange: Sendable {
             return false
         }
         handle.add(response.headers)
-        if closes || conditions.phase >= .draining || connection.isSurplus { handle.add(name: "Connection", value: "close") }
+        if closes || isChunked || conditions.phase >= .draining || connection.isSurplus { handle.add(name: "Connection", value: "close") }
         return connection.handle.queue(status: status, handle)
     }
 
@@ -320,9 +327,19 @@ final class Exchange: Sendable {
         connection.handle.allowStall(of: allows ? (configuration.stallTimeout > .zero ? configuration.stallTimeout * 2 : .zero) : configuration.silenceLimit)
     }
 
+    /// libmicrohttpd has come to the end of the input in the middle of the body, and is about to close the connection.
+    private func answerShortBody() {
+        let reason = length.map { "Content-Length announces \($0) bytes, and the body ended before." } ?? "The body ended before its last chunk and the empty line behind it."
+        let reply = failure(.malformed(reason))
+        settle(input { $0.giveUp(reply) })
+    }
+
     /// The last call for this request.
-    func completed(_ end: BodyEnd) {
+    ///
+    /// - Parameter isShort: the input ended within it. Nothing has been closed yet.
+    func completed(_ end: BodyEnd, isShort: Bool) {
         allowStall(false)
+        if isShort, isLast { answerShortBody() }
         let effects = machine.withLock { $0.close() }
         connection.end(self)
         incoming.withLock { $0 = nil }
@@ -360,6 +377,9 @@ final class Exchange: Sendable {
     /// What the client has to do next.
     var awaited: Patience.Subject { machine.withLock { $0.awaited } }
 
+    /// libmicrohttpd reads on for it.
+    var isRead: Bool { machine.withLock { $0.isRead } }
+
     /// Of a body that is taken.
     var bodyLimit: Int? {
         if case .admitted(let body, _) = plan { body.limit } else { nil }
@@ -373,7 +393,7 @@ final class Exchange: Sendable {
     /// - Returns: whether the connection is to be closed.
     func timeOut() -> Bool {
         let reply = failure(.requestTimeout)
-        let effects = input { $0.timeOut(reply) }
+        let effects = input { $0.giveUp(reply) }
         guard effects.wasReceiving else { return false }
         form?.fail(.disconnected)
         settle(effects)
@@ -402,12 +422,15 @@ final class Exchange: Sendable {
     }
 
     private func input(_ change: (inout Machine) -> Machine.Effects) -> Machine.Effects {
-        machine.withLock { machine in
+        let (effects, isReadAgain) = machine.withLock { machine in
+            let wasRead = machine.isRead
             let effects = change(&machine)
             if let response = effects.send { interrupt(with: response) }
             if effects.resume { connection.handle.resume() }
-            return effects
+            return (effects, !wasRead && machine.isRead)
         }
+        if isReadAgain, connection.conditions.isHalfClosed { reception.follow(connection) }
+        return effects
     }
 
     private func settle(_ effects: Machine.Effects) {

@@ -92,6 +92,7 @@ package final class HTTPServer: Service {
         let isWatching = watch.start(
             interval: configuration.patience.interval,
             onDisconnect: { reception.disconnected($0, isReset: $1) },
+            onFollow: { reception.isFollowed($0) },
             onLook: { reception.look(at: $0) }
         )
         guard isWatching, senders.allSatisfy({ $0.start() }) else {

@@ -4,7 +4,7 @@ import Glibc
 ///
 /// What libmicrohttpd refuses by itself (a header without colon, a wrong chunk, another version of HTTP) comes here as well, see
 /// `Callbacks.replacement`. There is one exception, where it closes the connection without a word and without a call: a request line in which
-/// there is no blank, which is no HTTP at all.
+/// there is no blank, or that begins with one, which is no HTTP at all.
 package enum HTTPServerFailure: Sendable, Equatable {
     /// The head has more bytes than half of `Configuration.connectionMemory`, or more fields than fit beside it.
     case headTooLarge(limit: Int)

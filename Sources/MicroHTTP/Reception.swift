@@ -73,20 +73,35 @@ final class Reception: Sendable {
         if connection.lingers { watch.linger(connection.descriptor) }
     }
 
-    /// From the watch: the client of a connection that may have closed by now.
-    ///
-    /// libmicrohttpd does not always see it itself, not even on a connection that it is reading: when the last bytes and the FIN come
-    /// together, 0.9.75 reads the bytes, takes the short read for "nothing more", and its edge-triggered epoll has no second
-    /// edge to report. A shutdown makes one. The descriptor cannot be another connection's: it is closed after `closed`.
+    /// From the watch: the client of a connection that may have closed by now. The descriptor cannot be another connection's: it is closed
+    /// after `closed`.
     func disconnected(_ id: UInt64, isReset: Bool) {
         guard let connection = table.withLock({ $0.connections[id] }) else { return }
-        let halfClose = isReset ? Connection.HalfClose.left : connection.finishedSending()
-        if halfClose == .left {
+        guard !isReset, connection.finishedSending() else {
             if connection.disconnect() { shutDown(connection, SHUT_RDWR) }
             return
         }
         table.withLock { if $0.connections[id] != nil { watch.expectReset(connection.descriptor, id: id) } }
-        if halfClose == .reading { shutDown(connection, SHUT_RD) }
+        follow(connection)
+    }
+
+    /// The client has closed its sending side, and libmicrohttpd reads. It does not always find the end by itself: when the last bytes and the FIN
+    /// come together, 0.9.75 reads the bytes, takes the short read for "nothing more", and its edge-triggered epoll has no second edge to
+    /// report. A shutdown makes one, which counts only if it comes when everything has been read: `isFollowed` waits for that.
+    func follow(_ connection: Connection) { watch.follow(connection.id) }
+
+    /// From the watch, on the half-closed connections that are read.
+    ///
+    /// - Returns: whether to ask again.
+    func isFollowed(_ id: UInt64) -> Bool {
+        // Whoever lets it be read again calls `follow`.
+        guard let connection = table.withLock({ $0.connections[id] }), connection.isRead else { return false }
+        return table.withLock { table in
+            guard table.connections[id] != nil else { return false }
+            guard connection.isAtEnd else { return true }
+            _ = shutdown(connection.descriptor, Int32(SHUT_RD))
+            return false
+        }
     }
 
     private func shutDown(_ connection: Connection, _ sides: Int) {
@@ -114,8 +129,9 @@ final class Reception: Sendable {
         return Exchange(head, on: connection, reception: self, group: group)
     }
 
-    func end(_ exchange: Exchange, _ end: BodyEnd) {
-        exchange.completed(end)
+    /// - Parameter isShort: the input ended within the request.
+    func end(_ exchange: Exchange, _ end: BodyEnd, isShort: Bool) {
+        exchange.completed(end, isShort: isShort)
         exchange.group.leave()
     }
 

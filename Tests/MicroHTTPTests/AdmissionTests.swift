@@ -100,9 +100,10 @@ import Testing
                 #expect(try client.post("/fine", pattern(1000)).text == "0")
                 try client.send("POST /fine HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
                 #expect(try client.reply().text == "0")
-                try client.send("POST /fine HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n")
-                try client.send(pattern(2000))
-                #expect(try client.reply().status == 413)
+                let large = try Client(port: server.port)
+                try large.send("POST /fine HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n")
+                try large.send(pattern(2000))
+                #expect(try large.reply().status == 413)
                 #expect(try Client(port: server.port).post("/fine", pattern(1001)).status == 413)
             }
             #expect(server.server.mostBodyMemoryInUse == 0)

@@ -127,7 +127,8 @@ import Testing
             while line.last == UInt8(ascii: "\r") || line.last == 0 { line = line.dropLast() }
             if line.isEmpty { return fields }
             guard let colon = line.firstIndex(of: UInt8(ascii: ":")), HTTPHeaders.isToken(line[..<colon]) else { return nil }
-            let value = line[colon...].dropFirst().drop { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+            var value = line[colon...].dropFirst().drop { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+            while value.last == UInt8(ascii: " ") || value.last == UInt8(ascii: "\t") { value = value.dropLast() }
             fields.append((String(decoding: line[..<colon], as: UTF8.self), String(decoding: value, as: UTF8.self)))
         }
         return nil
@@ -148,14 +149,75 @@ import Testing
         }
     }
 
-    @Test("A folded trailer changes nothing: trailers are dropped unread")
-    func foldedTrailer() async throws {
+    @Test("A folded trailer is refused", arguments: [
+        "X: a\r\n b\r\n", "X: a\r\n\tb\r\n", " X: a\r\n", "\tX: a\r\n", "Authoriza: T\r\n tion\r\n", "X: a\r\n \r\n", "Content-: 5\r\n Length\r\n", "X:\r\n b\r\n", "X: a\n b\n",
+        "X:    a\r\n b\r\n", "X: a\r\n b\r\n c\r\n", "X: a\r\n \u{0}\r\n", "A: b\r\nX: a\r\n b\r\n", "X: a\r\n b\r\nA: b\r\n", "X: a\r\n \(String(repeating: "b", count: 2000))\r\n",
+    ])
+    func foldedTrailer(_ trailers: String) async throws {
+        try await withServer(respond: Self.echo) { server in
+            try await server.withClient { _ in
+                for body in ["", "1\r\nx\r\n", "3e8\r\n\(String(repeating: "x", count: 1000))\r\n"] {
+                    let client = try Client(port: server.port)
+                    try client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\(body)0\r\n\(trailers)\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+                    let reply = try client.reply()
+                    #expect(reply.status == 400, "\(trailers.debugDescription): \(reply.text)")
+                    #expect(try client.rest() == [])
+                }
+            }
+        }
+    }
+
+    @Test("Trailers are dropped, and behind a chunked body comes no other request, whatever its lines end with", arguments: [
+        "1\r\nx\r\n0\r\n\r\n", "1\r\nx\r\n0\r\nX: a\r\nY:b \r\nZ:\r\n\r\n", "1;a=b\r\nx\r\n0\r\nX: \t a\r\n\r\n",
+        "1\nx\n0\n\n", "1;\nx\r\n0\r\n\r\n", "1\r\nx\n0\r\n\r\n", "1\r\nx\r\n0\n\r\n", "1\r\nx\r\n0\r\nX: a\n\n",
+    ])
+    func chunked(_ body: String) async throws {
         try await withServer(respond: Self.echo) { server in
             try await server.withClient { client in
-                for trailer in ["X: a\r\n b\r\n", " X: a\r\n", "Authoriza: T\r\n tion\r\n", "X: a\r\n \r\n", "Content-: 5\r\n Length\r\n"] {
-                    try client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\(trailer)\r\n")
-                    #expect(try client.reply().text == "POST / [\"Host=a\", \"Transfer-Encoding=chunked\"] 1")
+                try client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\(body)GET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+                let reply = try client.reply()
+                #expect(reply.text == "POST / [\"Host=a\", \"Transfer-Encoding=chunked\"] 1")
+                #expect(reply.headers["Connection"] == "close")
+                #expect(try client.rest() == [])
+            }
+        }
+    }
+
+    @Test("Blanks behind a value are no part of it", arguments: [
+        ("GET / HTTP/1.1\r\nHost: a\t\r\n\r\n", "GET / [\"Host=a\"] 0"), ("GET / HTTP/1.1\r\nHost: \t a b \t \r\nX: \t\r\n\r\n", "GET / [\"Host=a b\", \"X=\"] 0"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \t\r\n\r\nhello", "POST / [\"Host=a\", \"Content-Length=5\"] 5"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n1\r\nx\r\n0\r\n\r\n", "POST / [\"Host=a\", \"Transfer-Encoding=chunked\"] 1"),
+    ])
+    func blanksBehind(_ message: String, _ text: String) async throws {
+        try await withServer(respond: Self.echo) { server in
+            try await server.withClient { client in
+                try client.send(message)
+                #expect(try client.reply().text == text)
+                let waiting = try Client(port: server.port)
+                try waiting.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue \r\n\r\n")
+                #expect(try waiting.head().status == 100)
+            }
+        }
+    }
+
+    @Test("A later version of HTTP/1 is answered as HTTP/1.1 (RFC 9110 section 2.5)", arguments: ["1.2", "1.9"])
+    func laterVersion(_ version: String) async throws {
+        try await withServer(respond: Self.echo) { server in
+            try await server.withClient { client in
+                for _ in 0..<2 {
+                    try client.send("GET / HTTP/\(version)\r\nHost: a\r\n\r\n")
+                    #expect(try client.reply().text == "GET / [\"Host=a\"] 0")
                 }
+            }
+        }
+    }
+
+    @Test("A first line without a blank, or that begins with one, closes the connection", arguments: ["GET\r\n\r\n", " GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\n"])
+    func noRequestLine(_ message: String) async throws {
+        try await withServer(respond: Self.echo) { server in
+            try await server.withClient { client in
+                try client.send(message)
+                #expect(try client.rest() == [])
             }
         }
     }

@@ -104,7 +104,8 @@ import Testing
                 let head = "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
                 try client.send(head + "3e8\r\n" + String(repeating: "x", count: 1000) + "\r\n0\r\n\r\n")
                 #expect(try client.reply().body.count == 1000)
-                // On the same connection, and without an end.
+                // Without an end.
+                let client = try Client(port: server.port)
                 try client.send(head + "ffffff\r\n" + String(repeating: "x", count: 1001))
                 let reply = try client.reply()
                 #expect(reply.status == 413)
@@ -190,7 +191,7 @@ import Testing
         ("GET / HTTP/1.1\r\nHost: a\r\nX\u{0}: b\r\n\r\n", 400, notUnderstood),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\n", 400, "Content-Length is not one number."),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", 400, "Content-Length is not one number."),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \r\n\r\nhello", 400, "Content-Length is not one number."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 5\r\n\r\nhello", 400, "Content-Length is not one number."),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400, "Content-Length is not one number."),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello", 400, "Content-Length is not one number."),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello", 400, "Content-Length is not one number."),
@@ -199,7 +200,7 @@ import Testing
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, notUnderstood),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n", 400, notUnderstood),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffffff\r\n", 413, tooLarge),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked \r\n\r\n0\r\n\r\n", 400, "The only transfer coding understood is \"chunked\"."),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", 400, "The only transfer coding understood is \"chunked\"."),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + String(repeating: "a", count: 40_000), 431, headTooLarge),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno colon\r\n\r\n", 400, notUnderstood),
     ]
@@ -222,7 +223,7 @@ import Testing
         }
     }
 
-    private static let notUnderstood = "A line of it cannot be understood: the request line, a header field, or the size of a chunk."
+    private static let notUnderstood = "A line of it cannot be understood: the request line, a header field, the size of a chunk, or a trailer."
     private static let tooLarge = "too large, at most 67108864"
     private static let headTooLarge = "head too large, at most 16384"
 

@@ -6,7 +6,7 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
 
 @Suite struct ExchangeMachineTests {
     enum Input: Sendable {
-        case proceed, park, attach(Int), deliver(String), disconnect, stop(String), answered(Int?), close
+        case proceed, park, attach(Int), deliver(String), disconnect, giveUp(String), stop(String), answered(Int?), close
         // Of a streamed body: the bytes that are to come, those that came.
         case offer(Int, awaitsContinue: Bool = false), receive(Int, isFull: Bool = false), ask
         /// A reply that the head alone brought.
@@ -30,6 +30,7 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
             case .deliver(let reply): text(machine.deliver(reply, isUrgent: true))
             case .deliverCalmly(let reply): text(machine.deliver(reply, isUrgent: false))
             case .disconnect: text(machine.disconnect())
+            case .giveUp(let reply): text(machine.giveUp(reply))
             case .stop(let reply): text(machine.stop(reply))
             case .answered(let stream):
                 { machine.answered(with: stream); return "-" }()
@@ -108,8 +109,15 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
         ([.offer(9), .ask, .park, .ask, .receive(9), .proceed, .deliver("a"), .park], ["dispatch", "-", "read", "-", "take", "complete", "-", #"answer("a")"#]),
         ([.offer(0), .ask, .park, .proceed, .park], ["dispatch", "-", "read", "complete", "suspend"]),
         // The reader has enough, and asks again; more than once, early and late.
-        ([.offer(9), .ask, .park, .receive(4, isFull: true), .ask, .ask, .receive(4), .receive(5, isFull: true), .ask, .receive(5), .proceed],
+        ([.offer(10), .ask, .park, .receive(4, isFull: true), .ask, .ask, .receive(4), .receive(5, isFull: true), .ask, .receive(6), .proceed],
             ["dispatch", "-", "read", "suspend", "resume", "-", "take", "suspend", "resume", "take", "complete"]),
+        // The last piece is taken all the same.
+        ([.offer(9), .ask, .park, .receive(4), .receive(5, isFull: true), .proceed], ["dispatch", "-", "read", "take", "take", "complete"]),
+        // The rest does not come: answered once.
+        ([.giveUp("g"), .giveUp("h"), .receive(1), .close], ["send g, receiving", "receiving", "close", "-"]),
+        ([.offer(9), .attach(1), .ask, .giveUp("g"), .park], ["dispatch", "kept", "-", "send g, cancel 1, receiving", "close"]),
+        ([.offer(9), .attach(1), .ask, .park, .receive(4), .giveUp("g"), .close], ["dispatch", "kept", "-", "read", "take", "send g, cancel 1, receiving", "-"]),
+        ([.offer(9), .park, .giveUp("g")], ["dispatch", "suspend", "-"]),
         // A reply before anybody asked: instead of a large body, and of `100 Continue`; after a small one, or when it can wait.
         ([.offer(small + 1), .park, .deliver("a"), .proceed, .close], ["dispatch", "suspend", "resume", #"decline("a")"#, "-"]),
         ([.offer(small + 1), .deliver("a"), .park], ["dispatch", "-", #"decline("a")"#]),
@@ -197,6 +205,7 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
                 case .ask: effects = machine.ask()
                 case .deliver(let reply): effects = machine.deliver(reply, isUrgent: true)
                 case .disconnect: effects = machine.disconnect()
+                case .giveUp(let reply): effects = machine.giveUp(reply)
                 case .stop(let reply): effects = machine.stop(reply)
                 }
                 if effects.resume {

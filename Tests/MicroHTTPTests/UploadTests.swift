@@ -148,9 +148,9 @@ import Testing
                 #expect(try client.reply().text == "no form, body of 3")
                 try client.send("GET /upload HTTP/1.1\r\nHost: a\r\n\(Upload.type)Content-Length: 3\r\n\r\nabc")
                 #expect(try client.reply().text == "no form, body of 3")
+                #expect(try client.post("/upload", [], headers: "").text == "no form, body of 0")
                 try client.send("HEAD /upload HTTP/1.1\r\nHost: a\r\n\(Upload.type)Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
                 #expect(try client.reply(withBody: false).headers["Content-Length"] == "18")
-                #expect(try client.post("/upload", [], headers: "").text == "no form, body of 0")
             }
         }
     }

@@ -13,3 +13,12 @@ void cmhd_replace_answers(cmhd_replacement replacement);
 
 /// `MHD_queue_response`, for our answers.
 enum MHD_Result cmhd_queue_response(struct MHD_Connection *connection, unsigned int status, struct MHD_Response *response);
+
+enum cmhd_overrides {
+  CMHD_OVERRIDES_WORK,
+  CMHD_OVERRIDES_IGNORED,  ///< the library calls its own functions: built with -Bsymbolic, linked statically, or this program's are not exported
+  CMHD_OVERRIDES_UNKNOWN,  ///< for want of memory or descriptors
+};
+
+/// Has a daemon without a thread read two requests, to see whether the library calls the functions that stand in place of its own.
+enum cmhd_overrides cmhd_try_overrides(void);
