@@ -98,6 +98,18 @@ extension Request {
     }
 }
 
+extension StringProtocol {
+    /// The elements of a list in a header, empty ones too. A separator in a quoted string is none (RFC 9110 sections 5.6.1 and 5.6.4).
+    fileprivate func split(at separator: Unicode.Scalar) -> [SubSequence] {
+        var (isQuoted, isEscaped) = (false, false)
+        return split(omittingEmptySubsequences: false) { character in
+            defer { isEscaped = isQuoted && !isEscaped && character == "\\" }
+            if character == "\"", !isEscaped { isQuoted.toggle() }
+            return !isQuoted && character.unicodeScalars.first == separator
+        }
+    }
+}
+
 /// RFC 7240.
 struct Prefer: Sendable, Equatable {
     /// How long to block; nil when the caller does not say.
@@ -108,8 +120,8 @@ struct Prefer: Sendable, Equatable {
     var applied: String?
 
     init(_ request: Request) throws {
-        for preference in request.headers.values("Prefer").flatMap({ $0.split(separator: ",") }) {
-            let parts = preference.prefix { $0 != ";" }.split(separator: "=", maxSplits: 1).map { $0.trimmed }
+        for preference in request.headers.values("Prefer").flatMap({ $0.split(at: ",") }) {
+            let parts = (preference.split(at: ";").first ?? "").split(separator: "=", maxSplits: 1).map { $0.trimmed }
             switch parts.first?.lowercased() {
             case "respond-async": isAsync = true
             // Of several the first counts (RFC 7240 section 2).
@@ -155,10 +167,11 @@ package struct Accept: Sendable, Equatable {
     private static let contentTypes: Set<String> = ["image", "video", "audio", "model", "text"]
 
     init(_ request: Request) throws {
-        let wanted = request.headers.values("Accept").flatMap { $0.split(separator: ",") }.compactMap(Accept.range)
+        let wanted = request.headers.values("Accept").flatMap { $0.split(at: ",") }.compactMap(Accept.range)
             .filter { $0.quality > 0 }.enumerated()
             .sorted { ($1.element.quality, $0.offset) < ($0.element.quality, $1.offset) }.map(\.element.range).prefix(Self.rangeLimit)
-        allowsJSON = request.headers["Accept"] == nil
+        // One that is empty is one that a client forgot to fill in.
+        allowsJSON = request.headers.values("Accept").allSatisfy { $0.trimmed.isEmpty }
         for range in wanted {
             switch (range.type, range.subtype) {
             case ("*", "*"), ("application", "*"), ("application", "json"), ("application", "problem+json"): allowsJSON = true
@@ -186,7 +199,7 @@ package struct Accept: Sendable, Equatable {
     }
 
     private static func range(_ text: Substring) -> (range: MediaRange, quality: Double)? {
-        let parts = text.split(separator: ";").map { $0.trimmed.lowercased() }
+        let parts = text.split(at: ";").map { $0.trimmed.lowercased() }
         guard let name = parts.first?.split(separator: "/", maxSplits: 1), name.count == 2 else { return nil }
         let quality = parts.dropFirst().first { $0.hasPrefix("q=") }.flatMap { Double($0.dropFirst(2)) } ?? 1
         return (MediaRange(type: String(name[0]), subtype: String(name[1])), quality)

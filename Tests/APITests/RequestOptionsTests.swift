@@ -7,7 +7,8 @@ import Testing
 
 @Suite struct RequestOptionsTests {
     @Test("Accept chooses the form of the answer", arguments: [
-        (nil, Accept.Answer.json, [], true), ("*/*", .json, [], true), ("application/json", .json, [], true),
+        (nil, Accept.Answer.json, [], true), ("", .json, [], true), (" ", .json, [], true), ("image/png;x=\"a, video/*;q=1\", */*;q=0.1", .content, ["image/png"], true),
+        ("image/png;x=\";q=0\";q=0.5, video/mp4", .content, ["video/mp4", "image/png"], false), ("*/*", .json, [], true), ("application/json", .json, [], true),
         ("image/png", .content, ["image/png"], false), ("image/*", .content, ["image/*"], false),
         ("video/*;q=0.5, image/webp", .content, ["image/webp", "video/*"], false),
         ("image/png, */*;q=0.1", .content, ["image/png"], true), ("application/json, image/png;q=0.5", .json, [], true),
@@ -46,6 +47,7 @@ import Testing
     @Test("Prefer says how long to block", arguments: [
         ("", nil), ("respond-async", .zero), ("wait=5", .seconds(5)), ("wait=0", .zero), ("respond-async, wait=10", .seconds(10)),
         ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)), (";", nil), ("=", nil), (" ;wait=1, =;=", nil),
+        ("foo=\"a, wait=7\", wait=8", .seconds(8)), ("foo=\"a\\\", wait=7\"; x=\"y,z\", wait=9", .seconds(9)), ("foo=\"; wait=1, respond-async", nil), (";wait=1", nil), (",,wait=2,", .seconds(2)),
     ] as [(String, Duration?)])
     func prefer(_ header: String, _ expected: Duration?) throws {
         #expect(try Prefer(Request(headers: ["Prefer": header])).wait == expected)
@@ -77,7 +79,7 @@ import Testing
         #expect(throws: APIError.self) { try Request(headers: headers).idempotencyKey() }
     }
 
-    @Test("A wait that is none is refused", arguments: ["wait", "wait=", "wait=abc", "wait=-1", "wait=1.5", "wait=99999999"])
+    @Test("A wait that is none is refused", arguments: ["wait", "wait=", "wait=abc", "wait=-1", "wait=1.5", "wait=99999999", "wait=\"1;2\"", "wait=\"1,2\""])
     func badPrefer(_ header: String) {
         #expect(throws: APIError.self) { try Prefer(Request(headers: ["Prefer": header])) }
     }
