@@ -7,7 +7,7 @@ import Wording
 
 /// What a caller uploads: the bytes, on disk by now, and what it says about them.
 struct AssetUpload {
-    let writer: BlobWriter
+    let writer: any BlobWriter
     let description: AssetService.Description
 
     static let layout = FormLayout(
@@ -17,9 +17,9 @@ struct AssetUpload {
     /// Reads the form to its end.
     ///
     /// - Parameter received: counts the bytes of the file.
-    init(reading form: FormUpload, into blobs: BlobStore, received: Counter) async throws {
+    init(reading form: FormUpload, into blobs: any BlobStore, received: Counter) async throws {
         var reader = FormReader(form, Self.layout)
-        var writer: BlobWriter?
+        var writer: (any BlobWriter)?
         var filename: String?
         var partType: String?
         while let event = try await reader.next() {

@@ -13,30 +13,37 @@ struct RunEndpoint: Sendable {
     private enum OutputForm: String, CaseIterable { case url, base64 }
     private enum OnDisconnect: String, CaseIterable { case cancel, `continue` }
 
+    /// What the head of the request asks for.
+    private struct Wishes {
+        let accept: Accept
+        let prefer: Prefer
+        let form: OutputForm
+        /// The answer is the job's stream: it has no moment at which something else could be.
+        let isStream: Bool
+        let interest: Job.Interest
+        let streamOptions: EventStream.Options
+
+        init(_ request: Request) throws {
+            accept = try Accept(request)
+            prefer = try Prefer(request)
+            form = try request.choice("outputs", default: OutputForm.url)
+            // With a key the caller means to come again, for the same job.
+            let onDisconnect = try request.choice("on_disconnect", default: request.idempotencyKey() == nil ? OnDisconnect.cancel : .continue)
+            isStream = accept.answer == .events && !prefer.isAsync
+            interest = prefer.wait == .zero && !isStream ? .isPromised : .blocks(endsJob: onDisconnect == .cancel)
+            streamOptions = try EventStream.Options(request)
+        }
+    }
+
     func callAsFunction(_ request: Request, _: PathParameters) async throws -> Response {
         var timing = ServerTiming()
-        let accept = try Accept(request)
-        let prefer = try Prefer(request)
-        let form = try request.choice("outputs", default: OutputForm.url)
-        // With a key the caller means to come again, for the same job.
-        let onDisconnect = try request.choice("on_disconnect", default: request.idempotencyKey() == nil ? OnDisconnect.cancel : .continue)
-        // A stream has no moment at which something else could be its answer.
-        let isStream = accept.answer == .events && !prefer.isAsync
-        let interest: Job.Interest = prefer.wait == .zero && !isStream ? .isPromised : .blocks(endsJob: onDisconnect == .cancel)
-        var streamOptions = try EventStream.Options(request)
-        let job = try await api.submit(request, acceptsBareGraph: true, attachesToSame: true, interest)
+        let wishes = try Wishes(request)
+        let job = try await api.submit(request, acceptsBareGraph: true, attachesToSame: true, wishes.interest)
         let representation = api.representation(for: request)
         let handle: HTTPHeaders = ["Comfy-Job-Id": job.id.description]
-
-        if isStream {
-            streamOptions.preamble = ServerSentEvent.encode("job", data: JSON.object(representation.job(job)).encoded())
-            streamOptions.onDisconnect = { [api] in api.tasks.start { await api.service.callerLeft(job) } }
-            // From the beginning: the job may have come far before the stream is there.
-            return api.stream(job, from: .after(id: 0), representation, streamOptions, headers: handle)
-        }
-
+        if wishes.isStream { return stream(job, wishes.streamOptions, representation, handle) }
         do {
-            var response = try await block(job, request, accept, prefer, form, interest, representation, handle, &timing)
+            var response = try await block(job, wishes, representation, handle, &timing)
             response.headers["Server-Timing"] = timing.value(of: job.timeline.marks)
             return response
         } catch var error as APIError {
@@ -45,15 +52,23 @@ struct RunEndpoint: Sendable {
         }
     }
 
+    private func stream(_ job: Job, _ options: EventStream.Options, _ representation: Representation, _ handle: HTTPHeaders) -> Response {
+        var options = options
+        options.preamble = ServerSentEvent.encode("job", data: JSON.object(representation.job(job)).encoded())
+        options.onDisconnect = { [api] in api.tasks.start { await api.service.callerLeft(job) } }
+        // From the beginning: the job may have come far before the stream is there.
+        return api.stream(job, from: .after(id: 0), representation, options, headers: handle)
+    }
+
     /// Waits for the job, for as long as the caller wants to, and answers with what came of it.
     ///
     /// Not inlined: Swift 6.3.1 crashes when it splits the coroutine that comes of it (`emitSetAndGetSwiftErrorValueAround`, release builds only).
     @inline(never)
     private func block(
-        _ job: Job, _ request: Request, _ accept: Accept, _ prefer: Prefer, _ form: OutputForm, _ interest: Job.Interest, _ representation: Representation,
-        _ handle: HTTPHeaders, _ timing: inout ServerTiming
+        _ job: Job, _ wishes: Wishes, _ representation: Representation, _ handle: HTTPHeaders, _ timing: inout ServerTiming
     ) async throws -> Response {
-        let blocks = interest != .isPromised
+        let (accept, prefer) = (wishes.accept, wishes.prefer)
+        let blocks = wishes.interest != .isPromised
         let end = await api.wait(for: job, atMost: prefer.wait, isCaller: blocks)
         switch end {
         case .callerLeft:
@@ -73,7 +88,7 @@ struct RunEndpoint: Sendable {
             throw APIError(snapshot.error ?? .lost, job: job, links: representation.links)
         }
         do {
-            guard accept.answer == .content else { return try await json(job, form, representation, handle, &timing) }
+            guard accept.answer == .content else { return try await json(job, wishes.form, representation, handle, &timing) }
             return try await api.content(of: job, accept, nil, representation, handle, &timing) { timing in
                 try await json(job, .url, representation, handle, &timing)
             }
