@@ -105,7 +105,7 @@ package struct AssetContent: Sendable {
                 throw gone(asset)
             }
         case .comfyUI:
-            if isHead { return Response(status: status, headers: headers, body: .stream(BodyStream(), length: range.count)) }
+            if isHead { return Response(status: status, headers: headers, body: .stream(BodyPipe(), length: range.count)) }
             return try await passThrough(asset, range: range.count == size ? nil : range, size: size, status: status, headers)
         }
     }
@@ -121,7 +121,7 @@ package struct AssetContent: Sendable {
         let expected = range?.count ?? size
         guard download.status == (range == nil ? 200 : 206) else { throw gone(asset) }
         if let expected, let length = download.contentLength, length != Int64(expected) { throw changed(asset) }
-        let stream = BodyStream()
+        let stream = BodyPipe()
         tasks.start {
             do {
                 try await download.body.forEach { piece in

@@ -67,7 +67,7 @@ struct JobEndpoints: Sendable {
     /// The rest of a held poll: blanks, with which JSON may begin, until the job is over, and then the job. The blanks keep clients from
     /// giving up whose time limit is shorter than the hold.
     private func held(_ job: Job, _ request: Request, until end: ContinuousClock.Instant) -> Response {
-        let body = BodyStream()
+        let body = BodyPipe()
         api.tasks.start { [api] in
             do {
                 repeat { try await body.write(Array(" ".utf8)) } while await self.holdInSilence(job, until: end)

@@ -219,11 +219,11 @@ enum Callbacks {
 
     /// An existential does not fit into libmicrohttpd's one pointer.
     private final class ReadBody: Sendable {
-        let body: any StreamedBody
-        init(_ body: any StreamedBody) { self.body = body }
+        let body: any SourceBody
+        init(_ body: any SourceBody) { self.body = body }
     }
 
-    static func makeResponse(reading body: any StreamedBody, size: UInt64, block: Int) -> ResponseHandle? {
+    static func makeResponse(reading body: any SourceBody, size: UInt64, block: Int) -> ResponseHandle? {
         let kept = Unmanaged.passRetained(ReadBody(body))
         let raw = MHD_create_response_from_callback(
             size, block,

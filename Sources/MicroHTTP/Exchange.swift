@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// libmicrohttpd's slot for the request holds a retain from the first call of the access handler until request-completed.
 final class Exchange: Sendable {
-    private typealias Machine = ExchangeMachine<Response, Task<Response, Never>, any StreamedBody>
+    private typealias Machine = ExchangeMachine<Response, Task<Response, Never>, any SourceBody>
 
     /// What the head brought.
     private enum Plan {
@@ -280,10 +280,10 @@ final class Exchange: Sendable {
     }
 
     private func queue(_ response: Response, closes: Bool = false) -> Bool {
-        var stream: (any StreamedBody)?
+        var stream: (any SourceBody)?
         if case .stream(let source, let length) = response.body {
             if let length {
-                stream = StreamingBody(source, length: length, connection: connection.handle)
+                stream = SizedBody(source, length: length, connection: connection.handle)
             } else {
                 stream = LiveBody(source, isChunked: !isOldHTTP, connection: connection, sender: reception.sender(for: connection))
             }
@@ -308,7 +308,7 @@ final class Exchange: Sendable {
         return connection.handle.queue(status: status, handle)
     }
 
-    private func makeHandle(for response: Response, status: Int, stream: (any StreamedBody)?) -> ResponseHandle? {
+    private func makeHandle(for response: Response, status: Int, stream: (any SourceBody)?) -> ResponseHandle? {
         switch response.body {
         case .empty: .bytes([])
         case .bytes(let bytes): .bytes(bytes)

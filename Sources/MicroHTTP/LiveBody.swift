@@ -8,7 +8,7 @@ import Synchronization
 /// pieces in between into the socket from where they are, so that thousands of viewers of one event share its bytes, and each costs
 /// one system call. (Through libmicrohttpd a piece is copied into the buffer of each connection, a buffer at a time, and each event takes
 /// the connection into its epoll and out again.)
-final class LiveBody: StreamedBody {
+final class LiveBody: SourceBody {
     /// What is being sent; used by the sender's thread only, the lock is never contended.
     private struct Piece {
         var bytes: [UInt8] = []

@@ -40,7 +40,7 @@ struct ResponseHandle: ~Copyable {
     }
 
     /// - Parameter length: nil for a live body, which needs no buffer for its bytes; others go through one of the response, in large steps.
-    static func stream(_ body: any StreamedBody, length: Int?) -> ResponseHandle? {
+    static func stream(_ body: any SourceBody, length: Int?) -> ResponseHandle? {
         Callbacks.makeResponse(
             reading: body,
             size: length.map(UInt64.init) ?? cmhd_size_unknown(),
@@ -50,7 +50,7 @@ struct ResponseHandle: ~Copyable {
 
     /// The head of a response to HEAD whose length nobody knows. Chunked it must not be: 0.9.75 sends the end of a chunked body even
     /// if there is none, which the client would take for the next response. So it says nothing of a length and closes the connection.
-    static func headOfStream(_ body: any StreamedBody) -> ResponseHandle? {
+    static func headOfStream(_ body: any SourceBody) -> ResponseHandle? {
         guard let handle = Callbacks.makeResponse(reading: body, size: cmhd_size_unknown(), block: 1) else { return nil }
         cmhd_never_chunk(handle.raw)
         return handle

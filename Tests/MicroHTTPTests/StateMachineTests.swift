@@ -231,7 +231,7 @@ private typealias Machine = ExchangeMachine<String, Int, Int>
     }
 
     private func run(_ inputs: [Input]) -> [String] {
-        var machine = StreamMachine()
+        var machine = SizedBodyMachine()
         return inputs.map { input in
             switch input {
             case .read: machine.beginRead() ? "ask" : "cut"

@@ -139,11 +139,11 @@ import Testing
         }
     }
 
-    // MARK: BodyStream
+    // MARK: BodyPipe
 
     @Test func producedAndRead() async throws {
         let respond: @Sendable (Request) async -> Response = { _ in
-            let stream = BodyStream()
+            let stream = BodyPipe()
             // Few bytes: the writes do not wait for a reader.
             for index in UInt8(0)..<10 { try? await stream.write([index, index]) }
             stream.finish()
@@ -158,7 +158,7 @@ import Testing
 
     @Test("A slow reader slows the producer, and the buffer stays within its limit")
     func backpressure() async throws {
-        let stream = BodyStream(limit: 100_000)
+        let stream = BodyPipe(limit: 100_000)
         let chunk = [UInt8](repeating: 5, count: 70_000)
         let count = 400  // 28 MB, more than sockets hold
         try await withServer(respond: { _ in Response(body: .stream(stream, length: chunk.count * count)) }) { server in
@@ -182,7 +182,7 @@ import Testing
 
     @Test("The producer learns that its reader has gone", arguments: Leaving.allCases)
     func producerStops(_ leaving: Leaving) async throws {
-        let stream = BodyStream(limit: 1000)
+        let stream = BodyPipe(limit: 1000)
         try await withServer(respond: { _ in Response(body: .stream(stream, length: nil)) }) { server in
             let producer = Task {
                 // More than the sockets hold, so only backpressure and the leaving client end this.
@@ -194,12 +194,12 @@ import Testing
                 _ = try client.chunk()
                 leaving.perform(client)
             }
-            await #expect(throws: BodyStreamError.closed) { try await producer.value }
+            await #expect(throws: BodyPipeError.closed) { try await producer.value }
         }
     }
 
     @Test func writeSuspendsAboveTheLimit() async throws {
-        let stream = BodyStream(limit: 10)
+        let stream = BodyPipe(limit: 10)
         try await stream.write([UInt8](repeating: 1, count: 11))
         let second = Task { try await stream.write([2]) }
         for _ in 0..<1000 {
@@ -212,11 +212,11 @@ import Testing
         #expect(stream.next() == .pending)
         stream.finish()
         #expect(stream.next() == .finished)
-        await #expect(throws: BodyStreamError.closed) { try await stream.write([3]) }
+        await #expect(throws: BodyPipeError.closed) { try await stream.write([3]) }
     }
 
     @Test func cancelledWriter() async throws {
-        let stream = BodyStream(limit: 0)
+        let stream = BodyPipe(limit: 0)
         try await stream.write([1])
         let writer = Task { try await stream.write([2]) }
         writer.cancel()
@@ -226,7 +226,7 @@ import Testing
     }
 
     @Test func failedProducer() async throws {
-        let stream = BodyStream()
+        let stream = BodyPipe()
         try await withServer(respond: { _ in Response(body: .stream(stream, length: nil)) }) { server in
             try await stream.write([1, 2, 3])
             stream.fail()

@@ -2,7 +2,7 @@
 ///
 /// Owned by the response (its free callback releases it) and by the exchange that was answered with it; the source's `wake` holds it
 /// weakly, so a source may outlive its connection.
-protocol StreamedBody: AnyObject, Sendable {
+protocol SourceBody: AnyObject, Sendable {
     /// Once, before the response is queued.
     func attach()
 

@@ -1,6 +1,6 @@
 import Synchronization
 
-package enum BodyStreamError: Error, Equatable {
+package enum BodyPipeError: Error, Equatable {
     /// The response has ended: its client left, or the server stopped. Nobody will read what is written.
     case closed
 }
@@ -9,7 +9,7 @@ package enum BodyStreamError: Error, Equatable {
 ///
 /// The producer ends it with `finish()` or `fail()`; one that forgets leaves the client waiting. A graceful stop lets it go on until
 /// the drain timeout. One producer is meant; several may write, in no particular order.
-package final class BodyStream: BodySource {
+package final class BodyPipe: BodySource {
     /// Bytes that may wait for the reader before `write` suspends; a single larger chunk is still taken whole.
     package let limit: Int
     private let state = Mutex(State())
@@ -20,7 +20,7 @@ package final class BodyStream: BodySource {
 
     /// Adds `bytes`. Suspends while more than `limit` bytes wait, so at most `limit` bytes and one chunk are held.
     ///
-    /// - Throws: `BodyStreamError.closed` once the reader has gone (also out of the suspension), `CancellationError` when the task is
+    /// - Throws: `BodyPipeError.closed` once the reader has gone (also out of the suspension), `CancellationError` when the task is
     ///   cancelled while it waits. The bytes were not taken then.
     package func write(_ bytes: [UInt8]) async throws {
         while true {
@@ -29,7 +29,7 @@ package final class BodyStream: BodySource {
                 wake?()
                 return
             case .full: try await room()
-            case .closed: throw BodyStreamError.closed
+            case .closed: throw BodyPipeError.closed
             }
         }
     }
@@ -74,7 +74,7 @@ package final class BodyStream: BodySource {
     package func drain() {}
 
     package func closed(_ reason: BodyEnd) {
-        for waiter in state.withLock({ $0.close() }) { waiter.resume(throwing: BodyStreamError.closed) }
+        for waiter in state.withLock({ $0.close() }) { waiter.resume(throwing: BodyPipeError.closed) }
     }
 }
 
@@ -153,7 +153,7 @@ private struct State {
     /// What to resume at once instead of waiting, or nil.
     mutating func enqueue(_ id: Int, _ continuation: Continuation, limit: Int) -> Result<Void, any Error>? {
         if waiters[id] != nil { return .failure(CancellationError()) }  // cancelled before it waited
-        if case .closed = phase { return .failure(BodyStreamError.closed) }
+        if case .closed = phase { return .failure(BodyPipeError.closed) }
         guard size > limit else { return .success(()) }
         waiters[id] = .waiting(continuation)
         return nil

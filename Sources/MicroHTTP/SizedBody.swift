@@ -2,7 +2,7 @@ import CMicroHTTPD
 import Synchronization
 
 /// A body of known length that is passed on: libmicrohttpd sends it at the pace of its reader and knows when it is whole.
-final class StreamingBody: StreamedBody {
+final class SizedBody: SourceBody {
     /// What the content reader has of the current chunk; used by the connection's thread only, the lock is never contended.
     private struct Chunk {
         var bytes: [UInt8] = []
@@ -14,7 +14,7 @@ final class StreamingBody: StreamedBody {
     private let source: any BodySource
     private let length: Int
     private let connection: ConnectionHandle
-    private let machine = Mutex(StreamMachine())
+    private let machine = Mutex(SizedBodyMachine())
     private let chunk = Mutex(Chunk())
     private let drained = Atomic(false)
 

@@ -1,6 +1,6 @@
 /// Where a streamed body stands between the thread of its connection, which reads, and everybody who may wake it. As with `ExchangeMachine`,
 /// suspending and resuming happen inside the lock, so a wake-up cannot fall between the two.
-struct StreamMachine: Sendable {
+struct SizedBodyMachine: Sendable {
     enum State: Sendable, Equatable {
         /// The server's thread is, or may be, reading. `woken`: since the source was last asked.
         case reading(woken: Bool)
