@@ -8,8 +8,8 @@ import tempfile
 import threading
 import time
 
-READY_WITHIN = 30
-STOP_WITHIN = 20
+READY_WITHIN = 120
+STOP_WITHIN = 60
 
 
 class Process:

@@ -16,7 +16,7 @@ from processes import Process
 
 TOKEN = "a-token-that-no-log-may-have"
 API_KEY = "comfyui-key-that-no-log-may-have"
-WITHIN = 20
+WITHIN = 60
 
 
 def read(url, *arguments):

@@ -4,12 +4,11 @@ job runs as if nothing had been."""
 import pytest
 
 import workflows
-from callers import Caller, within
+from callers import Caller, until
 from http_client import curl
 from processes import Process
 
 FAULTS = ["error=413", "error=500", "html", "garbage", "endless"]
-PATIENCE = 20
 
 
 class Upstream:
@@ -82,10 +81,10 @@ def test_looking_for_a_job(upstream, route, fault):
 @pytest.mark.parametrize("route", ["POST /queue", "POST /interrupt"])
 def test_canceling(upstream, route, fault):
     job = curl(f"{upstream.url}/api/v2/jobs", data={"workflow": workflows.endless()}).json()
-    within(PATIENCE, lambda: curl(f"{upstream.url}{job['urls']['self']}").json()["status"] == "running", "the job runs")
+    until(lambda: curl(f"{upstream.url}{job['urls']['self']}").json()["status"] == "running", "the job runs")
     upstream.order(f"{fault}~{route}*1")
     assert curl("-X", "POST", f"{upstream.url}{job['urls']['cancel']}").json()["status"] == "canceling"
-    within(PATIENCE, lambda: curl(f"{upstream.url}{job['urls']['self']}").json()["status"] == "canceled", "the job is canceled")
+    until(lambda: curl(f"{upstream.url}{job['urls']['self']}").json()["status"] == "canceled", "the job is canceled")
     queue = curl(f"{upstream.simulator.url}/queue").json()
     assert queue["queue_running"] == []
 
@@ -137,7 +136,7 @@ def test_connecting(upstream, binary, fault):
     bridge = Process(binary, "serve", "--port", 0, "--comfyui", upstream.simulator.url, "--upstream-silence", 0.5)
     try:
         assert code(curl(f"{bridge.url}/run", data=workflows.plain(color=upstream.color()))) == (200, None)
-        within(PATIENCE, lambda: curl(f"{bridge.url}/readyz").status == 200, "the bridge is ready")
+        until(lambda: curl(f"{bridge.url}/readyz").status == 200, "the bridge is ready")
         assert "the node list could not be read" in bridge.text_of_log()
     finally:
         bridge.stop()

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import workflows
-from callers import Caller, within
+from callers import Caller, until
 from http_client import Stream, curl
 from processes import Process
 
@@ -169,7 +169,7 @@ def keyed(bridge, key, *arguments, workflow, query=""):
 def test_a_caller_with_a_key_finds_its_job_at_the_next_bridge(bridge):
     workflow = workflows.txt2img(steps=50, seed=71)
     caller = Caller(bridge.url, "POST", "/run", {"Idempotency-Key": "k"}, workflow)
-    within(10, lambda: curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"], "the job runs")
+    until(lambda: curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"], "the job runs")
     (job,) = curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"]
     bridge.restart()
     caller.close()
@@ -181,14 +181,14 @@ def test_a_caller_with_a_key_finds_its_job_at_the_next_bridge(bridge):
 def test_why_a_job_was_canceled_is_known_to_the_next_bridge(bridge, is_explicit):
     workflow = workflows.endless()
     caller = Caller(bridge.url, "POST", "/run?on_disconnect=cancel", {"Idempotency-Key": "k"}, workflow)
-    within(10, lambda: curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"], "the job runs")
+    until(lambda: curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"], "the job runs")
     (job,) = curl(f"{bridge.url}/api/v2/jobs?status=running").json()["jobs"]
     if is_explicit:
         assert curl("-X", "POST", f"{bridge.url}{job['urls']['cancel']}").status == 200
     caller.close()
-    within(10, lambda: bridge.job(job["id"])["status"] in ("canceling", "canceled"), "the job is canceled")
+    until(lambda: bridge.job(job["id"])["status"] in ("canceling", "canceled"), "the job is canceled")
     bridge.restart()
-    within(10, lambda: bridge.job(job["id"])["status"] == "canceled", "the job is canceled by the next one, too")
+    until(lambda: bridge.job(job["id"])["status"] == "canceled", "the job is canceled by the next one, too")
     reply = keyed(bridge, "k", "-H", "Prefer: respond-async", workflow=workflow)
     assert reply.status == 202
     assert (reply.json()["id"] == job["id"]) == is_explicit

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import workflows
-from callers import Caller, within
+from callers import Caller, until
 from http_client import curl
 from processes import Process
 
@@ -63,11 +63,11 @@ def test_too_few_descriptors(start, tmp_path):
         target = asset.split(b'"url":"')[1].split(b'"')[0].decode().partition("/api")[2]
         assert ask("GET", f"/api{target}") == (200, b"hello")
         assert ask("POST", "/run", body=b'{"1": {"class_type": "SimOutput", "inputs": {"output": "{\\"text\\": [\\"hi\\"]}", "bytes": 0}}}')[0] == 200
-        within(10, lambda: b'"succeeded"' in ask("GET", f"/api/v2/jobs/{running}")[1], f"the job of before is followed to its end: {bridge.text_of_log()}")
+        until(lambda: b'"succeeded"' in ask("GET", f"/api/v2/jobs/{running}")[1], f"the job of before is followed to its end: {bridge.text_of_log()}")
     finally:
         for caller in crowd:
             caller.reset()
-    within(10, lambda: curl(f"{bridge.url}/api/v2/health").status == 200, "the crowd's going is noticed")
+    until(lambda: curl(f"{bridge.url}/api/v2/health").status == 200, "the crowd's going is noticed")
 
 
 def noise(tmp_path, size):
@@ -95,7 +95,7 @@ def test_disk_that_takes_no_more(start, tmp_path, contract):
     assert small.status == 201
     refused = contract.check("POST", "/api/v2/assets", upload(bridge, noise(tmp_path, LIMIT + 1_000_000)))
     assert "disk is full" in contract.check_error(refused, 507, "insufficient_storage")["message"]
-    within(2, lambda: parts(data) == [], "what there is of it is removed")
+    until(lambda: parts(data) == [], "what there is of it is removed")
     assert "an upload could not be kept" in bridge.text_of_log()
 
     # Smaller things are written.

@@ -137,7 +137,7 @@ def test_with_a_token(start_bridge, connect, tmp_path):
     assert again.created_new is False
     assert client.run(client.workflows.from_json(workflows.plain())).status == "succeeded"
     endless = client.submit(client.workflows.from_json(workflows.endless()))
-    assert endless.cancel().wait(timeout=30).status == "canceled"
+    assert endless.cancel().wait(timeout=120).status == "canceled"
     url = output.get_download_url().url
     assert curl(url).status == 401, "as the SDK says of self-hosted servers: normal auth applies"
     assert curl("-H", f"Authorization: Bearer {TOKEN}", url).body == output.to_bytes()
