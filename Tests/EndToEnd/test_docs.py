@@ -8,6 +8,7 @@ from contract import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROTOCOL = ROOT / "docs/comfyui-protocol.md"
+ARCHITECTURE = ROOT / "docs/architecture.md"
 RECORDINGS = ROOT / "Tests/ComfyUITests/Recordings"
 
 
@@ -40,6 +41,12 @@ def test_every_scenario_that_the_protocol_names_is_recorded():
     named = {name for group in groups for name in re.findall(r"`(\w+)`", group) if "_" in name}
     assert len(named) > 25
     assert named - recorded == set()
+
+
+def test_every_folder_that_the_architecture_names_is_there():
+    named = re.findall(r"`((?:Sources|Tests)/[^`]*)`", ARCHITECTURE.read_text(encoding="utf-8"))
+    assert len(named) > 5
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
