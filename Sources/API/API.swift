@@ -27,7 +27,9 @@ package struct API: Sendable {
     package let version: String
 
     package init(
-        service: JobService, assets: AssetService, pool: WorkerPool, uploadKeys: IdempotencyKeys, content: AssetContent, tasks: BackgroundTasks, heartbeats: Heartbeats, access: AccessGuard, publicURL: PublicURL?, sdkHold: Duration, drain: Drain, metrics: Metrics, serverCounts: ServerCounts, version: String
+        service: JobService, assets: AssetService, pool: WorkerPool, uploadKeys: IdempotencyKeys, content: AssetContent, tasks: BackgroundTasks,
+        heartbeats: Heartbeats, access: AccessGuard, publicURL: PublicURL?, sdkHold: Duration, drain: Drain, metrics: Metrics,
+        serverCounts: ServerCounts, version: String
     ) {
         self.service = service
         self.assets = assets
@@ -44,6 +46,7 @@ package struct API: Sendable {
         self.serverCounts = serverCounts
         self.version = version
     }
+
     var viewers: Viewers { metrics.viewers }
 
     func representation(for request: Request) -> Representation {

@@ -108,7 +108,8 @@ extension APIError {
             self.init(status: 400, code: "invalid_request", message: "The body is not a valid multipart/form-data form: \(reason)")
         case .tooLarge(let limit):
             self.init(
-                status: 413, code: "payload_too_large", message: "The upload has more than \(limit) bytes; send a smaller file, or raise --max-upload-size.")
+                status: 413, code: "payload_too_large",
+                message: "The upload has more than \(limit) bytes; send a smaller file, or raise --max-upload-size.")
         case .noMemory: self = .overloaded
         case .disconnected: self = .shuttingDown
         }

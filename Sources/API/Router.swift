@@ -90,7 +90,8 @@ package struct Router: Sendable {
     private static let ignoredLimit = 64 * 1024
 
     package init(
-        routes: [Route], access: AccessGuard, mount: String = "", drain: Drain, bodyLimit: Int = 64 << 20, uploadLimit: Int = 4096 << 20, logger: Logger
+        routes: [Route], access: AccessGuard, mount: String = "", drain: Drain, bodyLimit: Int = 64 << 20, uploadLimit: Int = 4096 << 20,
+        logger: Logger
     ) {
         self.routes = routes
         self.access = access

@@ -35,6 +35,7 @@ package struct ComfyBridge: Sendable {
         } catch let error as DataDirectoryError {
             throw ConfigurationError(error.description)
         }
+
         let metrics = Metrics()
         let clients = ClientDirectory(endpoints: configuration.workers.map(\.endpoint), httpClient: httpClient, logger: logger)
         let previewFiles = try configuration.previewDirectory.map { path in

@@ -106,6 +106,7 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Express
     package init(dictionaryLiteral elements: (String, JSON)...) {
         self = .object(JSONObject(elements, uniquingKeysWith: { _, last in last }))
     }
+
     package init(nilLiteral: ()) { self = .null }
 }
 

@@ -36,6 +36,7 @@ package struct FaultOrder: Sendable, Hashable {
             defer { rest = rest[..<index] }
             return String(rest[rest.index(after: index)...])
         }
+
         let probability = cutOff("@"), times = cutOff("*")
         var only: String?
         if let index = rest.firstIndex(of: "~") {
