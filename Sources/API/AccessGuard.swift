@@ -1,3 +1,4 @@
+import ComfyUI
 import Crypto
 package import MicroHTTP
 import OrderedJSON

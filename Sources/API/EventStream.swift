@@ -24,6 +24,8 @@ final class EventStream: BodySource {
     /// until it reads on. A larger event ends the piece of viewers that keep up, who share it, or goes alone, in the bytes that all share.
     private static let batch = 16
     private static let batchBytes = 4096
+    /// Events of the archive that are read at once, and held until the viewer has taken them.
+    private static let page = 64
     /// Bytes of an event above which it is not copied into a shared piece: a system call more is cheaper then.
     private static let sharedBytes = 256 * 1024
 
@@ -37,8 +39,33 @@ final class EventStream: BodySource {
         var isHeartbeatDue = false
         var isDraining = false
         var hasEnded = false
-        /// Events that are only on disk cannot be read; the viewer comes back with the id of its last one.
-        var hasFailed = false
+        var archive = Archive.idle
+
+        /// Where the next events come from, of a job that has them only on disk.
+        enum Archive {
+            case idle
+            case wanted
+            /// The answer wakes the stream.
+            case asked
+            case page(ArraySlice<LoggedEvent>)
+            /// They cannot be read; the viewer comes back with the id of its last one.
+            case failed
+        }
+
+        /// The next events of the page that was read; nil when there are none any more.
+        mutating func archived(limit: Int) -> [LoggedEvent]? {
+            guard case .page(let page) = archive else { return nil }
+            let rest = page.drop { $0.sequence <= cursor }
+            archive = rest.isEmpty ? .idle : .page(rest)
+            return rest.isEmpty ? nil : Array(rest.prefix(limit))
+        }
+
+        /// - Returns: after which event the archive is to be read now.
+        mutating func takeWanted() -> UInt64? {
+            guard case .wanted = archive else { return nil }
+            archive = .asked
+            return cursor
+        }
 
         /// How many previews went out of the log before the viewer came to read them; each is counted once.
         mutating func missedPreviews(upTo number: Int) -> Int {
@@ -59,6 +86,7 @@ final class EventStream: BodySource {
     }
 
     private let job: Job
+    private let pieces: SharedPieces
     private let representation: Representation
     private let options: Options
     private let heartbeats: Heartbeats
@@ -71,6 +99,7 @@ final class EventStream: BodySource {
     init?(_ job: Job, from start: Job.Start, representation: Representation, options: Options, heartbeats: Heartbeats, viewers: Viewers) {
         guard let opening = job.watch(from: start, wake: { [wake] in wake() }) else { return nil }
         self.job = job
+        pieces = job.rendering { SharedPieces() }
         self.representation = representation
         self.options = options
         self.heartbeats = heartbeats
@@ -91,30 +120,42 @@ final class EventStream: BodySource {
     }
 
     func next() -> BodyChunk {
-        let chunk = nextChunk()
+        let (chunk, wanted) = state.withLock { state in (nextChunk(&state), state.takeWanted()) }
+        if let wanted { readArchive(after: wanted) }
         if case .bytes(let bytes) = chunk { viewers.sent(bytes: bytes.count) }
         return chunk
     }
 
-    private func nextChunk() -> BodyChunk {
-        state.withLock { state in
-            if let opening = state.pendingOpening {
-                state.pendingOpening = nil
-                return .bytes(opening)
-            }
-            if state.hasEnded { return .finished }
-            if let bytes = nextEvents(&state) { return .bytes(bytes) }
-            if state.hasFailed { return .failed }
-            if state.hasEnded { return .finished }
-            if state.isDraining {
-                state.hasEnded = true
-                return .bytes(ServerSentEvent.retry(milliseconds: 2000))
-            }
-            if state.isHeartbeatDue {
-                state.isHeartbeatDue = false
-                return .bytes(ServerSentEvent.heartbeat)
-            }
-            return .pending
+    private func nextChunk(_ state: inout State) -> BodyChunk {
+        if let opening = state.pendingOpening {
+            state.pendingOpening = nil
+            return .bytes(opening)
+        }
+        if state.hasEnded { return .finished }
+        if let bytes = nextEvents(&state) { return .bytes(bytes) }
+        if state.hasEnded { return .finished }
+        switch state.archive {
+        case .failed: return .failed
+        case .wanted, .asked: return .pending
+        case .idle, .page: break
+        }
+        if state.isDraining {
+            state.hasEnded = true
+            return .bytes(ServerSentEvent.retry(milliseconds: 2000))
+        }
+        if state.isHeartbeatDue {
+            state.isHeartbeatDue = false
+            return .bytes(ServerSentEvent.heartbeat)
+        }
+        return .pending
+    }
+
+    /// On a thread of the store: this one serves other viewers too.
+    private func readArchive(after cursor: UInt64) {
+        job.readArchive(after: cursor, limit: Self.page) { [weak self] events in
+            guard let self else { return }
+            state.withLock { $0.archive = events.map { .page($0[...]) } ?? .failed }
+            wake()
         }
     }
 
@@ -139,10 +180,10 @@ final class EventStream: BodySource {
         let representation = representation.renewed()
         let kind = EncodingKey(
             previews: options.previews, includesNative: options.includesNative, base: representation.links.base, linksExpire: representation.links.expires)
-        if !state.isBehind, let piece = job.pieces.piece(for: kind, at: state.cursor), let bytes = state.take(piece) { return bytes }
+        if !state.isBehind, let piece = pieces.piece(for: kind, at: state.cursor), let bytes = state.take(piece) { return bytes }
         while true {
-            guard let events = job.events(after: state.cursor, limit: Self.batch) else {
-                state.hasFailed = true
+            guard let events = state.archived(limit: Self.batch) ?? job.events(after: state.cursor, limit: Self.batch) else {
+                if case .idle = state.archive { state.archive = .wanted }
                 return nil
             }
             guard !events.isEmpty else {
@@ -158,7 +199,7 @@ final class EventStream: BodySource {
     /// As many of the events as go into one piece, which those after this viewer get as it is if it has nothing in it for this one alone.
     private func join(_ events: [LoggedEvent], _ kind: EncodingKey, _ representation: Representation, _ state: inout State) -> [UInt8] {
         let start = state.cursor
-        var isForOthers = job.pieces.wantsPiece(at: start)
+        var isForOthers = pieces.wantsPiece(at: start)
         var previews: ClosedRange<Int>?
         var bytes: [UInt8] = []
         for event in events {
@@ -178,7 +219,7 @@ final class EventStream: BodySource {
             if isLarge { break }
         }
         if isForOthers, !bytes.isEmpty {
-            job.pieces.add(EventPiece(kind: kind, start: start, end: state.cursor, previews: previews, bytes: bytes))
+            pieces.add(EventPiece(kind: kind, start: start, end: state.cursor, previews: previews, bytes: bytes))
         }
         return bytes
     }

@@ -20,6 +20,7 @@ package struct ComfyBridge: Sendable {
     private let workers: [Worker]
     private let services: [any Service]
     private let storage: Storage
+    private let previewFiles: PreviewFiles?
     private let service: JobService
     private let drainTimeout: Duration
     private let logger: Logger
@@ -38,7 +39,7 @@ package struct ComfyBridge: Sendable {
 
         let metrics = Metrics()
         let clients = ClientDirectory(endpoints: configuration.workers.map(\.endpoint), httpClient: httpClient, logger: logger)
-        let previewFiles = try configuration.previewDirectory.map { path in
+        previewFiles = try configuration.previewDirectory.map { path in
             do { return try PreviewFiles(directory: path, logger: logger) } catch {
                 throw ConfigurationError("--preview-dir '\(path)' cannot be used: \(NetworkWords.of(error)). Name a folder that this user may write to.")
             }
@@ -50,7 +51,7 @@ package struct ComfyBridge: Sendable {
             configuration: configuration.jobs, store: storage.jobs, keys: IdempotencyKeys(.job, store: storage.keys), assets: assets, previewFiles: previewFiles,
             metrics: metrics, logger: logger)
         self.service = service
-        workers = try configuration.workers.map { [identities = storage.identities] worker in
+        workers = try configuration.workers.map { [identities = storage.identities, previewFiles] worker in
             Worker(
                 configuration: worker, clientID: try identities.clientID(for: worker.endpoint.description), service: service, metrics: metrics, previewFiles: previewFiles,
                 clients: clients, eventLoopGroup: eventLoopGroup, logger: logger)
@@ -98,9 +99,14 @@ package struct ComfyBridge: Sendable {
         do {
             try await runServices(gracefulShutdownSignals)
         } catch {
-            await storage.close()
+            await close()
             throw error
         }
+        await close()
+    }
+
+    private func close() async {
+        await previewFiles?.flush()
         await storage.close()
     }
 

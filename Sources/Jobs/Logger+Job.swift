@@ -12,7 +12,7 @@ extension Logger.Metadata {
 
     /// The one line about a job that is over.
     package static func end(of job: Job) -> Logger.Metadata {
-        let snapshot = job.present
+        let snapshot = job.current
         var metadata: Logger.Metadata = [
             "job.status": .string(snapshot.status.rawValue), "error.code": .string(snapshot.error?.code.rawValue ?? "none"),
             "outputs": .stringConvertible(snapshot.outputs.count),

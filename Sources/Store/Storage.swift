@@ -6,7 +6,7 @@ import Wording
 
 /// Everything that the bridge keeps, and how: on disk, or in memory for as long as it runs.
 package final class Storage: Service {
-    package let jobs: any JobStore
+    package let jobs: any JobDirectory
     package let assets: any AssetStore
     package let blobs: FileBlobStore
     /// Nil where keys are forgotten with the process.
@@ -19,7 +19,7 @@ package final class Storage: Service {
     struct Disk {
         let directory: DataDirectory
         package let database: SQLiteDatabase
-        let jobs: SQLiteJobStore
+        package let jobs: StoredJobs
         let keys: SQLiteKeyStore
     }
 
@@ -28,7 +28,7 @@ package final class Storage: Service {
         self.logger = logger
         guard let directory else {
             blobs = try FileBlobStore(directory: nil, logger: logger)
-            jobs = MemoryJobStore()
+            jobs = MemoryJobs()
             assets = MemoryAssetStore()
             keys = nil
             identities = WorkerIdentities(database: nil)
@@ -39,12 +39,12 @@ package final class Storage: Service {
         let database = try folder.openDatabase(logger: logger)
         blobs = try FileBlobStore(directory: directory, known: SQLiteAssetStore.knownContents(database), logger: logger)
         let rows = AssetRows(blobs: blobs)
-        var configuration = SQLiteJobStore.Configuration()
+        var configuration = StoredJobs.Configuration()
         configuration.previewHistory = previewHistory
-        let store = try SQLiteJobStore(database: database, assets: rows, configuration: configuration, logger: logger)
+        let store = StoredJobs(try SQLiteJobStore(database: database, assets: rows, logger: logger), configuration: configuration)
         let keyStore = SQLiteKeyStore(database: database, rows: JobRows(assets: rows))
         jobs = store
-        assets = SQLiteAssetStore(database: database, rows: rows, jobs: store)
+        assets = SQLiteAssetStore(database: database, rows: rows, present: store)
         keys = keyStore
         identities = WorkerIdentities(database: database)
         disk = Disk(directory: folder, database: database, jobs: store, keys: keyStore)

@@ -14,13 +14,11 @@ struct OutputCollector: Sendable {
     enum Item: Sendable {
         case node(Run.NodeOutput)
         case captured(node: String, contentType: String, image: ByteBuffer)
-        case preview(Preview)
     }
 
     let job: Job
     let client: ComfyUIClient
     let assets: AssetService
-    let previewFiles: (any PreviewFileStore)?
     let logger: Logger
 
     private let workflow: Workflow
@@ -38,11 +36,10 @@ struct OutputCollector: Sendable {
         return unwritten.map(JobError.unwritable) ?? missing.first.map { .missingOutput($0.filename) }
     }
 
-    init(job: Job, client: ComfyUIClient, assets: AssetService, previewFiles: (any PreviewFileStore)?, logger: Logger) {
+    init(job: Job, client: ComfyUIClient, assets: AssetService, logger: Logger) {
         self.job = job
         self.client = client
         self.assets = assets
-        self.previewFiles = previewFiles
         self.logger = logger
         workflow = job.submission.workflow
         for output in job.outputs { note(output) }
@@ -67,7 +64,6 @@ struct OutputCollector: Sendable {
         switch item {
         case .node(let output): await collect(output)
         case .captured(let node, let contentType, let image): await capture(node: node, contentType: contentType, image: image)
-        case .preview(let preview): await previewFiles?.write(preview, job: job.id)
         }
     }
 

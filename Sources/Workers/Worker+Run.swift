@@ -41,7 +41,7 @@ extension Worker {
     }
 
     private func collect(_ items: AsyncStream<OutputCollector.Item>, of job: Job) async -> OutputCollector {
-        var collector = OutputCollector(job: job, client: client, assets: service.assets, previewFiles: previewFiles, logger: logger)
+        var collector = OutputCollector(job: job, client: client, assets: service.assets, logger: logger)
         for await item in items { await collector.collect(item) }
         return collector
     }
@@ -268,7 +268,7 @@ extension Worker {
                     case .preview(let node, let contentType, let image):
                         metrics.received(previewOf: image.readableBytes)
                         let preview = job.publish(preview: Array(image.readableBytesView), node: node, contentType: contentType)
-                        if previewFiles != nil, let preview { collected.yield(.preview(preview)) }
+                        if let preview { previewFiles?.write(preview, job: job.id) }
                     case .collect(let output): collected.yield(.node(output))
                     case .capture(let node, let contentType, let image):
                         collected.yield(.captured(node: node, contentType: contentType, image: image))

@@ -217,14 +217,14 @@ import Testing
         let job = Job(submission: try .sample())
         let watching = try Viewer(job)
         for position in [3, 2, 1, 0] {
-            job.moved(toQueuePosition: position)
+            job.moved(to: QueuePlace(position: position, version: UInt64(4 - position)))
             _ = watching.read()
         }
         func positions(_ pieces: [String]) -> [Int] { pieces.flatMap { $0.matches(of: #/"queue_position":(\d+)/#).compactMap { Int($0.output.1) } } }
         let back = try Viewer(job, from: .after(id: 1))
         #expect(positions(back.read()) == [0])
         // Once it has caught up it shares what others get.
-        job.moved(toQueuePosition: 5)
+        job.moved(to: QueuePlace(position: 5, version: 5))
         let pieces = (watching.read(), back.read())
         #expect(positions(pieces.0) == [5] && pieces.0 == pieces.1)
     }

@@ -1,3 +1,4 @@
+import ComfyUI
 import Testing
 
 @testable import API

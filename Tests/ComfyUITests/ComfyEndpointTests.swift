@@ -16,6 +16,9 @@ import Testing
         ("http://[fe80::1]", "http://[fe80::1]", "[fe80::1]"),
         ("http://comfy_ui-1.local", "http://comfy_ui-1.local", "comfy_ui-1.local"),
         ("http://user:pass@a:9", "http://a:9", "a:9"),
+        // As they were written, not as hosts are compared: jobs are found again by this text.
+        ("http://Comfy.example.:81", "http://comfy.example.:81", "comfy.example.:81"),
+        ("http://[0:0::1]:81", "http://[0:0::1]:81", "[0:0::1]:81"),
     ])
     func goodOnes(_ url: String, description: String, host: String) throws {
         let endpoint = try ComfyEndpoint(url)
@@ -38,7 +41,7 @@ import Testing
         ("", "http://"), ("127.0.0.1:8188", "http://"), ("ftp://a", "http or https"), ("http://", "host is missing"), ("http://:80", "host is missing"),
         ("http://a:0", "1 to 65535"), ("http://a:65536", "1 to 65535"), ("http://a:x", "1 to 65535"), ("http://a:", "1 to 65535"),
         ("http://a:+5", "1 to 65535"), ("http://::1", "brackets"), ("http://[::1", "close"), ("http://[::1]x", "only a port"),
-        ("http://[example]", "IPv6"), ("http://a b", "letters"), ("http://ä", "letters"), ("http://a/ä", "percent-encode"),
+        ("http://[example]", "IPv6"), ("http://[::z]", "IPv6"), ("http://[127.0.0.1]", "IPv6"), ("http://a..b", "letters"), ("http://.a", "letters"), ("http://a b", "letters"), ("http://ä", "letters"), ("http://a/ä", "percent-encode"),
         ("http://a/?x=1", "leave out"), ("http://a#x", "leave out"), ("http://a?x", "leave out"), ("http://u%zz@a", "percent-encoded"),
         ("http://u%3Ax:p@a", "colon"),
     ])

@@ -46,7 +46,7 @@ import Testing
     @Test func whatStaysSilentIsEnded() async {
         let activity = Activity()
         await #expect(throws: ComfyUIError.timedOut) {
-            try await withIdleLimit(.milliseconds(20), activity) { try await Task.sleep(for: .seconds(3600)) }
+            try await withIdleLimit(.milliseconds(20), activity, on: MultiThreadedEventLoopGroup.singleton.next()) { try await Task.sleep(for: .seconds(3600)) }
         }
     }
 }

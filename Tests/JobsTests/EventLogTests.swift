@@ -99,36 +99,4 @@ import Testing
         #expect(log.cursor(afterID: 4) == nil)
         #expect(names(log.events(after: try #require(log.cursor(afterID: 5)), limit: 1)) == ["log:6"])
     }
-
-    @Test func bytesAreMadeOnceForEachKind() {
-        let logged = LoggedEvent(sequence: 1, id: 1, event: Self.entry("x"))
-        var made = 0
-        for base in ["a", "b", "a", "b"] {
-            _ = logged.encoding(for: EncodingKey(previews: .none, base: base)) { _ in
-                made += 1
-                return [1]
-            }
-        }
-        #expect(made == 2)
-    }
-
-    @Test func bytesThatAreNotKeptAreMadeForEachViewer() {
-        let log = log([Self.entry("x"), .preview(Preview(number: 1, node: "1", contentType: "image/png", bytes: [1]))])
-        var made = 0
-        func readAll() {
-            for logged in log.events(after: 0, limit: 9) {
-                _ = logged.encoding(for: EncodingKey(previews: .base64, base: "a")) { _ in
-                    made += 1
-                    return [1]
-                }
-            }
-        }
-        readAll()
-        readAll()
-        #expect(made == 2)
-        log.forgetEncodings()
-        readAll()
-        readAll()
-        #expect(made == 6)
-    }
 }

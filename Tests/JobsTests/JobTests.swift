@@ -119,7 +119,7 @@ final class Counter: Sendable {
 
     @Test("Viewers are told of progress together with what comes behind it", arguments: ["preview", "status", "native"])
     func progressWaits(_ companion: String) throws {
-        let job = Job(submission: try .sample(), patience: .seconds(3600))
+        let job = Job(submission: try .sample(), timers: ManualTimers())
         let wakes = Counter()
         let watched = job.watch(from: .snapshot, wake: { wakes.add() })
         let cursor = try #require(watched).cursor
@@ -153,15 +153,15 @@ final class Counter: Sendable {
     }
 
     @Test func progressBehindWhatIsBeingWrittenIsToldOfWithIt() throws {
-        let job = Job(submission: try .sample(), patience: .seconds(3600), journal: IdleJournal())
-        job.wrote(job.takeUnwritten())
+        let job = Job(submission: try .sample(), timers: ManualTimers(), journal: IdleJournal())
+        job.endWriting(job.beginWriting())
         let wakes = Counter()
         let watched = job.watch(from: .snapshot, wake: { wakes.add() })
         let cursor = try #require(watched).cursor
         job.started()
         job.publish(progress)
         #expect(wakes.value == 0)
-        job.wrote(job.takeUnwritten())
+        job.endWriting(job.beginWriting())
         #expect(wakes.value == 1)
         #expect(job.events(after: cursor, limit: 10)?.map(\.sequence) == [2, 3])
     }
@@ -189,7 +189,7 @@ final class Counter: Sendable {
             }
         }
         while asked.withLock({ $0.isEmpty }) { await Task.yield() }
-        job.moved(toQueuePosition: 3)
+        job.moved(to: QueuePlace(position: 3, version: 1))
         job.publish(.log(LogEntry(.info, "a")))
         job.started()
         job.add(output(job, "a"))
@@ -211,7 +211,7 @@ final class Counter: Sendable {
     @Test func theTimeOfTheLastChangeIsTheStatussOwn() throws {
         let job = Job(submission: try .sample(), createdAt: Date(timeIntervalSince1970: 1))
         #expect(job.snapshot.statusChangedAt == job.createdAt)
-        job.moved(toQueuePosition: 3)
+        job.moved(to: QueuePlace(position: 3, version: 1))
         #expect(job.snapshot.statusChangedAt == job.createdAt)
         job.started()
         #expect(job.snapshot.statusChangedAt == job.snapshot.startedAt)

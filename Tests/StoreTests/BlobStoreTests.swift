@@ -1,14 +1,16 @@
+import Dispatch
 import Foundation
 import Logging
+import Synchronization
 import Testing
 
 @testable import Jobs
 @testable import Store
 
 struct BlobStoreTests {
-    private static func withStore(_ body: (FileBlobStore, URL) async throws -> Void) async throws {
+    private static func withStore(_ files: BlobFiles = BlobFiles(), _ body: (FileBlobStore, URL) async throws -> Void) async throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("blobs-\(UUID())")
-        let store = try FileBlobStore(directory: folder.path, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let store = try FileBlobStore(directory: folder.path, files: files, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         try await body(store, folder.appendingPathComponent("blobs"))
         try FileManager.default.removeItem(at: folder)
     }
@@ -38,16 +40,92 @@ struct BlobStoreTests {
         try await Self.withStore { store, folder in
             let blob = try await store.keep([1, 2, 3])
             let hash = try #require(blob.hash)
-            #expect(store.retain(hash) === blob)
-            store.release(blob)
+            let retained = await store.retain(hash)
+            #expect(retained === blob)
+            await store.release(blob)
             #expect(try Self.files(in: folder).count == 1)
-            store.release(blob)
+            await store.release(blob)
             #expect(try Self.files(in: folder).isEmpty)
-            #expect(store.retain(hash) == nil)
-            store.release(blob)  // once too often changes nothing
+            let gone = await store.retain(hash)
+            #expect(gone == nil)
+            await store.release(blob)  // once too often changes nothing
             let again = try await store.keep([1, 2, 3])
             #expect(again !== blob)
             #expect(try Self.files(in: folder).count == 1)
+        }
+    }
+
+    /// A disk that takes its time for one file.
+    private final class SlowFile: Sendable {
+        private let began = AsyncStream.makeStream(of: Void.self)
+        private let gate = DispatchSemaphore(value: 0)
+        private let isFirst = Atomic(true)
+
+        /// Blocks at its first call.
+        func pass() {
+            guard isFirst.exchange(false, ordering: .relaxed) else { return }
+            began.continuation.finish()
+            gate.wait()
+        }
+
+        func waitUntilBegun() async { for await _ in began.stream {} }
+        func open() { gate.signal() }
+    }
+
+    @Test("A file that is slow to be moved or removed holds up nobody but those who want it", .timeLimit(.minutes(5)), arguments: ["move", "remove"])
+    func slowFiles(_ operation: String) async throws {
+        let slow = SlowFile()
+        var files = BlobFiles()
+        if operation == "move" {
+            files.move = { [move = files.move] path, target in
+                slow.pass()
+                return move(path, target)
+            }
+        } else {
+            files.remove = { [remove = files.remove] path in
+                slow.pass()
+                return remove(path)
+            }
+        }
+        try await Self.withStore(files) { store, folder in
+            let kept = operation == "remove" ? try await store.keep([1]) : nil
+            async let first: Void = {
+                if let kept { await store.release(kept) } else { _ = try await store.keep([1]) }
+            }()
+            await slow.waitUntilBegun()
+            // Everything else goes on.
+            let other = try await store.keep([2])
+            let again = await store.retain(ContentHash(of: [2] as [UInt8]))
+            #expect(again === other && store.blob(ContentHash(of: [2] as [UInt8]), size: 1) === other)
+            await store.release(other)
+            // Who wants this one waits, and then has a file of its own or the one that was moved.
+            async let second = store.keep([1])
+            async let asked = store.retain(ContentHash(of: [1] as [UInt8]))
+            slow.open()
+            try await first
+            let blob = try await second
+            let found = await asked
+            #expect(blob !== kept && (found == nil || found === blob))
+            #expect(try Self.files(in: folder).count == 2)
+        }
+    }
+
+    @Test("A content that comes and goes in many places has its file as long as one of them has it", .timeLimit(.minutes(5)), arguments: 1...4)
+    func references(_ contents: Int) async throws {
+        try await Self.withStore { store, folder in
+            try await withThrowingDiscardingTaskGroup { group in
+                for number in 0..<8 {
+                    group.addTask {
+                        for round in 0..<25 {
+                            let blob = try await store.keep([UInt8((number + round) % contents)])
+                            guard case .stored(let path) = blob.source else { continue }
+                            #expect(FileManager.default.fileExists(atPath: path))
+                            await store.release(blob)
+                        }
+                    }
+                }
+            }
+            #expect(try Self.files(in: folder).isEmpty)
         }
     }
 

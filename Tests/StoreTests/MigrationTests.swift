@@ -40,7 +40,7 @@ import Testing
                 #expect(snapshot.status == .succeeded && ended.metadata == ["order": 4711] && ended.priority == 5)
                 #expect(snapshot.outputs.map(\.name) == ["ComfyUI_00001_.png", "2-1.txt"] && snapshot.outputs[0].asset.blob.size == 123)
                 #expect(snapshot.progress?.nodesTotal == 2 && snapshot.otherOutputs == ["5": ["x": [1]]])
-                #expect(ended.events(after: 0, limit: 10)?.map(\.id) == [1, 2, 3, 4, 5, 6, 7])
+                #expect(await ended.read(after: 0, limit: 10)?.map(\.id) == [1, 2, 3, 4, 5, 6, 7])
                 let text = try await storage.jobs.workflow(of: ended)
                 #expect(String(decoding: text, as: UTF8.self).contains("18446744073709551615"))
                 let failed = try #require(try await job("22222222-2222-4222-8222-222222222222", storage))

@@ -25,7 +25,9 @@ import Testing
                 job.add(Output(job: job.id, node: "1", name: "a.png", kind: .image, contentType: "image/png", blob: try await storage.blobs.keep(bytes)))
             }
             let preview = try #require(job.publish(preview: [1], node: "1", contentType: "image/jpeg"))
-            try await PreviewFiles(directory: previews, logger: .errorsOnly).write(preview, job: job.id)
+            let files = try PreviewFiles(directory: previews, logger: .errorsOnly)
+            files.write(preview, job: job.id)
+            await files.flush()
             await service.end(job, .succeeded)
             await storage.jobs.record(job)
             if age > 0 {
@@ -243,7 +245,8 @@ import Testing
             }
             #expect(first == nil)
             let again = try #require(try await storage.jobs.job(id))
-            #expect(again.snapshot.status == .succeeded && again.events(after: 0, limit: 10)?.count == 3)
+            let events = await again.read(after: 0, limit: 10)
+            #expect(again.snapshot.status == .succeeded && events?.count == 3)
         }
     }
 }

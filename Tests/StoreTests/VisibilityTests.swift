@@ -89,7 +89,7 @@ import Testing
 
         init() { (stream, continuation) = AsyncStream.makeStream() }
 
-        func enqueue(_ job: Job, isAwaited: Bool) { note(isAwaited) }
+        func enqueue(_ job: any JournaledJob, isAwaited: Bool) { note(isAwaited) }
         func hurry() { note(true) }
 
         private func note(_ isAwaited: Bool) {
@@ -109,7 +109,7 @@ import Testing
         let job = Job(submission: try .sample(), journal: requests)
         job.started()
         #expect(requested() == [], "the insertion writes it")
-        job.wrote(job.takeUnwritten())
+        job.endWriting(job.beginWriting())
         job.publish(.log(LogEntry(.info, "a")))
         job.publish(.log(LogEntry(.info, "b")))
         #expect(requested() == [false])
@@ -118,10 +118,10 @@ import Testing
         #expect(requested() == [true])
         job.publish(.log(LogEntry(.info, "c")))
         #expect(requested() == [], "it is asked for already")
-        job.wrote(job.takeUnwritten())
+        job.endWriting(job.beginWriting())
         job.publish(.log(LogEntry(.info, "d")))
         #expect(requested() == [true])
-        job.wrote(job.takeUnwritten())
+        job.endWriting(job.beginWriting())
         job.unwatch(opening.token)
         job.publish(.log(LogEntry(.info, "e")))
         #expect(requested() == [false])
@@ -132,11 +132,11 @@ import Testing
     @Test func aStatusThatSomebodyComesToWaitForIsWrittenAtOnce() async throws {
         let requests = Requests()
         let job = Job(submission: try .sample(), journal: requests)
-        job.wrote(job.takeUnwritten())
+        job.endWriting(job.beginWriting())
         job.started()
         async let waiting: Void = job.wait { $0 == .running }
         for await isAwaited in requests.stream where isAwaited { break }
-        job.wrote(job.takeUnwritten())
+        job.endWriting(job.beginWriting())
         await waiting
         #expect(requests.areAwaited.withLock { $0 } == [false, true])
     }

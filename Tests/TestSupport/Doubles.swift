@@ -4,7 +4,7 @@ package import Logging
 /// Writes nothing.
 package final class IdleJournal: JobJournal {
     package init() {}
-    package func enqueue(_: Job, isAwaited: Bool) {}
+    package func enqueue(_: any JournaledJob, isAwaited: Bool) {}
     package func hurry() {}
 }
 

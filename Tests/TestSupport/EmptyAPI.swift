@@ -13,7 +13,7 @@ package func withAPI(sdkHold: Duration = .zero, _ body: (API) async throws -> Vo
     let clients = ClientDirectory(endpoints: [], httpClient: .shared, logger: logger)
     let metrics = Metrics()
     let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, comfyFiles: clients, retention: nil, inUse: { [] }, logger: logger)
-    let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, metrics: metrics, logger: logger)
+    let service = JobService(configuration: .init(), store: MemoryJobs(), assets: assets, previewFiles: nil, metrics: metrics, logger: logger)
     let tasks = BackgroundTasks()
     try await body(
         API(

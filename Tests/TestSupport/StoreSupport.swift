@@ -51,6 +51,14 @@ extension Storage.Disk {
     func execute(_ sql: String) async throws { try await database.pool.writeWithoutTransaction { db in try db.execute(sql: sql) } }
 }
 
+extension Job {
+    /// The next events, wherever they are.
+    func read(after cursor: UInt64, limit: Int) async -> [LoggedEvent]? {
+        if let events = events(after: cursor, limit: limit) { return events }
+        return await withCheckedContinuation { continuation in readArchive(after: cursor, limit: limit) { continuation.resume(returning: $0) } }
+    }
+}
+
 extension Storage {
     /// Keeps a new job.
     func insert(_ submission: Submission, createdAt: Date = Date(), key: UsedKey? = nil) async throws -> Job {

@@ -1,4 +1,5 @@
 import API
+import ComfyUI
 import Foundation
 
 extension AccessConfiguration {

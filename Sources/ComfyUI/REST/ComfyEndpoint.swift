@@ -63,34 +63,11 @@ package struct ComfyEndpoint: Sendable, Hashable, CustomStringConvertible {
         guard path.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else { throw fail("percent-encode the path") }
         basePath = String(path.reversed().drop(while: { $0 == "/" }).reversed())
 
-        let hostText: Substring
-        let portText: Substring?
-        if authority.first == "[" {
-            guard let end = authority.firstIndex(of: "]") else { throw fail("close the IPv6 address with ']'") }
-            hostText = authority[authority.index(after: authority.startIndex)..<end]
-            let after = authority[authority.index(after: end)...]
-            guard after.isEmpty || after.first == ":" else { throw fail("after the ']' only a port may follow") }
-            portText = after.isEmpty ? nil : after.dropFirst()
-            guard hostText.contains(":"), hostText.utf8.allSatisfy({ Self.isHexDigit($0) || $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: ".") })
-            else { throw fail("what stands in brackets must be an IPv6 address") }
-        } else {
-            let parts = authority.split(separator: ":", omittingEmptySubsequences: false)
-            guard parts.count <= 2 else { throw fail("write an IPv6 address in brackets") }
-            hostText = parts[0]
-            portText = parts.count == 2 ? parts[1] : nil
-            guard hostText.utf8.allSatisfy(Self.isHostByte) else { throw fail("the host may hold only letters, digits, '.', '-' and '_'") }
-        }
-        guard !hostText.isEmpty else { throw fail("the host is missing") }
-        host = hostText.lowercased()
-
-        if let portText {
-            guard let number = Int(portText), (1...65535).contains(number), portText.utf8.allSatisfy({ $0 != UInt8(ascii: "+") }) else {
-                throw fail("the port must be a number from 1 to 65535")
-            }
-            port = number
-        } else {
-            port = scheme == .http ? 80 : 443
-        }
+        let place: Authority
+        do { place = try Authority(checking: authority) } catch { throw fail(error.description) }
+        host = place.writtenHost
+        guard place.port != 0, authority.last != ":" else { throw fail(Authority.Fault.port.description) }
+        port = place.port ?? (scheme == .http ? 80 : 443)
     }
 
     /// The normal form of the URL, without credentials: fit for logs and for answers to callers.

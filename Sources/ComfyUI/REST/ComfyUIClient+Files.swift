@@ -18,7 +18,7 @@ extension ComfyUIClient {
         }
         let response = try await head(of: request)
         switch response.status.code {
-        case 200, 206, 304, 416: return FileDownload(response, idleLimit: requestTimeout)
+        case 200, 206, 304, 416: return FileDownload(response, idleLimit: requestTimeout, on: httpClient.eventLoopGroup.any())
         default: throw ComfyUIError(try await collected(response))
         }
     }
@@ -73,7 +73,7 @@ extension ComfyUIClient {
         let (prepared, httpClient, limit) = (request, httpClient, requestTimeout)
         let answer: Answer
         do {
-            answer = try await withIdleLimit(limit, activity) {
+            answer = try await withIdleLimit(limit, activity, on: httpClient.eventLoopGroup.any()) {
                 try await Self.collect(try await httpClient.execute(prepared, deadline: .distantFuture))
             }
         } catch {

@@ -15,14 +15,14 @@ package struct FileDownload: Sendable {
     package let lastModified: String?
     package let body: Body
 
-    init(_ response: HTTPClientResponse, idleLimit: Duration) {
+    init(_ response: HTTPClientResponse, idleLimit: Duration, on eventLoop: any EventLoop) {
         status = Int(response.status.code)
         contentType = response.headers.first(name: "Content-Type")
         contentLength = response.headers.first(name: "Content-Length").flatMap(Int64.init)
         contentRange = response.headers.first(name: "Content-Range")
         etag = response.headers.first(name: "ETag")
         lastModified = response.headers.first(name: "Last-Modified")
-        body = Body(source: response.body, idleLimit: idleLimit)
+        body = Body(source: response.body, idleLimit: idleLimit, eventLoop: eventLoop)
     }
 
     /// The bytes; can be read once. Fails with `connectionLost` when the server stops before the announced end.
@@ -32,13 +32,15 @@ package struct FileDownload: Sendable {
 
         let source: HTTPClientResponse.Body
         let idleLimit: Duration
+        /// Of the limit's timer.
+        let eventLoop: any EventLoop
 
         /// Hands over piece after piece. Fails with `timedOut` when the server sends nothing for the client's `requestTimeout`; the time that
         /// `take` takes does not count. One timer for the whole: a limit for each piece costs more than the piece.
         package func forEach(_ take: @escaping @Sendable (ByteBuffer) async throws -> Void) async throws {
             let activity = Activity()
             let source = source
-            try await withIdleLimit(idleLimit, activity) {
+            try await withIdleLimit(idleLimit, activity, on: eventLoop) {
                 do {
                     for try await piece in source {
                         activity.pause()

@@ -44,15 +44,15 @@ final class Activity: Sendable {
 
 /// Runs `operation`; once nothing was noted in `activity` for `limit` it is cancelled, waited for, and `ComfyUIError.timedOut` is thrown.
 func withIdleLimit<Value: Sendable>(
-    _ limit: Duration, _ activity: Activity, _ operation: @escaping @Sendable () async throws -> Value
+    _ limit: Duration, _ activity: Activity, on eventLoop: any EventLoop, _ operation: @escaping @Sendable () async throws -> Value
 ) async throws -> Value {
     try await withThrowingTaskGroup(of: Value.self) { group in
         group.addTask { try await operation() }
         group.addTask {
             while true {
-                let deadline = activity.instant + limit
-                guard deadline > .now else { throw ComfyUIError.timedOut }
-                try await Task.sleep(until: deadline)
+                let rest = ContinuousClock.now.duration(to: activity.instant + limit)
+                guard rest > .zero else { throw ComfyUIError.timedOut }
+                try await eventLoop.sleep(for: rest)
             }
         }
         defer { group.cancelAll() }

@@ -87,14 +87,15 @@ package final class AssetService: Service {
             try await store.insert(renewed)
             return (renewed, false)
         }
-        guard let blob = blobs.retain(hash) ?? (known.blob.isStored ? nil : known.blob) else { return nil }
+        let kept = await blobs.retain(hash)
+        guard let blob = kept ?? (known.blob.isStored ? nil : known.blob) else { return nil }
         return (try await insert(description, over: blob), true)
     }
 
     private func insert(_ description: Description, over blob: Blob) async throws -> Asset {
         let asset = asset(description, over: blob)
         do { try await store.insert(asset) } catch {
-            blobs.release(blob)
+            await blobs.release(blob)
             throw error
         }
         return asset
@@ -151,14 +152,14 @@ package final class AssetService: Service {
         for output in job.outputs {
             // Its row may have gone with the job's.
             _ = try await store.remove(output.asset.id)
-            blobs.release(output.asset.blob)
+            await blobs.release(output.asset.blob)
         }
     }
 
     @discardableResult
     private func remove(_ id: String) async throws -> Bool {
         guard let asset = try await store.remove(id) else { return false }
-        blobs.release(asset.blob)
+        await blobs.release(asset.blob)
         return true
     }
 

@@ -10,8 +10,7 @@ package final class LoggedEvent: Sendable {
     package let id: UInt64?
     package let event: JobEvent
     package let date: Date
-    /// Nil when they are not to be kept any more.
-    private let encodings = Mutex<[EncodingKey: [UInt8]]?>([:])
+    private let slot = Mutex(RenderingSlot.empty)
 
     package init(sequence: UInt64, id: UInt64?, event: JobEvent, date: Date = Date()) {
         self.sequence = sequence
@@ -23,42 +22,10 @@ package final class LoggedEvent: Sendable {
     /// An event that was written down, of a job whose other events are gone: ids are places enough then.
     package convenience init(id: UInt64, event: JobEvent, date: Date) { self.init(sequence: id, id: id, event: event, date: date) }
 
-    /// The bytes of the event for viewers of one kind, made by the first of them and shared by all. Kinds beyond a handful
-    /// (callers can name any `Host`) are made anew each time.
-    package func encoding(for key: EncodingKey, make: (LoggedEvent) -> [UInt8]) -> [UInt8] {
-        encodings.withLock { encodings in
-            if let known = encodings?[key] { return known }
-            let made = make(self)
-            if encodings?.count ?? 0 < 6 { encodings?[key] = made }
-            return made
-        }
-    }
-
-    /// From now on each viewer has its bytes made anew.
-    func forgetEncodings() { encodings.withLock { $0 = nil } }
-}
-
-/// What the bytes of an event depend on, besides the event.
-package struct EncodingKey: Hashable, Sendable {
-    package let previews: PreviewMode
-    /// Whether messages of ComfyUI without an event of ours are passed on.
-    package var includesNative = false
-    /// Scheme and authority of the links.
-    package let base: String
-    /// When their signatures end; the same for all viewers during some time.
-    package var linksExpire: Int?
-
-    package init(previews: PreviewMode, includesNative: Bool = false, base: String, linksExpire: Int? = nil) {
-        self.previews = previews
-        self.includesNative = includesNative
-        self.base = base
-        self.linksExpire = linksExpire
-    }
-}
-
-/// How a viewer wants previews.
-package enum PreviewMode: String, Sendable, Hashable, CaseIterable {
-    case base64, url, none
+    /// What viewers are sent of the event, made by the first of them.
+    package func rendering<Rendering: SharedRendering>(_ make: () -> Rendering) -> Rendering { slot.withLock { $0.rendering(make) } }
+    /// From now on each viewer makes its own.
+    func forgetRendering() { slot.withLock { $0.close() } }
 }
 
 /// The events of one job. Viewers hold no mailbox but a cursor into it, so a slow viewer costs nothing, slows nobody
@@ -180,11 +147,11 @@ package struct EventLog: Sendable {
         [replayable.last, previews.last, natives.last, queuePosition].allSatisfy { ($0?.sequence ?? 0) <= cursor }
     }
 
-    /// See `LoggedEvent.forgetEncodings`.
-    func forgetEncodings() {
-        for event in replayable { event.forgetEncodings() }
-        for event in previews { event.forgetEncodings() }
-        for event in natives { event.forgetEncodings() }
+    /// See `LoggedEvent.forgetRendering`.
+    func forgetRenderings() {
+        for event in replayable { event.forgetRendering() }
+        for event in previews { event.forgetRendering() }
+        for event in natives { event.forgetRendering() }
     }
 
     /// Forgets the bytes that weigh most, once the job is over.

@@ -31,7 +31,7 @@ package final class JobService: Service {
     }
 
     package let queue: JobQueue
-    package let store: any JobStore
+    package let store: any JobDirectory
     package let keys: IdempotencyKeys
     private let configuration: Configuration
     package let assets: AssetService
@@ -43,7 +43,7 @@ package final class JobService: Service {
     private let previewsOfEnded = Mutex<(jobs: Deque<(job: Job, bytes: Int)>, total: Int)>(([], 0))
 
     package init(
-        configuration: Configuration, store: any JobStore, keys: IdempotencyKeys = IdempotencyKeys(.job, store: nil), assets: AssetService,
+        configuration: Configuration, store: any JobDirectory, keys: IdempotencyKeys = IdempotencyKeys(.job, store: nil), assets: AssetService,
         previewFiles: (any PreviewFileStore)?, metrics: Metrics, logger: Logger
     ) {
         self.configuration = configuration
@@ -66,6 +66,8 @@ package final class JobService: Service {
         // So that callers who are refused cost no writing; those who come at the same moment are told by `add`.
         guard queue.count < queue.limit else { throw SubmitError.queueFull(limit: queue.limit) }
         let job = Job(submission: submission, previewLimit: configuration.previewHistory, journal: store.journal)
+        // Before anybody finds it, so that the queue knows of every viewer.
+        job.setQueue(queue)
         job.attach(interest)
         try await store.insert(job, key: key)
         do {
@@ -116,7 +118,7 @@ package final class JobService: Service {
 
     /// Ends a job. All ends come through here.
     package func end(_ job: Job, _ status: JobStatus, error: JobError? = nil) async {
-        let isAbandoned = status == .canceled && job.present.cancellation == .callerLeft
+        let isAbandoned = status == .canceled && job.current.cancellation == .callerLeft
         guard job.finish(status, error: isAbandoned ? .callerLeft : error) else { return }
         await store.recordEnd(of: job)
         metrics.ended(job)
@@ -155,6 +157,7 @@ package final class JobService: Service {
         let jobs = try await store.restore()
         var queuedCount = 0
         for job in jobs {
+            job.setQueue(queue)
             let snapshot = job.snapshot
             if let endpoint = snapshot.assignment {
                 if adopt(job, endpoint) { continue }
@@ -192,7 +195,7 @@ package final class JobService: Service {
             return (dropped, quiet)
         }
         for job in dropped { job.dropPreviews() }
-        quiet?.forgetEncodings()
+        quiet?.forgetRenderings()
     }
 }
 

@@ -89,7 +89,7 @@ package final class Metrics: Sendable {
     }
 
     package func ended(_ job: Job) {
-        let (snapshot, marks) = (job.present, job.timeline.marks)
+        let (snapshot, marks) = (job.current, job.timeline.marks)
         ends.withLock { $0[End(status: snapshot.status, code: snapshot.error?.code), default: 0] += 1 }
         snapshot.queueTime(since: job.createdAt).map(queueTime.observe)
         snapshot.executionTime.map(executionTime.observe)

@@ -6,9 +6,9 @@ package protocol BlobStore: Sendable {
     func makeWriter() throws(StorageError) -> any BlobWriter
     func keep(_ bytes: [UInt8]) async throws(StorageError) -> Blob
     /// One more reference to a content that is here; nil when it is not.
-    func retain(_ hash: ContentHash) -> Blob?
-    /// One reference less. Does nothing for bytes that are kept elsewhere.
-    func release(_ blob: Blob)
+    func retain(_ hash: ContentHash) async -> Blob?
+    /// One reference less; returns once the bytes are gone, if it was the last. Does nothing for bytes that are kept elsewhere.
+    func release(_ blob: Blob) async
 }
 
 /// Bytes on their way into a `BlobStore`. What is not kept is removed with the writer.

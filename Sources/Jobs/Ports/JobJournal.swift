@@ -2,21 +2,37 @@ package import FoundationEssentials
 
 /// Writes down what happens to jobs, in the order in which it happens to each.
 package protocol JobJournal: AnyObject, Sendable {
-    /// The job has something to be written: soon the journal takes it (`Job.takeUnwritten`), writes it and says so (`Job.wrote`). Any
+    /// The job has something to be written: soon the journal begins to write it (`beginWriting`) and says how that ended (`endWriting`). Any
     /// thread; never waits, and never calls back from here.
     ///
     /// - Parameter isAwaited: false when nobody would see it now: it need not be written by itself, only within moments.
-    func enqueue(_ job: Job, isAwaited: Bool)
+    func enqueue(_ job: any JournaledJob, isAwaited: Bool)
 
     /// Somebody would see now what was enqueued without being awaited. Any thread; never waits, and never calls back from here.
     func hurry()
 }
 
+/// A job as its journal knows it.
+package protocol JournaledJob: AnyObject, Sendable {
+    var id: JobID { get }
+
+    /// What is to be written down now. Each is ended, in this order, by `endWriting`.
+    func beginWriting() -> Unwritten
+
+    /// What was given is on disk, and from now on callers see it.
+    ///
+    /// - Parameter isKept: false when it could not be written. Callers see it all the same, rather than nothing for as long as the disk
+    ///   is full; it is among what is given the next time.
+    /// - Returns: whether it is written, and everything that was given before.
+    @discardableResult
+    func endWriting(_ unwritten: Unwritten, isKept: Bool) -> Bool
+}
+
 /// Events that are on disk and not in memory.
 package protocol EventArchive: AnyObject, Sendable {
-    /// The next events after an id, in order, at most `limit`; nil when they cannot be read (any more). Reads from the disk, as a
-    /// thread of the server may that sends a file.
-    func events(of job: Job, after id: UInt64, limit: Int) -> [LoggedEvent]?
+    /// Reads the next events of a job after an id, in order, at most `limit`, and gives them to `completion`; nil when they cannot be read (any more). Any
+    /// thread; never waits, and calls back from a thread of its own.
+    func read(eventsOf job: JobID, after id: UInt64, limit: Int, _ completion: @escaping @Sendable ([LoggedEvent]?) -> Void)
 }
 
 /// A job as it was written down.

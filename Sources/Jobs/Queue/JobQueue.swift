@@ -3,7 +3,7 @@ import Synchronization
 
 /// The jobs that wait for a ComfyUI: those of a higher priority first, equal ones first come first served.
 ///
-/// Positions are told to the jobs under the queue's lock, so that they never arrive out of order (lock order: queue, job).
+/// A job that is watched is told when it moves, once the queue is unlocked; the others are found where they are when somebody asks.
 package final class JobQueue: Sendable {
     /// The queue holds as many jobs as it may.
     package struct Full: Error {
@@ -12,18 +12,19 @@ package final class JobQueue: Sendable {
 
     /// What the queue knows of a worker. All are called with the lock of the queue, but for `notify`, and must not call back.
     package struct Taker: Sendable {
-        package let id: ObjectIdentifier
+        let id: ObjectIdentifier
         /// There may be a job to be taken.
-        package let notify: @Sendable () -> Void
+        let notify: @Sendable () -> Void
         /// Its ComfyUI is there and works.
-        package let isAvailable: @Sendable () -> Bool
+        let isAvailable: @Sendable () -> Bool
         /// Its ComfyUI has all of the job's classes, as far as is known.
-        package let canRun: @Sendable (Job) -> Bool
+        let canRun: @Sendable (Job) -> Bool
         /// The job should rather run elsewhere.
-        package let avoids: @Sendable (Job) -> Bool
+        let avoids: @Sendable (Job) -> Bool
 
         package init(
-            id: ObjectIdentifier, notify: @escaping @Sendable () -> Void, isAvailable: @escaping @Sendable () -> Bool, canRun: @escaping @Sendable (Job) -> Bool, avoids: @escaping @Sendable (Job) -> Bool
+            id: ObjectIdentifier, notify: @escaping @Sendable () -> Void, isAvailable: @escaping @Sendable () -> Bool,
+            canRun: @escaping @Sendable (Job) -> Bool, avoids: @escaping @Sendable (Job) -> Bool
         ) {
             self.id = id
             self.notify = notify
@@ -34,7 +35,7 @@ package final class JobQueue: Sendable {
     }
 
     fileprivate struct State {
-        package var waiting: Deque<Job> = []
+        var line = WaitingLine()
         var takers: [Taker] = []
         /// Workers whose ComfyUI is connected and has nothing to do.
         var idleWorkers: Set<ObjectIdentifier> = []
@@ -47,36 +48,29 @@ package final class JobQueue: Sendable {
         self.limit = limit
     }
 
-    package var count: Int { state.withLock { $0.waiting.count } }
+    package var count: Int { state.withLock { $0.line.count } }
     /// Those that wait, in their order.
-    package var jobs: [Job] { state.withLock { Array($0.waiting) } }
+    package var jobs: [Job] { state.withLock { $0.line.jobs } }
 
     package func add(_ job: Job) throws(Full) {
-        let takers = state.withLock { state -> [Taker]? in
-            guard state.waiting.count < limit else { return nil }
-            state.insert(job, at: state.waiting.partitioningIndex { $0.priority < job.priority })
-            return state.takers
+        job.setQueue(self)
+        let insertion = state.withLock { state in
+            state.line.count < limit ? state.insert(job, isNext: false) : nil
         }
-        guard let takers else { throw Full(limit: limit) }
-        for taker in takers { taker.notify() }
+        guard let insertion else { throw Full(limit: limit) }
+        tell(insertion)
     }
 
     /// Puts in a job that waited before the bridge was restarted, behind those of its priority, whatever the limit.
     package func restore(_ job: Job) {
-        let takers = state.withLock { state in
-            state.insert(job, at: state.waiting.partitioningIndex { $0.priority < job.priority })
-            return state.takers
-        }
-        for taker in takers { taker.notify() }
+        job.setQueue(self)
+        tell(state.withLock { $0.insert(job, isNext: false) })
     }
 
     /// Puts a job back that a worker could not hand over; it is the next of its priority, whatever the limit.
     package func putBack(_ job: Job) {
-        let takers = state.withLock { state in
-            state.insert(job, at: state.waiting.partitioningIndex { $0.priority <= job.priority })
-            return state.takers
-        }
-        for taker in takers { taker.notify() }
+        job.setQueue(self)
+        tell(state.withLock { $0.insert(job, isNext: true) })
     }
 
     /// Takes the next job that the worker can run, if there is one.
@@ -85,12 +79,15 @@ package final class JobQueue: Sendable {
     ///   - isSecond: the worker's ComfyUI is busy already; then a job is left to an idle worker that can run it, if there is one.
     ///   - worker: a registered one.
     package func take(isSecond: Bool, by worker: ObjectIdentifier) -> Job? {
-        state.withLock { state -> Job? in
-            guard !state.waiting.isEmpty, let index = state.indexOfJob(for: worker, isSecond: isSecond) else { return nil }
-            let job = state.waiting.remove(at: index)
-            state.renumber(from: index)
-            return job
+        let found = state.withLock { state -> (job: Job, place: QueuePlace, WaitingLine.Moves)? in
+            guard state.line.count > 0, let index = state.indexOfJob(for: worker, isSecond: isSecond) else { return nil }
+            return state.line.remove(at: index)
         }
+        guard let (job, place, moves) = found else { return nil }
+        // Until it runs that is where it stands.
+        job.moved(to: place)
+        tell(moves)
+        return job
     }
 
     /// Whether another worker is there that can run the job, and would.
@@ -100,24 +97,24 @@ package final class JobQueue: Sendable {
 
     /// Takes a job out, wherever it stands; false when it is not waiting (any more).
     package func remove(_ job: Job) -> Bool {
-        state.withLock { state in
-            guard let index = state.waiting.firstIndex(where: { $0 === job }) else { return false }
-            state.waiting.remove(at: index)
-            state.renumber()
-            return true
-        }
+        guard let moves = state.withLock({ $0.line.remove(job) }) else { return false }
+        tell(moves)
+        return true
     }
 
     /// Takes out all jobs that satisfy the predicate.
     package func removeAll(where predicate: (Job) -> Bool) -> [Job] {
-        state.withLock { state in
-            let removed = state.waiting.filter(predicate)
-            guard !removed.isEmpty else { return [] }
-            state.waiting.removeAll(where: predicate)
-            state.renumber()
-            return Array(removed)
-        }
+        let (removed, moves) = state.withLock { $0.line.removeAll(where: predicate) }
+        tell(moves)
+        return removed
     }
+
+    /// Where the job stands now; nil when it does not wait.
+    func place(of job: Job) -> QueuePlace? { state.withLock { $0.line.place(of: job) } }
+
+    /// The job has one viewer more: it is told when it moves from its present place, which is returned.
+    func watch(_ job: Job) -> QueuePlace? { state.withLock { $0.line.watch(job) } }
+    func unwatch(_ job: Job) { state.withLock { $0.line.unwatch(job) } }
 
     package func addWorker(_ taker: Taker) {
         state.withLock { $0.takers.append(taker) }
@@ -128,19 +125,27 @@ package final class JobQueue: Sendable {
             if isIdle { state.idleWorkers.insert(worker) } else { state.idleWorkers.remove(worker) }
         }
     }
+
+    private func tell(_ insertion: (moves: WaitingLine.Moves, takers: [Taker])) {
+        tell(insertion.moves)
+        for taker in insertion.takers { taker.notify() }
+    }
+
+    private func tell(_ moves: WaitingLine.Moves) {
+        for move in moves { move.job.moved(to: move.place) }
+    }
 }
 
 extension JobQueue.State {
-    fileprivate mutating func insert(_ job: Job, at index: Int) {
-        waiting.insert(job, at: index)
-        renumber(from: index)
+    fileprivate mutating func insert(_ job: Job, isNext: Bool) -> (moves: WaitingLine.Moves, takers: [JobQueue.Taker]) {
+        (line.insert(job, isNext: isNext), takers)
     }
 
     /// A lone worker takes everything: what it lacks was found when the job was submitted, or ComfyUI says it.
     fileprivate func indexOfJob(for worker: ObjectIdentifier, isSecond: Bool) -> Int? {
-        guard takers.count > 1, let taker = takers.first(where: { $0.id == worker }) else { return waiting.startIndex }
+        guard takers.count > 1, let taker = takers.first(where: { $0.id == worker }) else { return 0 }
         let idle = isSecond ? takers.filter { idleWorkers.contains($0.id) && $0.id != worker } : []
-        return waiting.firstIndex { job in
+        return line.firstIndex { job in
             guard taker.canRun(job), !idle.contains(where: { $0.canRun(job) && !$0.avoids(job) }) else { return false }
             return !taker.avoids(job) || !hasTaker(for: job, beside: worker)
         }
@@ -148,9 +153,5 @@ extension JobQueue.State {
 
     fileprivate func hasTaker(for job: Job, beside worker: ObjectIdentifier) -> Bool {
         takers.contains { $0.id != worker && $0.isAvailable() && $0.canRun(job) && !$0.avoids(job) }
-    }
-
-    fileprivate func renumber(from index: Int = 0) {
-        for position in index..<waiting.count { waiting[position].moved(toQueuePosition: position) }
     }
 }

@@ -5,22 +5,20 @@ package import Logging
 import Synchronization
 import Wording
 
-/// Bytes on this machine's disk: each content is a file, named by its hash.
+/// Bytes on this machine's disk: each content is a file, named by its hash. Files are moved and removed outside the lock, on threads that
+/// may wait for a disk; meanwhile the content is marked, and whoever wants it waits for the end of that.
 package final class FileBlobStore: BlobStore {
-    private struct Entry {
-        let blob: Blob
-        var references: Int
-    }
-
     private let directory: URL
     private let isTemporary: Bool
     private let logger: Logger
-    private let entries = Mutex<[ContentHash: Entry]>([:])
+    private let contents: Mutex<BlobContents>
+    private let files: BlobFiles
 
     /// - Parameters:
     ///   - directory: where the folder `blobs` is made; nil makes a temporary one, which `removeTemporaryDirectory` removes.
     ///   - known: the contents that assets of a former process are over. Other files of the folder go, with `removeOrphans`.
-    package init(directory: String?, known: [KnownContent] = [], logger: Logger) throws {
+    ///   - files: how they are moved and removed.
+    package init(directory: String?, known: [KnownContent] = [], files: BlobFiles = BlobFiles(), logger: Logger) throws {
         let parent =
             directory.map { URL(fileURLWithPath: $0, isDirectory: true) }
             ?? FileManager.default.temporaryDirectory.appendingPathComponent("comfy-bridge-\(JobID.makeUUID())", isDirectory: true)
@@ -28,12 +26,14 @@ package final class FileBlobStore: BlobStore {
         isTemporary = directory == nil
         self.logger = logger
         try FileManager.default.createDirectory(at: self.directory, withIntermediateDirectories: true)
-        entries.withLock { entries in
-            for content in known {
-                entries[content.hash] = Entry(
-                    blob: Blob(source: .stored(path: path(of: content.hash)), size: content.size, hash: content.hash), references: content.references)
-            }
+        self.files = files
+        var contents = BlobContents()
+        for content in known {
+            contents.add(
+                Blob(source: .stored(path: Self.path(of: content.hash, in: self.directory)), size: content.size, hash: content.hash), content.hash,
+                references: content.references)
         }
+        self.contents = Mutex(contents)
         // What was arriving when the former process ended never will.
         for name in try FileManager.default.contentsOfDirectory(atPath: self.directory.path) where name.hasSuffix(".part") {
             unlink(self.directory.appendingPathComponent(name).path)
@@ -47,13 +47,15 @@ package final class FileBlobStore: BlobStore {
         let references: Int
     }
 
-    private func path(of hash: ContentHash) -> String {
+    private func path(of hash: ContentHash) -> String { Self.path(of: hash, in: directory) }
+
+    private static func path(of hash: ContentHash, in directory: URL) -> String {
         directory.appendingPathComponent(String(hash.digits.prefix(2)), isDirectory: true).appendingPathComponent(String(hash.digits)).path
     }
 
     /// The content with this hash, as an asset of a former process names it; its file may be gone.
     func blob(_ hash: ContentHash, size: Int?) -> Blob {
-        entries.withLock { $0[hash]?.blob } ?? Blob(source: .stored(path: path(of: hash)), size: size, hash: hash)
+        contents.withLock { $0.blob(hash) } ?? Blob(source: .stored(path: path(of: hash)), size: size, hash: hash)
     }
 
     /// Removes files that no asset is over: the former process ended between the two.
@@ -63,10 +65,9 @@ package final class FileBlobStore: BlobStore {
             let folder = directory.appendingPathComponent(name, isDirectory: true)
             try await onFileThread { () throws(StorageError) in
                 for file in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [] {
-                    guard let hash = ContentHash("blake3:\(file)") else { continue }
-                    self.entries.withLock { entries in
-                        if entries[hash] == nil { unlink(folder.appendingPathComponent(file).path) }
-                    }
+                    guard let hash = ContentHash("blake3:\(file)"), self.contents.withLock({ $0.claimUnknown(hash) }) else { continue }
+                    _ = self.files.remove(folder.appendingPathComponent(file).path)
+                    self.settle(hash, nil)
                 }
             }
         }
@@ -81,22 +82,48 @@ package final class FileBlobStore: BlobStore {
     /// See `BlobWriter.keep`.
     fileprivate func keep(_ writer: BlobFileWriter) async throws(StorageError) -> (blob: Blob, isNew: Bool) {
         let (hash, size) = writer.summary
+        if let blob = await claim(hash) {
+            try await onFileThread { () throws(StorageError) in writer.discard() }
+            return (blob, false)
+        }
         let folder = directory.appendingPathComponent(String(hash.digits.prefix(2)), isDirectory: true)
         let file = path(of: hash)
-        return try await onFileThread { () throws(StorageError) in
-            try self.entries.withLock { entries throws(StorageError) in
-                if let entry = entries[hash] {
-                    entries[hash]!.references += 1
-                    writer.discard()
-                    return (entry.blob, false)
-                }
+        do {
+            try await onFileThread { () throws(StorageError) in
                 guard mkdir(folder.path, 0o755) == 0 || errno == EEXIST else { throw StorageError(errno) }
-                try writer.move(to: file)
-                let blob = Blob(source: .stored(path: file), size: size, hash: hash)
-                entries[hash] = Entry(blob: blob, references: 1)
-                return (blob, true)
+                try writer.move(to: file, self.files)
+            }
+        } catch {
+            settle(hash, nil)
+            throw error
+        }
+        let blob = Blob(source: .stored(path: file), size: size, hash: hash)
+        settle(hash, blob)
+        return (blob, true)
+    }
+
+    /// One more reference to a content that is here. Else the caller is to put it there and then to `settle` it: nil.
+    private func claim(_ hash: ContentHash) async -> Blob? {
+        while true {
+            switch contents.withLock({ $0.claim(hash) }) {
+            case .kept(let blob): return blob
+            case .granted: return nil
+            case .busy: await waitUntilSettled(hash)
             }
         }
+    }
+
+    private func waitUntilSettled(_ hash: ContentHash) async {
+        await withCheckedContinuation { continuation in
+            if !contents.withLock({ $0.wait(for: hash, continuation) }) { continuation.resume() }
+        }
+    }
+
+    /// What was done with the file of this content is done.
+    ///
+    /// - Parameter blob: that has one reference now; nil when the content is not here.
+    private func settle(_ hash: ContentHash, _ blob: Blob?) {
+        for waiter in contents.withLock({ $0.settle(hash, blob) }) { waiter.resume() }
     }
 
     package func keep(_ bytes: [UInt8]) async throws(StorageError) -> Blob {
@@ -105,25 +132,21 @@ package final class FileBlobStore: BlobStore {
         return try await keep(writer).blob
     }
 
-    package func retain(_ hash: ContentHash) -> Blob? {
-        entries.withLock { entries in
-            guard let entry = entries[hash] else { return nil }
-            entries[hash]!.references += 1
-            return entry.blob
+    package func retain(_ hash: ContentHash) async -> Blob? {
+        while true {
+            switch contents.withLock({ $0.retain(hash) }) {
+            case .kept(let blob): return blob
+            case .granted: return nil
+            case .busy: await waitUntilSettled(hash)
+            }
         }
     }
 
-    package func release(_ blob: Blob) {
-        guard case .stored(let path) = blob.source, let hash = blob.hash else { return }
-        entries.withLock { entries in
-            guard let entry = entries[hash] else { return }
-            if entry.references > 1 {
-                entries[hash]!.references -= 1
-                return
-            }
-            entries[hash] = nil
-            if unlink(path) != 0 { logger.warning("a file could not be removed", metadata: ["path": "\(path)", "error": "\(StorageError(errno))"]) }
-        }
+    package func release(_ blob: Blob) async {
+        guard case .stored(let path) = blob.source, let hash = blob.hash, contents.withLock({ $0.release(hash) }) else { return }
+        let failure = await onFileThread { self.files.remove(path) }
+        if failure != 0 { logger.warning("a file could not be removed", metadata: ["path": "\(path)", "error": "\(StorageError(failure))"]) }
+        settle(hash, nil)
     }
 
     func removeTemporaryDirectory() {
@@ -160,9 +183,7 @@ private final class BlobFileWriter: BlobWriter {
 
     /// Removes what was written, unless it is kept.
     fileprivate func discard() {
-        state.withLock { state in
-            if let path = state.path.take() { unlink(path) }
-        }
+        if let path = state.withLock({ $0.path.take() }) { unlink(path) }
     }
 
     package func write(_ bytes: [UInt8]) async throws(StorageError) {
@@ -194,10 +215,11 @@ private final class BlobFileWriter: BlobWriter {
 
     package func keep() async throws(StorageError) -> (blob: Blob, isNew: Bool) { try await store.keep(self) }
 
-    fileprivate func move(to target: String) throws(StorageError) {
-        try state.withLock { state throws(StorageError) in
-            guard let path = state.path, rename(path, target) == 0 else { throw StorageError(errno) }
-            state.path = nil
-        }
+    fileprivate func move(to target: String, _ files: BlobFiles) throws(StorageError) {
+        guard let path = state.withLock({ $0.path.take() }) else { return }
+        let failure = files.move(path, target)
+        guard failure != 0 else { return }
+        state.withLock { $0.path = path }
+        throw StorageError(failure)
     }
 }

@@ -25,7 +25,7 @@ final class GroupCommit: Sendable {
     /// Operations of one transaction, so that the first of many are not held up by the last.
     private static let limit = 256
     /// How long an operation waits for one that somebody waits for.
-    private static let patience = DispatchTimeInterval.milliseconds(20)
+    private static let gatheringTime = DispatchTimeInterval.milliseconds(20)
 
     private let pool: DatabasePool
     private let state = Mutex(State())
@@ -45,7 +45,7 @@ final class GroupCommit: Sendable {
             return !state.isTimed
         }
         guard needsTimer else { return }
-        DispatchQueue.global().asyncAfter(deadline: .now() + Self.patience) {
+        DispatchQueue.global().asyncAfter(deadline: .now() + Self.gatheringTime) {
             self.state.withLock { $0.isTimed = false }
             self.hurry()
         }

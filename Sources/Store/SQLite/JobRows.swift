@@ -13,13 +13,13 @@ struct JobRows: Sendable {
 
     // MARK: Writing
 
-    func insert(_ job: Job, _ unwritten: Job.Unwritten, place: Int64, key: UsedKey?, _ db: GRDB.Database) throws {
-        let submission = job.submission
+    func insert(_ job: NewJob, key: UsedKey?, _ db: GRDB.Database) throws {
+        let (submission, unwritten, place) = (job.submission, job.unwritten, Int64(job.place))
         try db.cachedStatement(sql: """
             INSERT INTO jobs (place, id, created_at, priority, metadata_json, status, status_changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)
             """
         ).execute(arguments: [
-            place, job.id.description, job.createdAt.timeIntervalSinceReferenceDate, job.priority, submission.metadata.map { JSON.object($0).text },
+            place, job.id.description, job.createdAt.timeIntervalSinceReferenceDate, submission.options.priority, submission.metadata.map { JSON.object($0).text },
             unwritten.snapshot.status.rawValue, unwritten.snapshot.statusChangedAt.timeIntervalSinceReferenceDate,
         ])
         let inputs = JSON.array(submission.inputs.map { ["place": $0.place.record, "asset": .string($0.asset.id)] })
@@ -49,7 +49,7 @@ struct JobRows: Sendable {
         ])
     }
 
-    func update(_ unwritten: Job.Unwritten, place: Int64, _ db: GRDB.Database) throws {
+    func update(_ unwritten: Unwritten, place: Int64, _ db: GRDB.Database) throws {
         let snapshot = unwritten.snapshot
         if unwritten.isChanged {
             let others: StatementArguments = [

@@ -6,12 +6,12 @@ import Jobs
 final class SQLiteAssetStore: AssetStore {
     private let database: SQLiteDatabase
     private let rows: AssetRows
-    private let jobs: SQLiteJobStore
+    private let present: any PresentOutputs
 
-    init(database: SQLiteDatabase, rows: AssetRows, jobs: SQLiteJobStore) {
+    init(database: SQLiteDatabase, rows: AssetRows, present: any PresentOutputs) {
         self.database = database
         self.rows = rows
-        self.jobs = jobs
+        self.present = present
     }
 
     /// The contents that the assets of a former process are over.
@@ -51,8 +51,8 @@ final class SQLiteAssetStore: AssetStore {
     }
 
     func asset(_ id: String) async throws -> Asset? {
-        guard let asset = try await database.read({ [rows] db in try rows.asset(id, db) }) else { return jobs.output(id, of: nil) }
-        return asset.job.flatMap { jobs.output(id, of: $0) } ?? asset
+        guard let asset = try await database.read({ [rows] db in try rows.asset(id, db) }) else { return present.output(id, of: nil) }
+        return asset.job.flatMap { present.output(id, of: $0) } ?? asset
     }
 
     func asset(withHash hash: ContentHash) async throws -> Asset? { try await first("assets.hash = ? LIMIT 1", [hash.description]) }

@@ -106,6 +106,13 @@ final class SQLiteDatabase: Sendable {
         do { return try await pool.read(body) } catch { throw explained(error) }
     }
 
+    /// The same without waiting: `completion` is called from a thread of the database.
+    func readLater<Value>(_ body: @escaping @Sendable (GRDB.Database) throws -> Value, completion: @escaping @Sendable (Result<Value, any Error>) -> Void) {
+        pool.asyncRead { db in
+            completion(Result { try body(db.get()) }.mapError(self.explained))
+        }
+    }
+
     /// The same for a thread that may wait.
     func readNow<Value>(_ body: (GRDB.Database) throws -> Value) throws -> Value {
         do { return try pool.read(body) } catch { throw explained(error) }

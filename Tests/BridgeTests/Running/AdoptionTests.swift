@@ -48,7 +48,7 @@ import Testing
         defer { blobs.removeTemporaryDirectory() }
         let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, comfyFiles: NoComfyFiles(), retention: nil, inUse: { [] }, logger: logger)
         let metrics = Metrics()
-        let service = JobService(configuration: .init(), store: MemoryJobStore(), assets: assets, previewFiles: nil, metrics: metrics, logger: logger)
+        let service = JobService(configuration: .init(), store: MemoryJobs(), assets: assets, previewFiles: nil, metrics: metrics, logger: logger)
         let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: ComfyUIClient.httpClientConfiguration())
         let worker = Worker(
             configuration: configuration, clientID: Self.clientID, service: service, metrics: metrics, previewFiles: nil,

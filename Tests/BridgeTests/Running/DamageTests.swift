@@ -166,7 +166,7 @@ import Testing
                 }
                 for job in jobs {
                     _ = try? await storage.jobs.workflow(of: job)
-                    _ = job.events(after: 0, limit: 100)
+                    _ = await job.read(after: 0, limit: 100)
                     for output in job.outputs { _ = try? await storage.assets.asset(output.asset.id) }
                 }
                 _ = try? await storage.assets.upload(at: "a.bin")

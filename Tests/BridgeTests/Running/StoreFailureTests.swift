@@ -92,7 +92,7 @@ import Testing
                 #expect(open.isEmpty)
                 let job = try #require(try await storage.jobs.job(id))
                 #expect(job.snapshot.status == .succeeded && job.snapshot.outputs.map(\.name) == ["a"])
-                #expect(job.events(after: 0, limit: 10)?.compactMap(\.id) == [1, 2, 3, 4, 5])
+                #expect(await job.read(after: 0, limit: 10)?.compactMap(\.id) == [1, 2, 3, 4, 5])
             }
         }
     }

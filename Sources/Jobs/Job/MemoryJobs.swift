@@ -1,11 +1,10 @@
 import DequeModule
 import FoundationEssentials
-import Jobs
 import Synchronization
 import Workflow
 
 /// Jobs in memory, gone with the process.
-final class MemoryJobStore: JobStore {
+package final class MemoryJobs: JobDirectory {
     fileprivate struct Entry {
         let place: UInt64
         let job: Job
@@ -26,37 +25,37 @@ final class MemoryJobStore: JobStore {
 
     private let state = Mutex(State())
 
-    init() {}
+    package init() {}
 
-    var journal: (any JobJournal)? { nil }
-    var failure: String? { nil }
+    package var journal: (any JobJournal)? { nil }
+    package var failure: String? { nil }
 
-    func insert(_ job: Job, key: UsedKey? = nil) { state.withLock { $0.insert(job) } }
+    package func insert(_ job: Job, key: UsedKey? = nil) { state.withLock { $0.insert(job) } }
 
-    func recordEnd(of job: Job) {
+    package func recordEnd(of job: Job) {
         state.withLock { state in
             state.open.remove(job.id)
             state.ended.append((job, Date()))
         }
     }
 
-    func record(_ job: Job) {}
-    func restore() -> [Job] { [] }
+    package func record(_ job: Job) {}
+    package func restore() -> [Job] { [] }
 
-    func workflow(of job: Job) -> [UInt8] { job.submission.workflow.text }
+    package func workflow(of job: Job) -> [UInt8] { job.submission.workflow.text }
 
-    func job(_ id: JobID) -> Job? { state.withLock { $0.jobs[id]?.job } }
+    package func job(_ id: JobID) -> Job? { state.withLock { $0.jobs[id]?.job } }
 
-    func assetsInUse() -> Set<String> {
+    package func assetsInUse() -> Set<String> {
         let open = state.withLock { state in state.open.compactMap { state.jobs[$0]?.job } }
         return open.reduce(into: []) { $0.formUnion($1.submission.inputs.map(\.asset.id)) }
     }
 
-    func remove(_ job: Job) {
+    package func remove(_ job: Job) {
         state.withLock { $0.forget(job) }
     }
 
-    func removeEnded(beyond limit: RetentionLimit) -> [Job] {
+    package func removeEnded(beyond limit: RetentionLimit) -> [Job] {
         state.withLock { state in
             var removed: [Job] = []
             while let oldest = state.ended.first, oldest.at < limit.date || state.ended.count > limit.count {
@@ -68,7 +67,7 @@ final class MemoryJobStore: JobStore {
         }
     }
 
-    func jobs(_ query: JobQuery) -> JobPage {
+    package func jobs(_ query: JobQuery) -> JobPage {
         var page = JobPage()
         var last = query.before ?? .max
         var end = last
@@ -88,18 +87,18 @@ final class MemoryJobStore: JobStore {
     }
 }
 
-extension MemoryJobStore.State {
+extension MemoryJobs.State {
     fileprivate mutating func insert(_ job: Job) {
         // By the clock, so that places of a former process lie before all of this one's; and rising, whatever the clock does.
         lastPlace = max(lastPlace + 1, UInt64(max(0, job.createdAt.timeIntervalSince1970 * 1e6)))
-        let entry = MemoryJobStore.Entry(place: lastPlace, job: job)
+        let entry = MemoryJobs.Entry(place: lastPlace, job: job)
         jobs[job.id] = entry
         submitted.append(entry)
         open.insert(job.id)
     }
 
     /// The newest first.
-    fileprivate func entries(before place: UInt64, limit: Int) -> [MemoryJobStore.Entry] {
+    fileprivate func entries(before place: UInt64, limit: Int) -> [MemoryJobs.Entry] {
         let end = submitted.partitioningIndex { $0.place >= place }
         return submitted[max(0, end - limit)..<end].reversed()
     }

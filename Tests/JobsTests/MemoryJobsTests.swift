@@ -8,8 +8,8 @@ import Testing
 @testable import TestSupport
 
 /// The list of jobs, page by page.
-@Suite struct MemoryJobStoreTests {
-    private func jobs(_ count: Int, into store: MemoryJobStore) throws -> [Job] {
+@Suite struct MemoryJobsTests {
+    private func jobs(_ count: Int, into store: MemoryJobs) throws -> [Job] {
         try (0..<count).map { number in
             let job = Job(submission: try .sample(metadata: ["number": JSON(number), "parity": number % 2 == 0 ? "even" : "odd"]))
             store.insert(job)
@@ -21,7 +21,7 @@ import Testing
 
     @Test("Pages hold every job once, newest first", arguments: [(0, 1), (1, 1), (5, 1), (5, 2), (5, 5), (5, 500), (600, 7), (600, 300)])
     func pages(_ count: Int, _ limit: Int) throws {
-        let store = MemoryJobStore()
+        let store = MemoryJobs()
         let jobs = try jobs(count, into: store)
         var query = JobQuery()
         query.limit = limit
@@ -37,7 +37,7 @@ import Testing
     }
 
     @Test func whatComesAndGoesMovesNoPage() throws {
-        let store = MemoryJobStore()
+        let store = MemoryJobs()
         let old = try jobs(6, into: store)
         var query = JobQuery()
         query.limit = 2
@@ -61,7 +61,7 @@ import Testing
     }
 
     @Test func filtersHoldTogether() throws {
-        let store = MemoryJobStore()
+        let store = MemoryJobs()
         let jobs = try jobs(6, into: store)
         jobs[1].started()
         jobs[2].started()
@@ -95,7 +95,7 @@ import Testing
     }
 
     @Test func theClockMayBeSetBackAndCursorsOfAFormerProcessPointBeforeEverything() throws {
-        let store = MemoryJobStore()
+        let store = MemoryJobs()
         let now = Date()
         let jobs = try [0, -3600, 0].map { Job(submission: try .sample(), createdAt: now.addingTimeInterval($0)) }
         for job in jobs { store.insert(job) }
@@ -106,7 +106,7 @@ import Testing
     }
 
     @Test func aJobTakenBackIsGoneAndTwiceIsNoHarm() throws {
-        let store = MemoryJobStore()
+        let store = MemoryJobs()
         let jobs = try jobs(3, into: store)
         store.remove(jobs[2])
         store.remove(jobs[2])
