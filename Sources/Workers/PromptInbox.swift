@@ -65,6 +65,8 @@ package final class PromptInbox: Sendable {
         var prompts: [String: Prompt] = [:]
         /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
         var current: String?
+        /// When a part of a message came last that was not complete with it.
+        var lastPart: ContinuousClock.Instant?
         package var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         /// An attempt to connect has ended, one way or the other.
         var hasTried = false
@@ -128,10 +130,16 @@ package final class PromptInbox: Sendable {
         channel.finish()
     }
 
-    /// How long nothing was heard of a prompt; zero for one that is not open.
-    package func silence(of job: JobID) -> Duration {
-        state.withLock { $0.prompts[job.description].map { .now - $0.lastHeard } ?? .zero }
+    /// How long nothing was heard of a prompt, nor a part of a message arrived behind which its messages may wait; zero for one that is not open.
+    package func silence(of job: JobID, at now: ContinuousClock.Instant = .now) -> Duration {
+        state.withLock { state in
+            guard let lastHeard = state.prompts[job.description]?.lastHeard else { return .zero }
+            return now - max(lastHeard, state.lastPart ?? lastHeard)
+        }
     }
+
+    /// When a part of a message arrived last, if any did.
+    var lastPart: ContinuousClock.Instant? { state.withLock { $0.lastPart } }
 
     /// All open prompts, or all but one, are told.
     func announce(_ input: Input, except job: JobID? = nil) {
@@ -144,12 +152,13 @@ package final class PromptInbox: Sendable {
         state.withLock { body(&$0.registration) }
     }
 
-    func receive(_ event: EventSocketEvent) {
+    func receive(_ event: EventSocketEvent, at now: ContinuousClock.Instant = .now) {
         switch event {
         case .message(.status(_, sid: .some), _): break  // the first of a connection, which comes from elsewhere than all others
         case .message(.featureFlags, _): withRegistration { $0.received(isFlags: true) }
         case .message, .binary, .undecodable: withRegistration { $0.received(isFlags: false) }
         case .connected: withRegistration { $0.connected(at: .now) }
+        case .receiving: withRegistration { $0.receiving(at: now) }
         case .disconnected: withRegistration { $0.disconnected() }
         }
         switch event {
@@ -169,6 +178,7 @@ package final class PromptInbox: Sendable {
             deliver(.binary(.progressText(nodeID: node, text: text, promptID: promptID)), promptID: promptID ?? state.withLock { $0.current })
         case .binary(.unknown(let type, let length, let head)):
             deliverUnknown(.binary(.unknown(type: type, length: length, head: head)), .binary, promptID: nil)
+        case .receiving: state.withLock { $0.lastPart = now }
         case .undecodable: metrics.unknownMessages[.unreadable].add()  // logged by the socket
         case .connected:
             state.withLock { $0.current = nil }

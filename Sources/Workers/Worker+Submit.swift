@@ -105,13 +105,23 @@ extension Worker {
     func reconcile(_ job: Job, _ reason: Metrics.ReconciliationReason, secondLookAfter pause: Duration?) async -> PromptInbox.Input {
         metrics.reconciliations[reason].add()
         do {
-            let verdict = try await look(for: job)
-            guard case .absent = verdict, let pause else { return .verdict(verdict) }
-            try await Task.sleep(for: pause)
-            return .verdict(try await look(for: job))
+            var verdict = try await look(for: job)
+            if case .absent = verdict, let pause {
+                try await Task.sleep(for: pause)
+                verdict = try await look(for: job)
+            }
+            try await waitForMessagesUnderWay()
+            return .verdict(verdict)
         } catch {
             logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(NetworkWords.of(error))"]))
             return .noVerdict
+        }
+    }
+
+    /// The books know more than was heard so far while messages are still arriving: those go first, else what they carry is lost.
+    private func waitForMessagesUnderWay() async throws {
+        while let last = inbox.lastPart, case let rest = configuration.endLimit - (.now - last), rest > .zero {
+            try await socket.eventLoop.sleep(for: rest)
         }
     }
 
