@@ -26,11 +26,17 @@ package final class PromptInbox: Sendable {
         var prompts: [String: Prompt] = [:]
         /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
         var current: String?
+        /// When a part of a message came last that was not complete with it.
+        var lastPart: ContinuousClock.Instant?
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         /// An attempt to connect has ended, one way or the other.
         var hasTried = false
         var registration = RegistrationProof()
         var unknownAllowance = Allowance(perSecond: 100, atOnce: 200)
+
+        func silence(of prompt: Prompt, at now: ContinuousClock.Instant) -> Duration {
+            now - max(prompt.lastHeard, lastPart ?? prompt.lastHeard)
+        }
     }
 
     private let state = Mutex(State())
@@ -55,7 +61,7 @@ package final class PromptInbox: Sendable {
     var report: (connection: Connection, open: [Worker.OpenPrompt]) {
         state.withLock { state in
             let now = ContinuousClock.now
-            return (state.connection, state.prompts.compactMap { id, prompt in JobID(id).map { Worker.OpenPrompt(job: $0, silence: now - prompt.lastHeard) } })
+            return (state.connection, state.prompts.compactMap { id, prompt in JobID(id).map { Worker.OpenPrompt(job: $0, silence: state.silence(of: prompt, at: now)) } })
         }
     }
     var openCount: Int { state.withLock { $0.prompts.count } }
@@ -91,10 +97,15 @@ package final class PromptInbox: Sendable {
         channel.finish()
     }
 
-    /// How long nothing was heard of a prompt; zero for one that is not open.
-    package func silence(of job: JobID) -> Duration {
-        state.withLock { $0.prompts[job.description].map { .now - $0.lastHeard } ?? .zero }
+    /// How long nothing was heard of a prompt, nor a part of a message arrived behind which its messages may wait; zero for one that is not open.
+    package func silence(of job: JobID, at now: ContinuousClock.Instant = .now) -> Duration {
+        state.withLock { state in
+            state.prompts[job.description].map { state.silence(of: $0, at: now) } ?? .zero
+        }
     }
+
+    /// When a part of a message arrived last, if any did.
+    var lastPart: ContinuousClock.Instant? { state.withLock { $0.lastPart } }
 
     /// All open prompts, or all but one, are told.
     func announce(_ input: Attempt.Input, except job: JobID? = nil) {
@@ -107,8 +118,8 @@ package final class PromptInbox: Sendable {
         state.withLock { body(&$0.registration) }
     }
 
-    func receive(_ event: EventSocketEvent) {
-        let receipt = state.withLock { $0.receive(event, at: .now) }
+    func receive(_ event: EventSocketEvent, at now: ContinuousClock.Instant = .now) {
+        let receipt = state.withLock { $0.receive(event, at: now) }
         if let kind = receipt.unknown {
             metrics.unknownMessages[kind].add()
             if receipt.isDropped { metrics.unknownMessagesDropped.add() }
@@ -117,6 +128,7 @@ package final class PromptInbox: Sendable {
         switch event {
         case .message(let message, _): receipt.receivers.send(.message(message))
         case .binary(let message): receipt.receivers.send(.binary(message))
+        case .receiving: break
         case .undecodable: break  // logged by the socket
         case .connected: receipt.receivers.send(.reconnected)
         case .disconnected(let reason): receipt.receivers.send(.lostTouch(reason: Self.loss(reason)))
@@ -164,6 +176,10 @@ extension PromptInbox.State {
         case .undecodable:
             registration.received(isFlags: false)
             return PromptInbox.Receipt(unknown: .unreadable)
+        case .receiving:
+            registration.receiving(at: now)
+            lastPart = now
+            return PromptInbox.Receipt()
         case .connected:
             registration.connected(at: now)
             current = nil

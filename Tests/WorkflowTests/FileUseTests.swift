@@ -5,6 +5,9 @@ import Testing
 @testable import Workflow
 
 @Suite struct FileUseTests {
+    /// One letter with a million marks: to compare it as a `String` takes longer than a test may.
+    private let endlessLetter = "a" + String(repeating: "\u{315}\u{300}", count: 500_000)
+
     /// As ComfyUI 0.33.0 describes them, cut to what matters here, and classes as node packs have them.
     private static let objectInfo: JSON = [
         "LoadImage": ["input": ["required": ["image": [["a.png"], ["image_upload": true]]]], "output": ["IMAGE", "MASK"]],
@@ -111,6 +114,21 @@ import Testing
 
     @Test func whatIsNotOfferedIsConfined() throws {
         #expect(try reasons("OperatorsList", ["file": "/mnt/pool/b.png"]) == ["file unsafe_path"])
+    }
+
+    /// Names that ComfyUI offers are compared with what callers send, by their bytes.
+    @Test(.timeLimit(.minutes(5))) func marksCostTheirBytes() throws {
+        let (offered, other) = ("/mnt/\(endlessLetter).png", "/mnt/\(endlessLetter).pnh")
+        let definition: JSON = [[.string(offered), .string("b.png"), .string("/mnt/\u{E9}.png")]]
+        let use = try #require(FileUse(of: "file", in: "OperatorsList", isOutput: false, definition))
+        #expect(use == .choice(offered: [Name(offered), "/mnt/\u{E9}.png"]))
+        func isRefused(_ name: String, by rules: FileRules = FileRules()) -> Bool { rules.breach(of: use, by: .string(name), "file", of: "OperatorsList") != nil }
+        #expect(!isRefused(offered) && isRefused(other) && !isRefused(endlessLetter))
+        // The same text for Swift, another file.
+        #expect(!isRefused("/mnt/\u{E9}.png") && isRefused("/mnt/e\u{301}.png"))
+        let strict = FileRules(folders: ["/mnt/\(endlessLetter)"], isolatesOutputs: true)
+        #expect(!isRefused(offered, by: strict) && isRefused(other, by: strict) && !isRefused("/mnt/\(endlessLetter)/x.png", by: strict))
+        #expect(isRefused("\(endlessLetter) [output]", by: strict))
     }
 
     // MARK: Ways around
