@@ -96,6 +96,8 @@ final class SQLiteJobStore: JobStore {
     func retry() async {
         let jobs = state.withLock { state in state.unwritten.compactMap { state.open[$0]?.job } }
         for job in jobs { await record(job) }
+        let isAllWritten = state.withLock { state in jobs.allSatisfy { !state.unwritten.contains($0.id) } }
+        if !jobs.isEmpty, isAllWritten { logger.notice("the jobs that could not be written are written", metadata: ["jobs": .stringConvertible(jobs.count)]) }
         if jobs.isEmpty, database.failure != nil { await database.probe() }
     }
 
