@@ -4,9 +4,12 @@ import Synchronization
 final class BodyMemory: Sendable {
     let limit: Int
     private let state = Mutex((used: 0, most: 0))
+    private let onChange: (@Sendable () -> Void)?
 
-    init(limit: Int) {
+    /// - Parameter onChange: as `HTTPServer.Configuration.onChange`.
+    init(limit: Int, onChange: (@Sendable () -> Void)? = nil) {
         self.limit = limit
+        self.onChange = onChange
     }
 
     /// Bytes set aside at the moment.
@@ -16,16 +19,19 @@ final class BodyMemory: Sendable {
 
     /// - Returns: false if there is not so much left, or not `total`.
     fileprivate func reserve(_ count: Int, of total: Int = 0) -> Bool {
-        state.withLock { state in
+        let isReserved = state.withLock { state in
             guard max(count, total) <= limit - state.used else { return false }
             state.used += count
             state.most = max(state.most, state.used)
             return true
         }
+        if isReserved { onChange?() }
+        return isReserved
     }
 
     fileprivate func release(_ count: Int) {
         state.withLock { $0.used -= count }
+        onChange?()
     }
 }
 

@@ -185,7 +185,9 @@ final class Exchange: Sendable {
         case .discard:
             incoming.withLock { $0?.drop() }
             return .taken
-        case .suspend: return .left
+        case .suspend:
+            reception.configuration.onChange?()
+            return .left
         case .close: return .close
         case .cut(let response):
             interrupt(with: response)

@@ -38,6 +38,9 @@ extension HTTPServer {
         package var requestBacklog: Int
         /// Connections that the kernel completes and keeps until the server accepts them.
         package var listenBacklog: Int32
+        /// Called when a connection has come or gone, when the memory of bodies in use has changed, and when a body waits for its reader. For
+        /// tests, which then look whether what they wait for is so. On the threads of the server: it must not block.
+        package var onChange: (@Sendable () -> Void)?
 
         var patience: Patience.Limits {
             Patience.Limits(idle: idleTimeout, head: headTimeout, body: bodyTimeout, bodyRate: bodyRate, stall: stallTimeout)

@@ -60,7 +60,7 @@ package final class HTTPServer: Service {
         self.logger = logger
         self.failure = failure
         self.admit = admit
-        bodyMemory = BodyMemory(limit: configuration.bodyMemory)
+        bodyMemory = BodyMemory(limit: configuration.bodyMemory, onChange: configuration.onChange)
     }
 
     /// Binds and listens, unless that was done already. Requests are answered once `run()` is called; until then they wait, as many as

@@ -62,6 +62,7 @@ final class Reception: Sendable {
         if !watch.add(connection.descriptor, id: id) {
             logger.warning("a connection cannot be watched, its client may leave unnoticed")
         }
+        configuration.onChange?()
         return connection
     }
 
@@ -70,6 +71,7 @@ final class Reception: Sendable {
         connection.closed()
         watch.remove(connection.descriptor)
         table.withLock { _ = $0.connections.removeValue(forKey: connection.id) }
+        configuration.onChange?()
         if connection.lingers { watch.linger(connection.descriptor) }
     }
 

@@ -72,7 +72,13 @@ extension ComfySimulator {
         /// WebSocket messages handed to sockets, one per receiver.
         package var framesSent: Int
         package var faultsFired: [Fault.Kind: Int]
+        /// Nodes whose turn came, and was not taken by a cached result.
+        package var nodesBegun: Int
+        /// HTTP requests that came.
+        package var requests: Int
 
+        /// Nothing is queued or runs.
+        package var isIdle: Bool { prompts.values.allSatisfy { $0.accepted == $0.finished + $0.removed + $0.lost } }
         package var promptsAccepted: Int { prompts.values.reduce(0) { $0 + $1.accepted } }
         /// How often each prompt id was started.
         package var promptsRun: [String: Int] { prompts.compactMapValues { $0.started > 0 ? $0.started : nil } }

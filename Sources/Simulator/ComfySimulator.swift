@@ -50,20 +50,31 @@ package final class ComfySimulator: Service {
     private let configuration: Configuration
     private let logger: Logger
     private let state = Mutex(State.new)
-    private let tally = Tally()
+    private let changes = Changes()
+    private let tally: Tally
     /// Finished when the process has ended for good.
     private let life = AsyncStream.makeStream(of: Never.self, bufferingPolicy: .bufferingOldest(1))
 
     package init(configuration: Configuration, logger: Logger) {
         self.configuration = configuration
         self.logger = logger
-        faults = FaultSwitches(seed: configuration.faultSeed)
+        tally = Tally(changes: changes)
+        faults = FaultSwitches(seed: configuration.faultSeed, changes: changes)
         for order in configuration.faults { faults.arm(order) }
     }
 
     /// What happened since the simulator was made, over all restarts.
     package var statistics: Statistics {
-        Statistics(prompts: tally.prompts, framesSent: tally.framesSent, faultsFired: faults.fired)
+        Statistics(
+            prompts: tally.prompts, framesSent: tally.framesSent, faultsFired: faults.fired, nodesBegun: tally.nodesBegun,
+            requests: tally.requests)
+    }
+
+    /// Waits until the condition holds of what happened. It is looked at now, and whenever one of the figures has changed.
+    ///
+    /// - Throws: `CancellationError`, and what the condition throws.
+    package func until(_ condition: (Statistics) async throws -> Bool) async throws {
+        try await changes.until { try await condition(statistics) }
     }
 
     /// Where the folders input, output and temp are; nil before the start and after the stop.

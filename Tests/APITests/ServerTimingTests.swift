@@ -17,7 +17,8 @@ import Testing
         #expect(text.wholeMatch(of: /queue;dur=\d+\.\d, execution;dur=\d+\.\d, fetch;dur=\d+\.\d, bridge;dur=\d+\.\d/) != nil)
         let parts = serverTimingParts(text)
         #expect((parts["queue"], parts["execution"], parts["fetch"]) == (10, 100, 3))
-        #expect(abs((parts["bridge"] ?? 0) - 7) < 2)
+        // And what passed before the job was there.
+        #expect((parts["bridge"] ?? 0) >= 7)
     }
 
     /// What has not come to its end reaches until now.

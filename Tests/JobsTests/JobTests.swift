@@ -63,22 +63,24 @@ final class Counter: Sendable {
 
     @Test func callersThatAreTurnedAwayLeaveOthersWaiting() async throws {
         let job = Job(submission: try .sample())
-        let (caller, viewer) = (Counter(), Counter())
-        async let called: Void = {
-            await job.wait(atMost: .seconds(600), isCaller: true, until: \.isTerminal)
-            caller.add()
-        }()
+        let viewer = Counter()
+        // Each is asked once when it comes, and waits from then on.
+        let (comings, coming) = AsyncStream.makeStream(of: Void.self)
+        let isWanted: @Sendable (JobStatus) -> Bool = { status in
+            coming.yield()
+            return status.isTerminal
+        }
+        async let called: Void = job.wait(atMost: .seconds(600), isCaller: true, until: isWanted)
         async let viewed: Void = {
-            await job.wait(until: \.isTerminal)
+            await job.wait(until: isWanted)
             viewer.add()
         }()
-        while caller.value == 0 {
-            job.turnAwayCallers()
-            await Task.yield()
-        }
+        var waiting = comings.makeAsyncIterator()
+        for _ in 1...2 { _ = await waiting.next() }
+        job.turnAwayCallers()
+        await called
         #expect(viewer.value == 0)
         job.finish(.succeeded)
-        await called
         await viewed
     }
 
@@ -182,13 +184,15 @@ final class Counter: Sendable {
     @Test(.timeLimit(.minutes(5))) func waitersAreAskedAboutEveryChangeOfTheStatusOnly() async throws {
         let job = Job(submission: try .sample())
         let asked = Mutex<[JobStatus]>([])
+        let (comings, coming) = AsyncStream.makeStream(of: Void.self)
         let waiter = Task {
             await job.wait { status in
                 asked.withLock { $0.append(status) }
+                coming.finish()
                 return status == .canceling
             }
         }
-        while asked.withLock({ $0.isEmpty }) { await Task.yield() }
+        for await _ in comings {}
         job.moved(to: QueuePlace(position: 3, version: 1))
         job.publish(.log(LogEntry(.info, "a")))
         job.started()

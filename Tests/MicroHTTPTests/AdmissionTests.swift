@@ -147,7 +147,7 @@ import Testing
             #expect(firstAnswer == "600000")
             let secondAnswer = try await second
             #expect(secondAnswer == "400000")
-            while server.server.bodyMemoryInUse > 0 { await Task.yield() }
+            try await server.untilNoBodyIsHeld()
             #expect(server.server.mostBodyMemoryInUse == 1_000_000)
         }
     }
@@ -167,7 +167,7 @@ import Testing
             async let reply = server.withClient { try $0.post("/", pattern(900_000)).text }
             #expect(try await begun.next() == 900_000)
             // The thread that handed the request over may hold it for a moment longer.
-            while server.server.bodyMemoryInUse > 0 { await Task.yield() }
+            try await server.untilNoBodyIsHeld()
             gate.open()
             let replyAnswer = try await reply
             #expect(replyAnswer == "0")
@@ -189,7 +189,7 @@ import Testing
                 try client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\nx")
                 return Handed(client)
             }
-            while server.server.bodyMemoryInUse < 11 * 65536 { await Task.yield() }
+            try await server.until("all have begun") { server.server.bodyMemoryInUse >= 11 * 65536 }
             let text = try await server.withClient { try $0.post("/", pattern(250_000)).text }
             #expect(text == "250000")
             for client in silent + [late] { client.client.close() }
@@ -206,9 +206,9 @@ import Testing
                     try client.send(Array(Upload.form(pattern(700_000)).prefix(sent)))
                     return Handed(client)
                 }
-                while server.server.bodyMemoryInUse == 0 { await Task.yield() }
+                try await server.until("the body has begun") { server.server.bodyMemoryInUse > 0 }
                 leaving.perform(client.client)
-                while server.server.bodyMemoryInUse > 0 { await Task.yield() }
+                try await server.untilNoBodyIsHeld()
                 client.client.close()
             }
         }
@@ -254,7 +254,7 @@ import Testing
                 try client.send(pattern(300_000))
                 return Handed(client)
             }
-            while server.server.bodyMemoryInUse == 0 { await Task.yield() }
+            try await server.until("the body has begun") { server.server.bodyMemoryInUse > 0 }
             return (server.server, client)
         }
         #expect(server.0.bodyMemoryInUse == 0)

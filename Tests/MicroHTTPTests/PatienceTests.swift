@@ -197,7 +197,7 @@ import Testing
                     let answer = try other.get("/other")
                     #expect(answer.text == "other")
                 }
-                while server.server.openConnections > 1 { await Task.yield() }
+                try await server.until("the other connection has gone") { server.server.openConnections <= 1 }
                 gate.open()
                 if isStream {
                     try await source.attachedSignal.next()

@@ -27,18 +27,16 @@ import Testing
     @Test("However the client leaves, the source hears of it soon", arguments: Leaving.allCases)
     func clientGone(_ leaving: Leaving) async throws {
         let source = ManualSource([.bytes([1])])
-        try await withServer(respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
-            let left = try await server.withClient { client in
+        // No time limit of the server ends it.
+        let configuration = HTTPServer.Configuration(threads: 2, idleTimeout: .zero, stallTimeout: .zero)
+        try await withServer(configuration, respond: { _ in Response(body: .stream(source, length: nil)) }) { server in
+            try await server.withClient { client in
                 try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 _ = try client.head()
                 _ = try client.chunk()
-                let left = ContinuousClock.now
                 leaving.perform(client)
-                return left
             }
             #expect(try await source.closedSignal.next() == .disconnected)
-            // Within a second by itself; a starved machine is allowed more, but no time limit is this short.
-            #expect(try #require(source.timeOfClosing) - left < .seconds(10))
             source.push(.bytes([2]))  // late, without effect
         }
     }

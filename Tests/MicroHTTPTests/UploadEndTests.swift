@@ -28,7 +28,7 @@ import Testing
         try await withServer(uploadLimit: Upload.limit, respond: respond) { server in
             let client = try await Upload.begin(port: server.port, sent: sent)
             let form = try await reading.next()
-            while sent > FormUpload.limit, !form.isFull { await Task.yield() }
+            if sent > FormUpload.limit { try await server.until("the form is full") { form.isFull } }
             leaving.perform(client.client)
             let end = try await ended.next()
             #expect(end.hasPrefix("disconnected"))
@@ -58,7 +58,7 @@ import Testing
                 try client.post("/upload/slow", Upload.form(pattern(5_000_000)), headers: Upload.type).text
             }
             let form = try await reading.next()
-            while !form.isFull { await Task.yield() }
+            try await server.until("the form is full") { form.isFull }
             let client = try await Upload.begin(port: server.port, sent: 500)
             #expect(try await ended.next() == "disconnected")
             #expect(try await offPool { try client.client.reply().status } == 408)
@@ -87,7 +87,7 @@ import Testing
         let reply = try await withServer(configuration, uploadLimit: Upload.limit, respond: respond) { server in
             let client = try await Upload.begin(port: server.port, sent: sent)
             let form = try await reading.next()
-            while sent > FormUpload.limit, !form.isFull { await Task.yield() }
+            if sent > FormUpload.limit { try await server.until("the form is full") { form.isFull } }
             server.stop()
             #expect(try await ended.next() == "disconnected")
             return try await offPool { try client.client.reply() }

@@ -98,7 +98,7 @@ import Testing
         try await withServer(uploadLimit: Upload.limit, respond: respond) { server in
             async let text = server.withClient { try $0.post("/upload", Upload.form(content), headers: Upload.type).text }
             let form = try await begun.next()
-            while !form.isFull { await Task.yield() }
+            try await server.until("the form is full") { form.isFull }
             gate.open()
             let most = try #require(Int(try await text))
             // The limit, one read of the connection, and the memory that the part counts for.

@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Glibc
 import Logging
 import Synchronization
 import Testing
@@ -13,6 +14,26 @@ struct BlobStoreTests {
         let store = try FileBlobStore(directory: folder.path, files: files, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         try await body(store, folder.appendingPathComponent("blobs"))
         try FileManager.default.removeItem(at: folder)
+    }
+
+    /// Does something, and waits until the kernel says that there are no files any more in what were the folder and its folders.
+    private static func untilRemoved(from folder: URL, _ body: () async throws -> Void) async throws {
+        let watch = inotify_init1(Int32(IN_NONBLOCK))
+        let folders = try FileManager.default.subpathsOfDirectory(atPath: folder.path).map { folder.path + "/" + $0 } + [folder.path]
+        for path in folders { inotify_add_watch(watch, path, UInt32(IN_DELETE | IN_ONLYDIR)) }
+        let (deletions, deletion) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let source = DispatchSource.makeReadSource(fileDescriptor: watch)
+        source.setEventHandler {
+            var events = [UInt8](repeating: 0, count: 4096)
+            while read(watch, &events, events.count) > 0 {}
+            deletion.yield()
+        }
+        source.setCancelHandler { close(watch) }
+        source.activate()
+        defer { source.cancel() }
+        try await body()
+        var noticed = deletions.makeAsyncIterator()
+        while try !files(in: folder).isEmpty { try #require(await noticed.next() != nil, "it is not removed") }
     }
 
     private static func files(in folder: URL) throws -> [String] {
@@ -136,9 +157,8 @@ struct BlobStoreTests {
                 try await writer.write([UInt8](repeating: 7, count: 100_000))
                 #expect(try Self.files(in: folder).count == 1)
             }
-            try await writeAndForget()
             // The thread that wrote may let go of it a moment later. A file that stays ends in the time limit.
-            while try !Self.files(in: folder).isEmpty { await Task.yield() }
+            try await Self.untilRemoved(from: folder) { try await writeAndForget() }
         }
     }
 

@@ -133,6 +133,7 @@ package final class AssetService: Service {
             guard size == asset.blob.size ?? size else { return }
             asset.blob.hash = hasher.contentHash
             try await store.recordHash(of: asset)
+            logger.debug("computed the hash of an asset", metadata: ["asset.id": "\(asset.id)"])
         } catch {
             logger.debug("the hash of an asset could not be computed", metadata: ["asset.id": "\(asset.id)", "error": "\(ErrorWords.of(error))"])
         }

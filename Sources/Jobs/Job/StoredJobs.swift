@@ -82,6 +82,8 @@ package final class StoredJobs: JobDirectory {
     package func retry() async {
         let jobs = state.withLock { state in state.unwritten.compactMap { state.open[$0]?.job } }
         for job in jobs { await record(job) }
+        let isAllWritten = state.withLock { state in jobs.allSatisfy { !state.unwritten.contains($0.id) } }
+        if !jobs.isEmpty, isAllWritten { logger.notice("the jobs that could not be written are written", metadata: ["jobs": .stringConvertible(jobs.count)]) }
         if jobs.isEmpty, store.failure != nil { await store.probe() }
     }
 

@@ -122,6 +122,7 @@ final class PromptRun {
         guard let nodeClass = graph.classes[id] else {
             throw NodeFailure(type: "KeyError", message: PythonText.repr(.string(graph.className(id))))
         }
+        services.faults.tally.addNode()
         progress.start(graph.identity(id))
         sendProgressState()
         if !prompt.client.isAbsent {

@@ -7,8 +7,12 @@ package final class FaultSwitches: Sendable {
     private let kinds = Atomic<UInt64>(0)
     /// How far the clock of timestamps is off, in milliseconds.
     private let clockOffset = Atomic<Int>(0)
+    private let changes: Changes
 
-    init(seed: UInt64) { faults = Mutex(Faults(seed: seed)) }
+    init(seed: UInt64, changes: Changes) {
+        faults = Mutex(Faults(seed: seed))
+        self.changes = changes
+    }
 
     // MARK: Arming
 
@@ -41,7 +45,9 @@ package final class FaultSwitches: Sendable {
 
     func strike(_ kind: Fault.Kind, at moment: Moment? = nil, choices: [String]? = nil, subject: () -> String) -> Fault? {
         guard isArmed(any: .max), isArmed(any: kind.bit) else { return nil }
-        return change { $0.strike(kind, at: moment, choices: choices, subject: subject) }
+        guard let fault = change({ $0.strike(kind, at: moment, choices: choices, subject: subject) }) else { return nil }
+        changes.note()
+        return fault
     }
 
     /// Unix time in milliseconds, as the simulated machine has it.

@@ -58,7 +58,10 @@ struct Router: Sendable {
     /// From 0.25 on.
     var isNew: Bool { compatibility >= .v0_25_0 }
 
-    func respond(_ request: Request) -> Reply { services.faults.disturb(request.method, request.path) { answer(request) } }
+    func respond(_ request: Request) -> Reply {
+        services.faults.tally.addRequest()
+        return services.faults.disturb(request.method, request.path) { answer(request) }
+    }
 
     private func answer(_ request: Request) -> Reply {
         guard Origin.isAllowed(request.headers, checksFetchSite: isNew) else { return .empty(.forbidden) }

@@ -84,8 +84,13 @@ import Testing
     @Test("However ComfyUI stands with it, it ends as it should, and runs once", arguments: State.allCases)
     func adopts(_ state: State) async throws {
         try await withSimulator { simulator, port in
-            func isRunning(_ job: Job) -> Bool { simulator.statistics.promptsRun[job.id.description] != nil }
-            func isOver(_ job: Job, _ lone: Lone) async throws -> Bool { try await lone.client.history(job.id.description) != nil }
+            func isOver(_ job: Job) async throws { try await simulator.until("the prompt is over") { $0.prompts[job.id.description]?.finished == 1 } }
+            // What comes before the first node has begun is lost.
+            func interrupt(_ job: Job, _ lone: Lone) async throws {
+                try await simulator.until("a node has begun") { $0.nodesBegun > 0 }
+                try await lone.client.interrupt(promptID: job.id.description)
+                try await isOver(job)
+            }
             var job: Job?
             var blocker: Job?
             try await withWorker(port, before: { lone in
@@ -100,22 +105,20 @@ import Testing
                     try await lone.submit(adopted)
                 case .running:
                     try await lone.submit(adopted)
-                    while !isRunning(adopted) { await Task.yield() }
+                    try await simulator.firstRun()
                 case .finished, .failed:
                     try await lone.submit(adopted)
-                    while try await !isOver(adopted, lone) { await Task.yield() }
+                    try await isOver(adopted)
                 case .interrupted:
                     try await lone.submit(adopted)
-                    while try await !isOver(adopted, lone) { try await lone.client.interrupt(promptID: adopted.id.description) }
+                    try await interrupt(adopted, lone)
                 case .absent, .absentAfterAStart: break
                 }
                 lone.worker.adopt(adopted)
                 #expect(lone.worker.status.open.count == 1)
             }) { lone in
                 let job = try #require(job)
-                if let blocker {
-                    while try await !isOver(blocker, lone) { try await lone.client.interrupt(promptID: blocker.id.description) }
-                }
+                if let blocker { try await interrupt(blocker, lone) }
                 await job.wait { _ in false }
                 let snapshot = job.snapshot
                 switch state {
@@ -196,8 +199,9 @@ import Testing
                 let graph = Graph.delay(milliseconds: 1500, failure: end == .failed ? "no luck" : nil)
                 let job = try await lone.service.submit(try lone.job(graph).submission)
                 try await goAway(simulator, with: job)
-                while simulator.statistics.prompts[job.id.description]?.finished != 1 { await Task.yield() }
-                while lone.worker.status.unavailableFor ?? .zero < .milliseconds(500) { await Task.yield() }
+                try await simulator.until("it is over there") { $0.prompts[job.id.description]?.finished == 1 }
+                // Several times the grace, in which the job is not given up.
+                try await Task.sleep(for: .milliseconds(500))
                 #expect(job.status == .running)
                 simulator.faults.clear()
                 await job.wait { _ in false }
@@ -221,7 +225,7 @@ import Testing
                 let job = try lone.job(Graph.delay(milliseconds: 600_000))
                 adopted = job
                 try await lone.submit(job)
-                while simulator.statistics.promptsRun[job.id.description] == nil { await Task.yield() }
+                try await simulator.until("it runs") { $0.promptsRun[job.id.description] != nil }
                 if place == .adoptedAndAway { simulator.faults.arm(.hangUp, only: "GET /") }
                 lone.worker.adopt(job)
             }) { lone in
@@ -234,7 +238,7 @@ import Testing
                 if place == .waiting {
                     await running.wait { $0 == .running }
                     job = try await lone.service.submit(try lone.job(Graph.picture()).submission, blocks)
-                    while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+                    try await simulator.accepted(2)
                 }
                 if place != .adoptedAndAway { try await goAway(simulator, with: running) }
                 await job.wait { _ in false }
@@ -242,9 +246,7 @@ import Testing
                 simulator.faults.clear()
                 // Nobody waits for it: it is taken out there. What nobody blocks for goes on.
                 if job !== running { _ = await lone.service.cancel(running) }
-                while true {
-                    if let queue = try? await lone.client.queue(), queue.running.isEmpty, queue.pending.isEmpty { break }
-                }
+                try await simulator.until("nothing is left inside ComfyUI", \.isIdle)
                 #expect(job.attempts.kills == 0)
             }
         }
@@ -257,7 +259,7 @@ import Testing
             try await withWorker(port) { lone in
                 let job = try lone.job(end == .failed ? Graph.fails("no") : Graph.picture())
                 try await lone.submit(job)
-                while try await lone.client.history(job.id.description) == nil { await Task.yield() }
+                try await simulator.until("it is over") { $0.prompts[job.id.description]?.finished == 1 }
                 _ = job.endAttempt { $0.undelivered += 1 }
                 await lone.service.putBack(job)
                 await job.wait { _ in false }
@@ -277,9 +279,7 @@ import Testing
                 #expect(job.status == .canceled)
                 simulator.faults.clear()
                 // Without being taken out it would run for ten minutes.
-                while true {
-                    if let queue = try? await lone.client.queue(), queue.running.isEmpty { break }
-                }
+                try await simulator.until("nothing is left inside ComfyUI", \.isIdle)
                 #expect(simulator.statistics.promptsRun[job.id.description] == 1)
             }
         }

@@ -288,10 +288,10 @@ import Testing
             let output = try #require(job["outputs"]?[0])
             #expect(output["hash"] == .null)
             let path = "/api/v2/assets/\(output["id"]?.string ?? "")"
-            var asset = try await bridge.get(path).json
-            while asset["hash"] == .null {
-                await Task.yield()
-                asset = try await bridge.get(path).json
+            var asset: JSON = .null
+            try await bridge.until("the hash is known") {
+                asset = try await $0.get(path).json
+                return asset["hash"] != .null
             }
             let bytes = try await bridge.get("\(path)/content").body
             #expect(asset["hash"]?.string == ContentHash(of: bytes).description)

@@ -14,7 +14,7 @@ import Testing
         try await withBridge(simulator: { $0.compatibility = version }) { bridge, simulator in
             var ids: [String] = []
             for seed in 1...3 { ids.append(try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: seed))) }
-            while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+            try await simulator.accepted(2)
             // The waiting one first, so that it never starts; then the one that runs.
             for id in [ids[1], ids[0]] {
                 _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel")

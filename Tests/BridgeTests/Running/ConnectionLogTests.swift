@@ -42,11 +42,13 @@ import Testing
         func told() -> [String] { log.entries.filter { $0.level > .debug && $0.message.description.contains("connected to ComfyUI") }.map { "\($0.level) \($0.message)" } }
         let port = try await freePort()
         try await withBridge([port], waitUntilReady: false, logger: logger) { bridge in
-            while log.entries.count(where: { $0.message.description.contains("the connection of the event socket has ended") }) < 3 { await Task.yield() }
-            try await withSimulator({ $0.port = port }) { _, _ in
-                while try await bridge.get("/readyz").status != 200 { await Task.yield() }
+            try await bridge.until("three attempts to connect have failed") { _ in
+                log.entries.count { $0.message.description.contains("the connection of the event socket has ended") } >= 3
             }
-            while try await bridge.get("/readyz").json["comfyui"]?[0]?["connected"] != false { await Task.yield() }
+            try await withSimulator({ $0.port = port }) { _, _ in
+                try await bridge.untilReady()
+            }
+            try await bridge.until(isConnected: false)
         }
         let away = "warning not connected to ComfyUI; trying until it is back"
         #expect(told() == [away, "notice connected to ComfyUI again", away])

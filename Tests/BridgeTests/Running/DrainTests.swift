@@ -29,13 +29,15 @@ import Testing
                     var received = try await content.next()?.readableBytes ?? 0
 
                     async let running = bridge.run(Graph.delay(milliseconds: 600_000, seed: 1))
-                    while try await bridge.get("/api/v2/jobs?status=running").json["jobs"]?.array?.count != 1 { await Task.yield() }
+                    try await simulator.accepted(2)
+                    let first = try await bridge.get("/api/v2/jobs?limit=1").json["jobs"]?[0]?["id"]?.string ?? ""
+                    try await bridge.untilRunning(first)
                     async let inside = bridge.run(Graph.delay(milliseconds: 600_000, seed: 2), query: "?on_disconnect=continue")
-                    while simulator.statistics.promptsAccepted < 3 { await Task.yield() }
+                    try await simulator.accepted(3)
                     async let queued = bridge.run(Graph.delay(milliseconds: 600_000, seed: 3), [("Prefer", "wait=3600")])
-                    while try await bridge.get("/readyz").json["queued_jobs"]?.int != 1 { await Task.yield() }
+                    try await bridge.until("1 wait in the bridge") { try await $0.get("/readyz").json["queued_jobs"] == 1 }
                     async let bytes = bridge.run(Graph.delay(milliseconds: 600_000, seed: 5), [("Accept", "image/png")])
-                    while try await bridge.get("/readyz").json["queued_jobs"]?.int != 2 { await Task.yield() }
+                    try await bridge.until("2 wait in the bridge") { try await $0.get("/readyz").json["queued_jobs"] == 2 }
                     let ids = try await bridge.get("/api/v2/jobs?status=running,queued").json["jobs"]?.array?.compactMap { $0["id"]?.string } ?? []
                     #expect(ids.count == 4)
                     let viewed = try #require(ids.last)

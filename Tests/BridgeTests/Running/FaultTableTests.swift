@@ -92,7 +92,7 @@ import Testing
                 var blockers: [String] = []
                 if phase == .queued {
                     for seed in 1...2 { blockers.append(try await bridge.submit(Graph.delay(milliseconds: 400, seed: seed))) }
-                    while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+                    try await simulator.firstRun()
                 }
                 arm(trouble, phase, simulator)
                 let begin = ContinuousClock.now
@@ -144,9 +144,9 @@ import Testing
 
     /// What somebody does when the job has come to the phase.
     private func happen(_ trouble: Trouble, _ phase: Phase, _ simulator: ComfySimulator, _ bridge: RunningBridge) async throws {
-        func reached() async {
+        func reached() async throws {
             guard phase != .queued else { return }
-            while simulator.statistics.faultsFired.isEmpty { await Task.yield() }
+            try await simulator.until("a fault has struck") { !$0.faultsFired.isEmpty }
         }
         switch trouble {
         case .cut where phase == .queued: try await simulator.perform(.cut)
@@ -156,16 +156,17 @@ import Testing
         case .deadWorker:
             if phase == .queued { try await simulator.perform(.deadWorker) }
             // Its owner sees what the bridge says, and restarts it. Behind the end of the last job nobody can notice.
-            await reached()
-            while try await bridge.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true,
-                try await bridge.get("/api/v2/jobs?status=queued,running").json["jobs"]?.array?.isEmpty == false
-            { await Task.yield() }
+            try await reached()
+            try await bridge.until("it is out of rotation, or the job over") {
+                guard try await $0.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true else { return true }
+                return try await $0.get("/api/v2/jobs?status=queued,running").json["jobs"]?.array?.isEmpty == true
+            }
             try await simulator.perform(.restart(after: .milliseconds(50), keepsFiles: true))
         case .restart:
-            await reached()
+            try await reached()
             try await simulator.perform(.restart(after: .milliseconds(100), keepsFiles: true))
         case .refuse:
-            await reached()
+            try await reached()
             try await simulator.perform(.refuse(.milliseconds(300)))
         case .cut, .mute, .halfOpen, .exit, .error, .hangUp, .garbage, .html: break
         }

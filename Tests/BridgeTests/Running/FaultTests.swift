@@ -80,7 +80,7 @@ import Testing
             try await bridge.events(of: job) { $0.name == "preview" }
             try await simulator.perform(.noticeHalfOpen)
             let sent = simulator.statistics.framesSent
-            while simulator.statistics.framesSent < sent + 5 { await Task.yield() }
+            try await simulator.until("more is sent") { $0.framesSent >= sent + 5 }
             _ = try await bridge.send(.POST, "/api/v2/jobs/\(job)/cancel")
             #expect(try await bridge.events(of: job).last?.json["status"] == "canceled")
         }
@@ -109,7 +109,7 @@ import Testing
     func overtaking(before: [Fault]) async throws {
         try await withFaults([(.dropFinal(.both), 1)] + before.map { ($0, 1) }, ["--upstream-silence", "600"]) { bridge, simulator in
             let first = Task { try await bridge.run(Graph.delay(milliseconds: 200)).status }
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            try await simulator.firstRun()
             let second = try await bridge.run(graph(2))
             #expect(second.status == 200)
             // Nothing but the second run's beginning tells that the first is over.
@@ -178,7 +178,7 @@ import Testing
             try await simulator.perform(.exit)  // and nobody restarts it for now
             let callers = (1...3).map { seed in Task { try await bridge.run(graph(seed)).status } }
             // Each has been tried more often than what is merely refused would be.
-            while try await bridge.get("/readyz").json["comfyui"]?[0]?["connected"] == true { await Task.yield() }
+            try await bridge.until(isConnected: false)
             try await simulator.perform(.restart(after: .zero, keepsFiles: true))
             for caller in callers { #expect(try await caller.value == 200) }
             #expect(simulator.statistics.promptsRun.map(\.value) == [1, 1, 1])
@@ -232,8 +232,7 @@ import Testing
         }) { bridge, simulator in
             for fault in before { simulator.faults.arm(fault, only: "POST /prompt") }
             let poison = Task { try await bridge.run(graph()) }
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
-            let id = try #require(simulator.statistics.promptsRun.keys.first)
+            let id = try await simulator.firstRun()
             // Who waits behind it is not to blame.
             let other = Task { try await bridge.run(Graph.picture()) }
             for run in 1...2 {
@@ -319,7 +318,7 @@ import Testing
     func deadWorker(_ fault: Fault) async throws {
         try await withFaults([(fault, 1)], ["--upstream-silence", "0.2", "--upstream-stall", "1", "--upstream-grace", "60"]) { bridge, simulator in
             let first = Task { try await bridge.run(graph()) }
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            try await simulator.firstRun()
             // Waits inside ComfyUI, and then for a ComfyUI that works.
             let second = Task { try await bridge.run(graph(2)) }
             let answer = try await first.value
@@ -359,10 +358,10 @@ import Testing
     private static let strange = ["--upstream-silence", "0.1", "--upstream-stall", "1"]
 
     /// Somebody else's prompt, with an id of its own, that is never over by itself.
-    private func occupy(_ simulator: String, _ bridge: RunningBridge, _ graph: JSON = Graph.delay(milliseconds: 600_000, seed: 9)) async throws -> String {
+    private func occupy(_ simulator: ComfySimulator, at upstream: String, _ bridge: RunningBridge, _ graph: JSON = Graph.delay(milliseconds: 600_000, seed: 9)) async throws -> String {
         let body: JSON = ["prompt": graph, "client_id": "stranger"]
-        let id = try #require(try await bridge.send(.POST, "\(simulator)/prompt", body: body.encoded()).json["prompt_id"]?.string)
-        while try await bridge.get("\(simulator)/queue").json["queue_running"]?[0]?[1]?.string != id { await Task.yield() }
+        let id = try #require(try await bridge.send(.POST, "\(upstream)/prompt", body: body.encoded()).json["prompt_id"]?.string)
+        try await simulator.until("the stranger's prompt runs") { $0.promptsRun[id] != nil }
         return id
     }
 
@@ -371,13 +370,17 @@ import Testing
         try await withFaults([], Self.strange + ["--upstream-grace", "60"]) { bridge, simulator in
             if isDead { simulator.faults.arm(.deadWorker(.node), times: 1) }
             let upstream = try await bridge.upstream()
-            let stranger = try await occupy(upstream, bridge)
+            let stranger = try await occupy(simulator, at: upstream, bridge)
             let id = try await bridge.submit(graph())
             // First it is merely busy, and with what is said.
             var why: JSON = .null
-            while why["details"]?["behind"] == nil, why["reason"] != "comfyui_unreachable" { why = try await bridge.get("/api/v2/jobs/\(id)/why").json }
+            // The bridge learns of it by asking for ComfyUI's queue, which it does again and again.
+            try await simulator.until("it is said what the job is behind") { _ in
+                why = try await bridge.get("/api/v2/jobs/\(id)/why").json
+                return why["details"]?["behind"] != nil || why["reason"] == "comfyui_unreachable"
+            }
             #expect(why["message"]?.string?.contains(stranger) == true)
-            while try await bridge.get("/readyz").json["comfyui"]?[0]?["in_rotation"] == true { await Task.yield() }
+            try await bridge.untilOutOfRotation()
             let state = try await bridge.get("/readyz")
             #expect(state.status == 503)
             #expect(try state.json["comfyui"]?[0]?["connected"] == true)
@@ -388,7 +391,7 @@ import Testing
             // It is not touched, and nothing of ours is left behind it.
             let queue = try await bridge.get("\(upstream)/queue").json
             #expect(queue["queue_running"]?[0]?[1]?.string == stranger)
-            while try await bridge.get("\(upstream)/queue").json["queue_pending"]?.array?.isEmpty != true { await Task.yield() }
+            try await simulator.until("nothing of ours is left") { $0.prompts.allSatisfy { $0.key == stranger || $0.value.accepted == $0.value.removed } }
             if isDead {
                 try await simulator.perform(.restart(after: .zero, keepsFiles: true))
             } else {
@@ -403,7 +406,7 @@ import Testing
     @Test func whoBlocksBehindAStrangerIsToldSoAfterTheGrace() async throws {
         try await withFaults([], Self.strange + ["--upstream-grace", "0.1"]) { bridge, simulator in
             let upstream = try await bridge.upstream()
-            let stranger = try await occupy(upstream, bridge)
+            let stranger = try await occupy(simulator, at: upstream, bridge)
             let answer = try await bridge.run(graph())
             #expect(answer.status == 502)
             #expect(answer.errorCode == "upstream_stuck")
@@ -417,7 +420,7 @@ import Testing
             try await withSimulator { second, secondPort in
                 try await withBridge([firstPort, secondPort], Self.strange) { bridge in
                     try await bridge.waitUntilAllAreReady()
-                    _ = try await occupy("http://127.0.0.1:\(firstPort)", bridge)
+                    _ = try await occupy(first, at: "http://127.0.0.1:\(firstPort)", bridge)
                     try await withThrowingTaskGroup(of: Int.self) { group in
                         for seed in 1...4 { group.addTask { try await bridge.run(Graph.delay(milliseconds: 200, seed: seed)).status } }
                         for try await status in group { #expect(status == 200) }
@@ -443,7 +446,7 @@ import Testing
     @Test func aJobInADeadWorkerCanBeCanceled() async throws {
         try await withFaults([(.deadWorker(.start), 1)], ["--upstream-silence", "0.2", "--upstream-stall", "1"]) { bridge, simulator in
             let job = try await bridge.submit(graph())
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            try await simulator.firstRun()
             _ = try await bridge.send(.POST, "/api/v2/jobs/\(job)/cancel")
             #expect(try await bridge.events(of: job).last?.json["status"] == "canceled")
         }
@@ -497,6 +500,8 @@ extension RunningBridge {
 
     /// Until each ComfyUI is connected and its nodes are known.
     func waitUntilAllAreReady() async throws {
-        while try await get("/readyz").json["comfyui"]?.array?.allSatisfy({ $0["connected"] == true && $0["version"]?.string != nil }) != true { await Task.yield() }
+        try await until("every ComfyUI is ready") {
+            try await $0.get("/readyz").json["comfyui"]?.array?.allSatisfy { $0["connected"] == true && $0["version"]?.string != nil } == true
+        }
     }
 }

@@ -21,7 +21,7 @@ import Testing
         try await withBridge { bridge, simulator in
             let blocker = try await bridge.submit(Graph.delay(milliseconds: 600_000))
             let next = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: 2))
-            while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+            try await simulator.accepted(2)
             async let poll = bridge.get("/api/v2/jobs/\(next)", [("Prefer", "wait=3600")])
             _ = try await bridge.send(.POST, "/api/v2/jobs/\(blocker)/cancel")
             try await bridge.events(of: next, until: { $0.json["status"] == "running" })
@@ -90,9 +90,7 @@ import Testing
         try await withBridge(["--sdk-hold", hold]) { bridge, _ in
             let id = try await bridge.submit(Graph.delay(milliseconds: 600_000))
             try await bridge.events(of: id, until: { $0.json["status"] == "running" })
-            let asked = ContinuousClock.now
             #expect(try await bridge.get("/api/v2/jobs/\(id)", [Self.sdk]).json["status"] == "running")
-            #expect(.now - asked < .seconds(4))  // the default holds for 5
         }
     }
 

@@ -63,7 +63,7 @@ import Testing
     @Test func aRefusedJobIsNotListed() async throws {
         try await withBridge(["--queue-limit", "1"]) { bridge, simulator in
             for seed in 1...2 { _ = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: seed)) }
-            while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+            try await simulator.accepted(2)
             _ = try await bridge.submit(Graph.picture())
             #expect(try await bridge.run(Graph.picture()).status == 429)
             #expect(ids(try await bridge.get("/api/v2/jobs").json).count == 3)
@@ -75,7 +75,7 @@ import Testing
             try await withBridge([port]) { bridge in
                 let first = try await bridge.submit(Graph.delay(milliseconds: 600_000))
                 let second = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: 2))
-                while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+                try await simulator.accepted(2)
                 var jobs: [String] = []
                 for (seed, priority) in [0, 5, -5, 5, 0].enumerated() {
                     jobs.append(try await bridge.submit(Graph.picture(seed: seed), ["priority": JSON(priority)]))
@@ -136,7 +136,7 @@ import Testing
             let running = try await bridge.submit(Graph.delay(milliseconds: 600_000))
             try await bridge.events(of: running, until: { $0.json["status"] == "running" })
             let inside = try await bridge.submit(Graph.picture(seed: 2))
-            while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+            try await simulator.accepted(2)
             let waiting = try await bridge.submit(Graph.picture(seed: 3))
             func metrics(_ id: String) async throws -> [Bool] {
                 let metrics = try await bridge.job(id)["metrics"]

@@ -32,7 +32,7 @@ import Testing
                 #expect(away.status == 503 && away.errorCode == "upstream_unreachable")
                 #expect(!isRefusedAtOnce || id(away) == nil)
                 try await withSimulator({ $0.port = port }) { simulator, _ in
-                    while try await bridge.get("/readyz").status != 200 { await Task.yield() }
+                    try await bridge.untilReady()
                     async let first = bridge.run(Graph.picture(), key)
                     async let second = bridge.run(Graph.picture(), key)
                     let (a, b) = (try await first, try await second)
@@ -52,7 +52,7 @@ import Testing
     @Test func aCallerThatIsCutOffComesBackToItsJob() async throws {
         try await withBridge { bridge, simulator in
             let cut = Task { try await bridge.run(Graph.delay(milliseconds: 600), key) }
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            try await simulator.firstRun()
             cut.cancel()
             _ = await cut.result
             let again = try await bridge.run(Graph.delay(milliseconds: 600), key)
@@ -69,8 +69,7 @@ import Testing
             try await withBridge(isOnDisk ? ["--data-dir", folder] : []) { bridge, simulator in
                 let headers = key + (isStream ? [("Accept", "text/event-stream")] : [])
                 let caller = Task { try await bridge.run(Graph.delay(milliseconds: 600_000), query: "?on_disconnect=cancel", headers) }
-                while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
-                let old = try #require(simulator.statistics.promptsRun.keys.first)
+                let old = try await simulator.firstRun()
                 if isExplicit { _ = try await bridge.send(.POST, "/api/v2/jobs/\(old)/cancel") }
                 caller.cancel()
                 _ = await caller.result
@@ -90,17 +89,20 @@ import Testing
             var others: [String?] = [nil]
             if isQueued {
                 for seed in 1...2 { others.append(try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: seed))) }
-                while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+                try await simulator.accepted(2)
             }
             let graph = Graph.delay(milliseconds: 600_000, seed: 9)
             let caller = Task { try await bridge.run(graph, query: "?on_disconnect=cancel", key) }
-            var old: String?
-            while others.contains(old) {
-                old = try await bridge.get("/api/v2/jobs?limit=1&status=\(isQueued ? "queued" : "running")").json["jobs"]?[0]?["id"]?.string
+            var newest: String?
+            try await bridge.until("the caller's job is there") {
+                newest = try await $0.get("/api/v2/jobs?limit=1").json["jobs"]?[0]?["id"]?.string
+                return !others.contains(newest)
             }
+            let old = try #require(newest)
+            if !isQueued { try await bridge.untilRunning(old) }
             caller.cancel()
             _ = await caller.result
-            while try await bridge.job(old ?? "")["status"] == (isQueued ? "queued" : "running") { await Task.yield() }
+            try await bridge.events(of: old, until: { ["canceling", "canceled"].contains($0.json["status"]?.string) })
             let again = try await bridge.run(graph, key + [("Prefer", "respond-async")])
             #expect(again.status == 202 && id(again) != old)
         }
@@ -120,8 +122,7 @@ import Testing
         try await withBridge(["--retries", "0"]) { bridge, simulator in
             let graph = Graph.delay(milliseconds: 600_000)
             async let first = bridge.run(graph, key)
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
-            let old = try #require(simulator.statistics.promptsRun.keys.first)
+            let old = try await simulator.firstRun()
             let second = try await bridge.open(.POST, "/run", key + [("Accept", "text/event-stream")], body: graph.encoded())
             #expect(second.headers.first(name: "Comfy-Job-Id") == old)
             try await bridge.events(of: old, until: { $0.json["status"] == "running" })
@@ -146,8 +147,7 @@ import Testing
                 let graph = end == "succeeded" ? Graph.picture() : end == "failed" ? Graph.fails("boom") : Graph.delay(milliseconds: 600_000)
                 try await withBridge([port], flags) { bridge in
                     let caller = Task { try await bridge.run(graph, query: "?on_disconnect=cancel", key) }
-                    while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
-                    old = simulator.statistics.promptsRun.keys.first
+                    old = try await simulator.firstRun()
                     switch end {
                     case "cut": caller.cancel()
                     case "canceled": _ = try await bridge.send(.POST, "/api/v2/jobs/\(old ?? "")/cancel")

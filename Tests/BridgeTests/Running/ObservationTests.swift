@@ -38,14 +38,21 @@ import Wording
 
     /// The caller is answered as soon as its job is over, which is a moment before the job is counted.
     private func settled(_ bridge: RunningBridge, ended: Double) async throws -> Samples {
-        while true {
-            let samples = try await Samples(bridge)
-            let statuses: [Substring] = [
-                #"jobs_ended_total{status="succeeded",code=""}"#, #"jobs_ended_total{status="failed",code="node_execution_error"}"#,
-                #"jobs_ended_total{status="canceled",code="canceled"}"#,
-            ]
-            if statuses.reduce(0, { $0 + (samples[$1] ?? 0) }) == ended { return samples }
+        let statuses: [Substring] = [
+            #"jobs_ended_total{status="succeeded",code=""}"#, #"jobs_ended_total{status="failed",code="node_execution_error"}"#,
+            #"jobs_ended_total{status="canceled",code="canceled"}"#,
+        ]
+        return try await samples(bridge, "\(ended) ends are counted") { samples in statuses.reduce(0) { $0 + (samples[$1] ?? 0) } == ended }
+    }
+
+    private func samples(_ bridge: RunningBridge, _ what: String, until isWanted: (Samples) -> Bool) async throws -> Samples {
+        var found: Samples?
+        try await bridge.until(what) {
+            let samples = try await Samples($0)
+            found = samples
+            return isWanted(samples)
         }
+        return try #require(found)
     }
 
     @Test func theMetricsSayWhatWasDone() async throws {
@@ -58,8 +65,7 @@ import Wording
                 let output = try #require(try sampler.json["outputs"]?[0])
                 let bytes = try await bridge.get(try #require(output["url"]?.string)).body.count
                 let id = try await bridge.submit(Graph.delay(milliseconds: 600_000))
-                while simulator.statistics.promptsRun.count < 6 { await Task.yield() }
-                while try await bridge.job(id)["status"] != "running" { await Task.yield() }
+                try await bridge.untilRunning(id)
                 #expect(try await bridge.get("/nothing/\(id)").status == 404)
 
                 let meanwhile = try await settled(bridge, ended: 5)
@@ -115,7 +121,6 @@ import Wording
             #expect(samples["viewers"] == 1)
             _ = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel")
             _ = try await bridge.events(stream)
-            while try await Samples(bridge)["viewers"] != 0 { await Task.yield() }
         }
     }
 
@@ -124,15 +129,10 @@ import Wording
             simulator.faults.arm(.cut(.start), times: 1)
             // Long enough for the socket to be closed before the run's last message, also on a slow machine: with that there is nothing to look for.
             #expect(try await bridge.run(Graph.delay(milliseconds: 1000)).status == 200)
-            while true {
-                let samples = try await settled(bridge, ended: 1)
-                let reconnects = samples.sum(of: "comfyui_reconnects_total")
-                guard reconnects > 0 else { continue }
-                // On a slow machine something else may give the reason: silence, or a submit whose answer is late.
-                let looks = samples.sum(of: "reconciliations_total")
-                #expect(looks >= 1)
-                break
-            }
+            let counted = try await samples(bridge, "it is connected again") { $0.sum(of: "comfyui_reconnects_total") > 0 }
+            // On a slow machine something else may give the reason: silence, or a submit whose answer is late.
+            let looks = counted.sum(of: "reconciliations_total")
+            #expect(looks >= 1)
         }
     }
 
@@ -203,9 +203,9 @@ import Wording
     @Test func waitingIsQueueTime() async throws {
         try await withBridge { bridge, _ in
             let first = try await bridge.submit(Graph.delay(milliseconds: 600_000))
-            while try await bridge.job(first)["status"] != "running" { await Task.yield() }
+            try await bridge.untilRunning(first)
             async let second = bridge.run(Graph.picture(seed: 9))
-            while try await bridge.get("/api/v2/jobs?limit=1").json["jobs"]?[0]?["id"]?.string == first { await Task.yield() }
+            try await bridge.until("the second job is there") { try await $0.get("/api/v2/jobs?limit=1").json["jobs"]?[0]?["id"]?.string != first }
             let begin = ContinuousClock.now
             for _ in 0..<20 { _ = try await bridge.job(first) }
             let waited = (ContinuousClock.now - begin).seconds * 1000
@@ -258,7 +258,7 @@ import Wording
         try await withSimulator { simulator, port in
             try await withBridge([port], ["--upstream-grace", "60"]) { bridge in
                 await simulator.stop()
-                while try await bridge.get("/readyz").status == 200 { await Task.yield() }
+                try await bridge.until(isConnected: false)
                 let id = try await bridge.submit(Graph.picture())
                 let answer = try await why(bridge, id)
                 #expect(answer["reason"] == "comfyui_unreachable")
@@ -281,7 +281,7 @@ import Wording
                 func ends(_ id: String) -> [InMemoryLogHandler.Entry] {
                     log.entries.filter { $0.message == "job ended" && $0.metadata["job.id"]?.description == id }
                 }
-                while ends(good).isEmpty || ends(bad).isEmpty { await Task.yield() }
+                try await bridge.until("both ends are logged") { _ in !ends(good).isEmpty && !ends(bad).isEmpty }
                 #expect(ends(good).count == 1)
                 let entry = try #require(ends(good).first)
                 #expect(entry.level == .info)

@@ -34,7 +34,8 @@ import Testing
         // The grace is over long before ComfyUI is there; each round makes the back-off longer, which nobody's waiting cuts short.
         try await withBridge([port], ["--upstream-grace", "0.01"], waitUntilReady: false) { bridge in
             for _ in 1...3 {
-                while try await bridge.run(Graph.picture()).status != 503 {}
+                try await bridge.until(isConnected: false)
+                #expect(try await bridge.run(Graph.picture()).status == 503)
                 try await withSimulator({ $0.port = port }) { _, _ in
                     let answer = try await bridge.run(Graph.picture())
                     #expect(answer.status == 200)
@@ -59,7 +60,7 @@ import Testing
                 #expect(try await messages(early) { $0 == "ComfyUI is back." }.count == 2)
                 // Running, waiting in ComfyUI, waiting in the bridge.
                 for seed in 1...3 { ids.append(try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: seed))) }
-                while simulator.statistics.promptsAccepted < 3 { await Task.yield() }
+                try await simulator.accepted(3)
             }
             for id in ids { #expect(try await messages(id) { $0.contains("cannot be reached") }.count == 1) }
             try await withSimulator({ $0.port = port }) { _, _ in
@@ -77,13 +78,13 @@ import Testing
             var callers: [RunningBridge.Answer] = []
             try await withThrowingTaskGroup(of: RunningBridge.Answer.self) { group in
                 try await withSimulator({ $0.port = port }) { simulator, _ in
-                    while try await bridge.get("/readyz").status != 200 { await Task.yield() }
+                    try await bridge.untilReady()
                     kept.append(try await bridge.submit(Graph.delay(milliseconds: 600_000)))
                     try await bridge.events(of: kept[0], until: { $0.json["status"] == "running" })
                     // One waits inside ComfyUI, one in the bridge.
                     for seed in 2...3 { group.addTask { try await bridge.run(Graph.delay(milliseconds: 600_000, seed: seed)) } }
-                    while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
-                    while try await bridge.get("/readyz").json["queued_jobs"] != 1 { await Task.yield() }
+                    try await simulator.accepted(2)
+                    try await bridge.until("1 wait in the bridge") { try await $0.get("/readyz").json["queued_jobs"] == 1 }
                     kept.append(try await bridge.submit(Graph.picture()))
                 }
                 for try await answer in group { callers.append(answer) }
@@ -221,9 +222,8 @@ import Testing
             try await withSimulator({ $0.directory = folder; $0.port = port; $0.stepDelay = .seconds(600) }) { first, _ in
                 try await withBridge([port]) { bridge in
                     let caller = Task { try await bridge.run(Graph.sampler(steps: 1)) }
-                    while first.statistics.promptsRun.isEmpty { await Task.yield() }
-                    let id = try #require(first.statistics.promptsRun.keys.first)
-                    try await bridge.events(of: id, until: { $0.json["status"] == "running" })
+                    let id = try await first.firstRun()
+                    try await bridge.untilRunning(id)
                     await first.stop()
                     try await withSimulator({ $0.directory = folder; $0.port = port }) { second, _ in
                         let job = try await caller.value
@@ -246,9 +246,8 @@ import Testing
         try await withSimulator({ $0.port = port }) { first, _ in
             try await withBridge([port], ["--retries", "0"]) { bridge in
                 let caller = Task { try await bridge.run(Graph.delay(milliseconds: 60_000)) }
-                while first.statistics.promptsRun.isEmpty { await Task.yield() }
-                let id = try #require(first.statistics.promptsRun.keys.first)
-                try await bridge.events(of: id, until: { $0.json["status"] == "running" })
+                let id = try await first.firstRun()
+                try await bridge.untilRunning(id)
                 await first.stop()
                 try await withSimulator({ $0.port = port }) { second, _ in
                     let answer = try await caller.value
@@ -264,7 +263,7 @@ import Testing
         try await withSimulator { first, firstPort in
             try await withSimulator { second, secondPort in
                 try await withBridge([firstPort, secondPort]) { bridge in
-                    while try await bridge.get("/readyz").json["comfyui"]?.array?.allSatisfy({ $0["connected"] == true }) != true { await Task.yield() }
+                    try await bridge.waitUntilAllAreReady()
                     try await withThrowingTaskGroup(of: Int.self) { group in
                         for seed in 1...4 { group.addTask { try await bridge.run(Graph.delay(milliseconds: 300, seed: seed)).status } }
                         for try await status in group { #expect(status == 200) }
@@ -312,13 +311,12 @@ import Testing
     }
 
     @Test func aStopDoesNotLeaveBehindWhatWasBeingTakenBack() async throws {
-        try await withSimulator { _, port in
+        try await withSimulator { simulator, port in
             try await withBridge([port]) { bridge in
                 let answer = try await bridge.run(Graph.delay(milliseconds: 600_000), query: "?timeout=0.1")
                 #expect(answer.status == 504)
             }
-            let simulator = RunningBridge(base: "http://127.0.0.1:\(port)")
-            while try await simulator.get("/queue").json["queue_running"]?.array?.isEmpty != true { await Task.yield() }
+            try await simulator.until("nothing is left inside ComfyUI", \.isIdle)
         }
     }
 
@@ -326,12 +324,8 @@ import Testing
         try await withSimulator { simulator, port in
             try await withBridge([port]) { bridge in
                 let caller = Task { try await bridge.run(Graph.delay(milliseconds: 60_000)) }
-                while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
-                while true {
-                    _ = try await bridge.send(.POST, "http://127.0.0.1:\(port)/interrupt")
-                    let id = try #require(simulator.statistics.promptsRun.keys.first)
-                    if try await bridge.job(id)["status"] == "canceled" { break }
-                }
+                try await bridge.untilRunning(try await simulator.firstRun())
+                _ = try await bridge.send(.POST, "http://127.0.0.1:\(port)/interrupt")
                 let answer = try await caller.value
                 #expect(answer.status == 409)
                 #expect(answer.errorCode == "canceled")
@@ -344,9 +338,9 @@ import Testing
             try await withBridge([port], ["--upstream-silence", "0.2"]) { bridge in
                 let blocker = try await bridge.submit(Graph.delay(milliseconds: 60_000))
                 let waiting = try await bridge.submit(Graph.picture())
-                while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+                try await simulator.accepted(2)
                 _ = try await bridge.send(.POST, "http://127.0.0.1:\(port)/queue", body: Array(#"{"clear": true}"#.utf8))
-                while simulator.statistics.promptsAccepted < 3 { await Task.yield() }
+                try await simulator.accepted(3)
                 _ = try await bridge.send(.POST, "/api/v2/jobs/\(blocker)/cancel")
                 #expect(try await bridge.events(of: waiting).last?.json["status"] == "succeeded")
             }

@@ -16,7 +16,7 @@ import Testing
             let running = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: 1))
             let inside = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: 2))
             let queued = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: 3))
-            while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+            try await simulator.accepted(2)
             #expect(try await bridge.job(queued)["queue_position"]?.int == 0)
             for id in [queued, inside, running] {
                 let answer = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel")
@@ -34,7 +34,7 @@ import Testing
     @Test func theQueueIsBounded() async throws {
         try await withBridge(["--queue-limit", "1"]) { bridge, simulator in
             for seed in 1...2 { _ = try await bridge.submit(Graph.delay(milliseconds: 600_000, seed: seed)) }
-            while simulator.statistics.promptsAccepted < 2 { await Task.yield() }
+            try await simulator.accepted(2)
             _ = try await bridge.submit(Graph.picture())
             let refused = try await bridge.run(Graph.picture())
             #expect(refused.status == 429)

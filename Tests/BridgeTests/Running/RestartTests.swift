@@ -136,7 +136,8 @@ import Testing
             id = try await bridge.submit(Graph.sampler(steps: 30))
             before = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.name == "progress" && $0.json["step"] == 6 })
             // What is older than a tenth of a second is written down.
-            while known["step"]?.int ?? 0 < 9 { known = try await bridge.job(id)["progress"] ?? .null }
+            try await bridge.events(of: id, until: { $0.name == "progress" && $0.json["step"]?.int ?? 0 >= 9 })
+            known = try await bridge.job(id)["progress"] ?? .null
         }, after: { bridge, simulator, _ in
             let first = try await bridge.job(id)["progress"]
             // It may have come further meanwhile.
@@ -162,7 +163,7 @@ import Testing
         try await withRestart(before: { bridge, simulator in
             simulator.faults.arm(.delayAnswer(milliseconds: 60_000), only: "/view", times: 1)
             id = try await bridge.submit(Graph.picture())
-            while simulator.statistics.faultsFired.isEmpty { await Task.yield() }
+            try await simulator.until("a fault has struck") { !$0.faultsFired.isEmpty }
         }, after: { bridge, simulator, _ in
             let status = try await bridge.events(of: id).last?.json["status"]
             #expect(status == "succeeded")
@@ -342,7 +343,7 @@ import Testing
             }
             try await withSimulator { second, port in
                 try await withBridge([port], ["--data-dir", folder]) { bridge in
-                    while second.statistics.promptsRun[id] == nil { await Task.yield() }
+                    try await second.until("it runs") { $0.promptsRun[id] != nil }
                     let canceled = try await bridge.send(.POST, "/api/v2/jobs/\(id)/cancel")
                     #expect(canceled.status == 200)
                     let events = try await bridge.events(of: id)

@@ -181,7 +181,7 @@ import Testing
     @Test func aCallerThatLeavesCancelsItsJob() async throws {
         try await withBridge { bridge, simulator in
             let task = Task { try await bridge.run(Graph.delay(milliseconds: 600_000)) }
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+            try await simulator.firstRun()
             task.cancel()
             _ = await task.result
             // The only way this one gets to run:
@@ -193,8 +193,7 @@ import Testing
     @Test func aCallerThatAskedToContinueMayLeave() async throws {
         try await withBridge { bridge, simulator in
             let task = Task { try await bridge.run(Graph.delay(milliseconds: 500), query: "?on_disconnect=continue") }
-            while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
-            let id = try #require(simulator.statistics.promptsRun.keys.first)
+            let id = try await simulator.firstRun()
             task.cancel()
             _ = await task.result
             #expect(try await bridge.events(of: id).last?.json["status"] == "succeeded")
@@ -244,7 +243,7 @@ import Testing
                 let answer = try await submit(Graph.delay(milliseconds: 600_000, seed: seed), "k-\(seed)")
                 #expect(answer.status == 201)
                 jobs.append(try answer.json["id"]?.string ?? "")
-                while simulator.statistics.promptsAccepted < seed { await Task.yield() }
+                try await simulator.accepted(seed)
             }
             let third = try await submit(Graph.picture(), "k-3")
             #expect(third.status == 201)

@@ -18,6 +18,8 @@ import Simulator
 /// A bridge in this process, on a free port, in front of simulated ComfyUIs.
 struct RunningBridge: Sendable {
     let base: String
+    /// Noted whenever the bridge has logged something.
+    var changes = Changes()
 
     /// As many connections as there are streams to be watched; `HTTPClient.shared` has 8.
     private static let client: HTTPClient = {
@@ -130,14 +132,15 @@ func withBridge(
     let configuration = try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: arguments, environment: [:]))
     let client = HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration.httpClient)
     do {
+        let changes = Changes()
+        let logger = Logger(label: logger.label) { _ in NotingLogHandler(logger.handler, changes: changes) }
         let bridge = try ComfyBridge(configuration: configuration, httpClient: client, eventLoopGroup: HTTPClient.defaultEventLoopGroup, logger: logger)
-        let running = RunningBridge(base: "http://127.0.0.1:\(try await bridge.start())")
+        let running = RunningBridge(base: "http://127.0.0.1:\(try await bridge.start())", changes: changes)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 do { try await bridge.run() } catch is CancellationError {}
             }
-            // Each question is answered at once; the test's time limit bounds them.
-            while waitUntilReady, try await running.get("/readyz").status != 200 { await Task.yield() }
+            if waitUntilReady { try await running.untilReady() }
             try await body(running)
             group.cancelAll()
         }

@@ -27,7 +27,7 @@ import Testing
                     answers.append(try await bridge.send(method, path, body: body?.encoded()))
                 }
                 let running = try await bridge.submit(Graph.delay(milliseconds: 600_000), extra)
-                while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
+                try await simulator.firstRun()
                 let queue = try await bridge.get("http://127.0.0.1:\(port)/queue").json
                 #expect(queue["queue_running"]?[0]?[3]?["api_key_comfy_org"]?.string == Self.key)
 

@@ -135,14 +135,14 @@ import Testing
                 #expect(events.last?.json["status"] == "succeeded")
                 try await other.write { db in for number in 0..<4 { try db.execute(sql: "DROP TRIGGER refuse\(number)") } }
                 // It notices by itself.
-                while try await bridge.get("/readyz").status != 200 { await Task.yield() }
+                try await bridge.untilReady()
                 let taken = try await bridge.send(.POST, "/api/v2/jobs", [("Idempotency-Key", "k")], body: (["workflow": Graph.picture()] as JSON).encoded())
                 #expect(taken.status == 201, "the key was not used up")
                 // So does what could not be written meanwhile.
                 func stored() async throws -> String? {
                     try await other.read { db in try String.fetchOne(db, sql: "SELECT status FROM jobs WHERE id = ?", arguments: [running]) }
                 }
-                while try await stored() != "succeeded" { await Task.yield() }
+                try await bridge.until("the end of the job is on disk") { _ in try await stored() == "succeeded" }
                 try other.close()
             }
         }

@@ -3,6 +3,7 @@ import Logging
 import MicroHTTP
 import ServiceLifecycleTestKit
 import Synchronization
+import Testing
 
 /// A server on a port of its own, for the length of `body`; afterwards it is stopped, and the test waits until it is.
 func withServer<T: Sendable>(
@@ -16,6 +17,9 @@ func withServer<T: Sendable>(
 ) async throws -> T {
     var logger = Logger(label: "test")
     logger.logLevel = .critical
+    let changes = Signal<Void>()
+    var configuration = configuration
+    configuration.onChange = { changes.send() }
     let server = HTTPServer(
         configuration: configuration, logger: logger, failure: failure,
         admit: admit ?? { request in
@@ -26,7 +30,7 @@ func withServer<T: Sendable>(
         let port = try server.start()
         return try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await server.run() }
-            let running = RunningServer(server: server, port: port, stop: { trigger.triggerGracefulShutdown() })
+            let running = RunningServer(server: server, port: port, changes: changes, stop: { trigger.triggerGracefulShutdown() })
             do {
                 let result = try await body(running)
                 trigger.triggerGracefulShutdown()
@@ -53,8 +57,26 @@ extension HTTPServer {
 struct RunningServer: Sendable {
     let server: HTTPServer
     let port: UInt16
+    fileprivate let changes: Signal<Void>
     /// Begins a graceful stop.
     let stop: @Sendable () -> Void
+
+    /// Waits until the condition holds of the server: of its connections, of the memory of bodies, of a body that waits for its reader. It is
+    /// looked at now, and after every change. One at a time.
+    ///
+    /// - Parameter what: goes on "waited until …" when the test's time is up.
+    func until(_ what: String, sourceLocation: SourceLocation = #_sourceLocation, _ condition: () -> Bool) async throws {
+        while !condition() {
+            do { try await changes.next() } catch {
+                Issue.record("waited until \(what)", sourceLocation: sourceLocation)
+                throw error
+            }
+        }
+    }
+
+    func untilNoBodyIsHeld(sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        try await until("no body is held", sourceLocation: sourceLocation) { server.bodyMemoryInUse == 0 }
+    }
 
     /// Runs `body` with a fresh connection, off the pool.
     func withClient<T: Sendable>(_ body: @escaping @Sendable (Client) throws -> T) async throws -> T {
@@ -139,7 +161,6 @@ final class ManualSource: BodySource {
         var chunks: [BodyChunk] = []
         var attached = 0
         var asked = 0
-        var closed: ContinuousClock.Instant?
     }
 
     private let state = Mutex(State())
@@ -162,7 +183,6 @@ final class ManualSource: BodySource {
     }
 
     var timesAsked: Int { state.withLock { $0.asked } }
-    var timeOfClosing: ContinuousClock.Instant? { state.withLock { $0.closed } }
     var timesAttached: Int { state.withLock { $0.attached } }
 
     func attach(wake: @escaping @Sendable () -> Void) {
@@ -189,7 +209,6 @@ final class ManualSource: BodySource {
     }
 
     func closed(_ reason: BodyEnd) {
-        state.withLock { $0.closed = .now }
         closedSignal.send(reason)
     }
 }
