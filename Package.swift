@@ -237,7 +237,7 @@ let package = Package(
         .testTarget(name: "WorkflowTests", dependencies: ["OrderedJSON", "Workflow", orderedCollections], swiftSettings: strict),
         .testTarget(
             name: "JobsTests",
-            dependencies: ["Jobs", "OrderedJSON", "TestSupport", "Workflow", orderedCollections],
+            dependencies: ["Jobs", "OrderedJSON", "TestSupport", "Workflow", orderedCollections, .product(name: "Logging", package: "swift-log")],
             swiftSettings: strict
         ),
         .testTarget(

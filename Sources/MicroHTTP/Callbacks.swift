@@ -80,7 +80,7 @@ enum Callbacks {
         _ size: UnsafeMutablePointer<Int>?,
         _ slot: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
     ) -> MHD_Result {
-        guard let context, let raw, let path, let method, let version, let size, let slot else { return .NO }
+        guard let context, let raw, path != nil, let method, let version, let size, let slot else { return .NO }
         if let opaque = slot.pointee {
             let exchange = Unmanaged<Exchange>.fromOpaque(opaque).takeUnretainedValue()
             guard size.pointee > 0 else { return exchange.proceed() ? .YES : .NO }

@@ -41,7 +41,7 @@ package final class Storage: Service {
         let rows = AssetRows(blobs: blobs)
         var configuration = StoredJobs.Configuration()
         configuration.previewHistory = previewHistory
-        let store = StoredJobs(try SQLiteJobStore(database: database, assets: rows, logger: logger), configuration: configuration)
+        let store = StoredJobs(try SQLiteJobStore(database: database, assets: rows, logger: logger), configuration: configuration, logger: logger)
         let keyStore = SQLiteKeyStore(database: database, rows: JobRows(assets: rows))
         jobs = store
         assets = SQLiteAssetStore(database: database, rows: rows, present: store)

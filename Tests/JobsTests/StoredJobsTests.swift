@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import Logging
 import OrderedCollections
 import OrderedJSON
 import Synchronization
@@ -112,7 +113,7 @@ import Testing
     @Test func oneIdIsOneObjectForAsLongAsSomebodyHasIt() async throws {
         let store = Values()
         let ids = Mutex<[JobID]>([])
-        let jobs = StoredJobs(store, configuration: configuration(recent: 1))
+        let jobs = StoredJobs(store, configuration: configuration(recent: 1), logger: .errorsOnly)
         func end() async throws {
             let job = try await insert(into: jobs)
             let same = try await jobs.job(job.id)
@@ -141,7 +142,7 @@ import Testing
 
     @Test func whatIsHeldUpIsWrittenAsItIsWhenItsTurnComes() async throws {
         let store = Values()
-        let jobs = StoredJobs(store, configuration: configuration())
+        let jobs = StoredJobs(store, configuration: configuration(), logger: .errorsOnly)
         let job = try await insert(into: jobs)
         store.state.withLock { $0.areHeld = true }
         job.started()
@@ -159,7 +160,7 @@ import Testing
 
     @Test func whatCannotBeWrittenIsSeenAndTriedAgain() async throws {
         let store = Values()
-        let jobs = StoredJobs(store, configuration: configuration())
+        let jobs = StoredJobs(store, configuration: configuration(), logger: .errorsOnly)
         let job = try await insert(into: jobs)
         store.state.withLock { $0.isFull = true }
         job.started()
@@ -176,7 +177,7 @@ import Testing
 
     @Test func aJobThatCouldNotBeInsertedWasNeverThere() async throws {
         let store = Values()
-        let jobs = StoredJobs(store, configuration: configuration())
+        let jobs = StoredJobs(store, configuration: configuration(), logger: .errorsOnly)
         store.state.withLock { $0.isFull = true }
         let job = Job(submission: try .sample(), journal: jobs.journal)
         await #expect(throws: Values.Refusal.self) { try await jobs.insert(job, key: nil) }
@@ -185,7 +186,7 @@ import Testing
 
     @Test func openJobsAreTakenUpInTheirOrder() async throws {
         let store = Values()
-        let before = StoredJobs(store, configuration: configuration())
+        let before = StoredJobs(store, configuration: configuration(), logger: .errorsOnly)
         var ids: [JobID] = []
         for number in 0..<5 {
             let job = try await insert(into: before)
@@ -196,7 +197,7 @@ import Testing
                 ids.append(job.id)
             }
         }
-        let after = StoredJobs(store, configuration: configuration())
+        let after = StoredJobs(store, configuration: configuration(), logger: .errorsOnly)
         let open = try await after.restore()
         #expect(open.map(\.id) == ids)
         let same = try await after.job(ids[0])

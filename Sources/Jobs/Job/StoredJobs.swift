@@ -1,5 +1,6 @@
 import DequeModule
 import FoundationEssentials
+package import Logging
 import Synchronization
 import Workflow
 
@@ -33,12 +34,14 @@ package final class StoredJobs: JobDirectory {
         weak var job: Job?
     }
 
+    private let logger: Logger
     private let store: any JobStore
     private let configuration: Configuration
     private let state: Mutex<State>
 
-    package init(_ store: any JobStore, configuration: Configuration) {
+    package init(_ store: any JobStore, configuration: Configuration, logger: Logger) {
         self.store = store
+        self.logger = logger
         self.configuration = configuration
         state = Mutex(State(lastPlace: store.lastPlace))
     }
