@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import Foundation
 import Logging
+import MicroHTTP
 import NIOCore
 import NIOPosix
 import OrderedCollections
