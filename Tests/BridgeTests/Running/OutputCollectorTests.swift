@@ -8,7 +8,11 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import Jobs
+@testable import Store
+@testable import TestSupport
+@testable import Workers
+@testable import Workflow
 
 /// What a run left behind in a simulated ComfyUI becomes outputs of its job.
 @Suite(.timeLimit(.minutes(5))) struct OutputCollectorTests {
@@ -16,6 +20,7 @@ import Testing
         let simulator: ComfySimulator
         let client: ComfyUIClient
         let assets: AssetService
+        let blobs: FileBlobStore
         let job: Job
 
         /// A collector for the job as it is now.
@@ -36,7 +41,7 @@ import Testing
 
     private func withCollector(_ body: (Setting) async throws -> Void) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let blobs = try BlobStore(directory: nil, logger: logger)
+        let blobs = try FileBlobStore(directory: nil, logger: logger)
         defer { blobs.removeTemporaryDirectory() }
         let graph: JSON = ["2": ["class_type": "SaveImage", "inputs": [:]], "1": ["class_type": "SaveImage", "inputs": [:]]]
         try await withSimulator { simulator, port in
@@ -44,13 +49,14 @@ import Testing
                 Setting(
                     simulator: simulator,
                     client: ComfyUIClient(endpoint: try ComfyEndpoint("http://127.0.0.1:\(port)"), httpClient: .shared, logger: logger),
-                    assets: AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger),
+                    assets: AssetService(store: MemoryAssetStore(), blobs: blobs, comfyFiles: NoComfyFiles(), retention: nil, inUse: { [] }, logger: logger),
+                    blobs: blobs,
                     job: Job(submission: Submission(workflow: try Workflow(checking: graph), outputNodes: ["1", "2"]))))
         }
     }
 
     private func node(_ output: JSONObject, _ node: String = "1", isReused: Bool = false) -> OutputCollector.Item {
-        .node(Run.NodeOutput(node: node, part: node, output: output, isReused: isReused))
+        .node(.init(node: node, part: node, output: output, isReused: isReused))
     }
 
     private func file(_ name: String, type: String = "output") -> JSON { ["filename": .string(name), "subfolder": "", "type": .string(type)] }
@@ -192,7 +198,7 @@ import Testing
 
     @Test func aPictureThatCannotBeWrittenIsSaid() async throws {
         try await withCollector { setting in
-            setting.assets.blobs.removeTemporaryDirectory()
+            setting.blobs.removeTemporaryDirectory()
             var collector = setting.collector
             await collector.collect(.captured(node: "2", contentType: "image/png", image: ByteBuffer(bytes: [1])))
             #expect(setting.names.isEmpty)

@@ -2,8 +2,6 @@ import Logging
 import Simulator
 import Testing
 
-@testable import Bridge
-
 // Tests wait for what happens and measure no time: they are woken by what changed, and bounded by their time limit only.
 
 extension ComfySimulator {
