@@ -1,4 +1,7 @@
 import Logging
+import NIOHTTP1
+import OrderedCollections
+import OrderedJSON
 import Simulator
 import Testing
 
