@@ -70,7 +70,7 @@ import Testing
         defer { blobs.removeTemporaryDirectory() }
         let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, comfyFiles: NoComfyFiles(), retention: nil, inUse: { [] }, logger: logger)
         let service = JobService(
-            configuration: try configuration(["--retained-jobs", "\(limit)"]).jobs, store: MemoryJobStore(), assets: assets, previewFiles: nil, metrics: Metrics(),
+            configuration: try configuration(["--retained-jobs", "\(limit)"]).jobs, store: MemoryJobs(), assets: assets, previewFiles: nil, metrics: Metrics(),
             logger: logger)
         var ids: [JobID] = []
         for _ in 0..<5 {

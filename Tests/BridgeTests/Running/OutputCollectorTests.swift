@@ -25,7 +25,7 @@ import Testing
 
         /// A collector for the job as it is now.
         var collector: OutputCollector {
-            OutputCollector(job: job, client: client, assets: assets, previewFiles: nil, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            OutputCollector(job: job, client: client, assets: assets, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         }
 
         func write(_ bytes: [UInt8], _ path: String) throws {
