@@ -118,7 +118,7 @@ extension Worker {
 extension Worker {
     private func makeAttempt(of job: Job, _ entry: Entry) -> Attempt {
         let (submission, now) = (job.submission, ContinuousClock.now)
-        let runningSince = job.present.startedAt.map { now - .seconds(max(0, Date().timeIntervalSince($0))) }
+        let runningSince = job.current.startedAt.map { now - .seconds(max(0, Date().timeIntervalSince($0))) }
         let terms = Attempt.Terms(
             promptID: job.id.description,
             entry: entry == .submit ? .submit : .adopt(runningSince: runningSince, isConnected: inbox.isConnected),
