@@ -1,7 +1,7 @@
 #if canImport(Darwin)
-import Darwin
+    import Darwin
 #else
-import Glibc
+    import Glibc
 #endif
 
 /// What the generator itself took: it shares the machine with what it measures.
@@ -20,9 +20,9 @@ struct OwnCost: Encodable {
         }
 
         #if canImport(Darwin)
-        private static let thisProcess = RUSAGE_SELF
+            private static let thisProcess = RUSAGE_SELF
         #else
-        private static let thisProcess = __rusage_who_t(RUSAGE_SELF.rawValue)  // Glibc declares an enumeration and takes a number
+            private static let thisProcess = __rusage_who_t(RUSAGE_SELF.rawValue)  // Glibc declares an enumeration and takes a number
         #endif
 
         private static var cpuSeconds: Double {

@@ -21,12 +21,13 @@ package struct PublicURL: Sendable, Equatable {
     }
 
     private static func isSegment(_ text: Substring.UTF8View) -> Bool {
-        !text.isEmpty && !text.elementsEqual(".".utf8) && !text.elementsEqual("..".utf8) && text.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
-            case UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"): true
-            default: false
+        !text.isEmpty && !text.elementsEqual(".".utf8) && !text.elementsEqual("..".utf8)
+            && text.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
+                case UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"): true
+                default: false
+                }
             }
-        }
     }
 }

@@ -37,7 +37,8 @@ enum ServerSentEvent {
             bytes.append(contentsOf: rest[..<index])
             rest = rest[index...]
             let (escape, length) =
-                rest.starts(with: [0xC2, 0x85]) ? (#"\u0085"#, 2)
+                rest.starts(with: [0xC2, 0x85])
+                ? (#"\u0085"#, 2)
                 : rest.starts(with: [0xE2, 0x80, 0xA8]) ? (#"\u2028"#, 3) : rest.starts(with: [0xE2, 0x80, 0xA9]) ? (#"\u2029"#, 3) : ("", 1)
             bytes.append(contentsOf: escape.isEmpty ? Array(rest.prefix(1)) : Array(escape.utf8))
             rest = rest.dropFirst(length)

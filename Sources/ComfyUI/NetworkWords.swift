@@ -7,11 +7,11 @@ import NIOWebSocket
 import Wording
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// What a person can make something of, for the errors of the libraries that carry bytes: their own texts are dumps of Swift enums.

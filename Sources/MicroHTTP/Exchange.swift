@@ -96,11 +96,12 @@ final class Exchange: Sendable {
         isChunked = framing == .chunked
         let (plan, share) = Self.plan(head, framing, on: connection, reception)
         self.plan = plan
-        form = if case .admitted(.streamed(let limit), _) = plan {
-            FormUpload(contentType: head.headers["Content-Type"], maximumSize: limit, share: share)
-        } else {
-            nil
-        }
+        form =
+            if case .admitted(.streamed(let limit), _) = plan {
+                FormUpload(contentType: head.headers["Content-Type"], maximumSize: limit, share: share)
+            } else {
+                nil
+            }
         let isAdmitted = if case .admitted = plan { true } else { false }
         incoming = Mutex(isAdmitted ? Incoming(head: head, share: share, expected: length ?? 0) : nil)
     }

@@ -69,7 +69,7 @@ package final class Storage: Service {
 
     private func removeOldKeys(_ keys: SQLiteKeyStore) async throws {
         // A disk that is full now may not be the next time.
-        do { try await keys.remove(before: Date(timeIntervalSinceNow: -IdempotencyKeys.lifetime.seconds)) } catch where !(error is CancellationError) {
+        do { try await keys.remove(before: Date(timeIntervalSinceNow: -IdempotencyKeys.lifetime.seconds)) } catch  where !(error is CancellationError) {
             logger.debug("old keys could not be removed", metadata: ["error": "\(ErrorWords.of(error))"])
         }
     }

@@ -36,19 +36,23 @@ import Testing
 
     // MARK: Host
 
-    @Test("Hosts that a bridge without tokens answers to", arguments: [
-        "127.0.0.1", "127.0.0.1:8189", "192.168.1.20:8189", "[::1]:8189", "[fe80::1]", "localhost", "LOCALHOST:80", "localhost.", "comfyui:8189", "app.localhost",
-        "tower.local", "tower.local.:8189", "svc.cluster.internal", "bridge.example.com", "BRIDGE.example.com.:8189", "public.example.com", "my-pc",
-    ])
+    @Test(
+        "Hosts that a bridge without tokens answers to",
+        arguments: [
+            "127.0.0.1", "127.0.0.1:8189", "192.168.1.20:8189", "[::1]:8189", "[fe80::1]", "localhost", "LOCALHOST:80", "localhost.", "comfyui:8189", "app.localhost",
+            "tower.local", "tower.local.:8189", "svc.cluster.internal", "bridge.example.com", "BRIDGE.example.com.:8189", "public.example.com", "my-pc",
+        ])
     func trustedHosts(_ host: String) async throws {
         let flags = ["--allowed-host", "Bridge.Example.com", "--public-url", "https://public.example.com/comfy/"]
         #expect(try await respond(flags, "GET", "/thing", ["Host": host]).status == 200)
     }
 
-    @Test("Hosts that it does not answer to, on open routes neither", arguments: [
-        "evil.example", "evil.example:8189", "127.0.0.1.evil.example", "localhost.evil.example", "evil.bridge.example.com", "evil.xlocal", "local.evil.example",
-        "1.2.3", "127.1", "", "a b", "evil.example:x", "::1", "user@localhost",
-    ])
+    @Test(
+        "Hosts that it does not answer to, on open routes neither",
+        arguments: [
+            "evil.example", "evil.example:8189", "127.0.0.1.evil.example", "localhost.evil.example", "evil.bridge.example.com", "evil.xlocal", "local.evil.example",
+            "1.2.3", "127.1", "", "a b", "evil.example:x", "::1", "user@localhost",
+        ])
     func foreignHosts(_ host: String) async throws {
         for path in ["/open", "/thing", "/nothing"] {
             let response = try await respond(["--allowed-host", "bridge.example.com"], "GET", path, ["Host": host])
@@ -89,10 +93,12 @@ import Testing
 
     // MARK: Origin
 
-    @Test("Foreign origins", arguments: [
-        "http://evil.example", "null", "http://127.0.0.1:3000", "http://localhost:8189", "https://127.0.0.1", "", "http://127.0.0.1:8189/", "file://",
-        "http://127.0.0.1:8189, http://evil.example", "https://app.example.com:8443", "https://app.example.com.evil.example", "http://app.example.com",
-    ])
+    @Test(
+        "Foreign origins",
+        arguments: [
+            "http://evil.example", "null", "http://127.0.0.1:3000", "http://localhost:8189", "https://127.0.0.1", "", "http://127.0.0.1:8189/", "file://",
+            "http://127.0.0.1:8189, http://evil.example", "https://app.example.com:8443", "https://app.example.com.evil.example", "http://app.example.com",
+        ])
     func foreignOrigins(_ origin: String) async throws {
         for (method, path) in [("GET", "/open"), ("GET", "/thing"), ("POST", "/things"), ("OPTIONS", "/things")] {
             let headers: HTTPHeaders = [
@@ -115,11 +121,13 @@ import Testing
         #expect(try await respond([], "POST", "/things", headers).status == 403)
     }
 
-    @Test("The bridge's own pages need no list", arguments: [
-        ("127.0.0.1:8189", "http://127.0.0.1:8189"), ("localhost", "https://localhost"), ("[::1]:8189", "http://[::1]:8189"),
-        // A proxy changed Host.
-        ("127.0.0.1:8189", "https://public.example.com"),
-    ])
+    @Test(
+        "The bridge's own pages need no list",
+        arguments: [
+            ("127.0.0.1:8189", "http://127.0.0.1:8189"), ("localhost", "https://localhost"), ("[::1]:8189", "http://[::1]:8189"),
+            // A proxy changed Host.
+            ("127.0.0.1:8189", "https://public.example.com"),
+        ])
     func ownOrigins(_ host: String, _ origin: String) async throws {
         let response = try await respond(["--public-url", "https://public.example.com"], "POST", "/things", ["Host": host, "Origin": origin])
         #expect(response.status == 200)
@@ -129,10 +137,12 @@ import Testing
 
     // MARK: CORS
 
-    @Test("Allowed origins may read every answer", arguments: [
-        (["--cors-origin", "https://app.example.com", "--cors-origin", "http://localhost:5173"], "http://localhost:5173"),
-        (["--cors-origin", "HTTPS://App.example.com:443"], "https://app.example.com"), (["--cors-origin", "*"], "https://any.example"), (["--cors-origin", "*"], "null"),
-    ])
+    @Test(
+        "Allowed origins may read every answer",
+        arguments: [
+            (["--cors-origin", "https://app.example.com", "--cors-origin", "http://localhost:5173"], "http://localhost:5173"),
+            (["--cors-origin", "HTTPS://App.example.com:443"], "https://app.example.com"), (["--cors-origin", "*"], "https://any.example"), (["--cors-origin", "*"], "null"),
+        ])
     func allowedOrigins(_ flags: [String], _ origin: String) async throws {
         let requests = [("GET", "/open", 200), ("GET", "/thing", 200), ("POST", "/thing", 405), ("GET", "/nothing", 404), ("GET", "/thing?", 404)]
         for (method, path, status) in requests {
@@ -189,15 +199,17 @@ import Testing
 
     // MARK: Tokens
 
-    @Test("Authorization", arguments: [
-        (["Bearer correct-horse-battery-staple"], true), (["bearer correct-horse-battery-staple"], true), (["BEARER   second-token-of-the-test= "], true),
-        ([], false), ([""], false), (["Bearer"], false), (["Bearer "], false), (["correct-horse-battery-staple"], false), (["Basic correct-horse-battery-staple"], false),
-        (["Bearer correct-horse-battery-stapl"], false), (["Bearer correct-horse-battery-staple1"], false), (["Bearer Correct-horse-battery-staple"], false),
-        (["Bearer correct-horse-battery-staple second-token-of-the-test="], false), (["Bearer \"correct-horse-battery-staple\""], false),
-        (["Bearercorrect-horse-battery-staple"], false),
-        // Which of two would count is nobody's guess.
-        (["Bearer correct-horse-battery-staple", "Bearer second-token-of-the-test="], false),
-    ])
+    @Test(
+        "Authorization",
+        arguments: [
+            (["Bearer correct-horse-battery-staple"], true), (["bearer correct-horse-battery-staple"], true), (["BEARER   second-token-of-the-test= "], true),
+            ([], false), ([""], false), (["Bearer"], false), (["Bearer "], false), (["correct-horse-battery-staple"], false), (["Basic correct-horse-battery-staple"], false),
+            (["Bearer correct-horse-battery-stapl"], false), (["Bearer correct-horse-battery-staple1"], false), (["Bearer Correct-horse-battery-staple"], false),
+            (["Bearer correct-horse-battery-staple second-token-of-the-test="], false), (["Bearer \"correct-horse-battery-staple\""], false),
+            (["Bearercorrect-horse-battery-staple"], false),
+            // Which of two would count is nobody's guess.
+            (["Bearer correct-horse-battery-staple", "Bearer second-token-of-the-test="], false),
+        ])
     func authorization(_ fields: [String], _ isRight: Bool) async throws {
         var headers: HTTPHeaders = ["Host": "localhost"]
         for field in fields { headers.add(name: "Authorization", value: field) }
@@ -245,10 +257,12 @@ import Testing
         #expect(try await respond(flags, "GET", path, query: [wrong[0]], ["Host": "localhost"]).status == 401)
     }
 
-    @Test("Options stand before and after a signature, and after a second question mark", arguments: [
-        "previews=url&SIGNED", "SIGNED&previews=url", "SIGNED?previews=url", "SIGNED?previews=url&native=1", "native=1&SIGNED?previews=url", "SIGNED?previews=url?x",
-        "last_event_id=3&previews=url&SIGNED&native=1", "signed_events=0&SIGNED?previews=url",
-    ])
+    @Test(
+        "Options stand before and after a signature, and after a second question mark",
+        arguments: [
+            "previews=url&SIGNED", "SIGNED&previews=url", "SIGNED?previews=url", "SIGNED?previews=url&native=1", "native=1&SIGNED?previews=url", "SIGNED?previews=url?x",
+            "last_event_id=3&previews=url&SIGNED&native=1", "signed_events=0&SIGNED?previews=url",
+        ])
     func optionsOfSignedURLs(_ text: String) async throws {
         let path = "/things/1/content"
         let signer = try #require(URLSigner(tokens: [Self.token], lifetime: 3600))
@@ -274,10 +288,12 @@ import Testing
 
     // MARK: Below a path
 
-    @Test("A proxy may take the path of --public-url away, or leave it", arguments: [
-        ("/comfy/thing", 200), ("/thing", 200), ("/comfy/nothing", 404), ("/comfythings/1/content", 404), ("/comfy/comfy/thing", 404), ("/comfy", 308), ("/comfy/open", 200),
-        ("/Comfy/thing", 404),
-    ])
+    @Test(
+        "A proxy may take the path of --public-url away, or leave it",
+        arguments: [
+            ("/comfy/thing", 200), ("/thing", 200), ("/comfy/nothing", 404), ("/comfythings/1/content", 404), ("/comfy/comfy/thing", 404), ("/comfy", 308), ("/comfy/open", 200),
+            ("/Comfy/thing", 404),
+        ])
     func mount(_ path: String, _ status: Int) async throws {
         let done: Route.Endpoint = { request, _ in Response(status: 200, headers: ["Path": request.path], body: .empty) }
         let routes = [Route("GET", "/open", access: .open, done), Route("GET", "/thing", done), Route("POST", "/things", body: .form, done)]

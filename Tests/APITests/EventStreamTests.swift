@@ -93,10 +93,12 @@ import Testing
         #expect(text.hasSuffix("\n\n: heartbeat\nretry: 2000\n"))
     }
 
-    @Test("No character ends the line of data but for readers of bytes", arguments: [
-        ("a\u{2028}b", #"a\u2028b"#), ("\u{2029}", #"\u2029"#), ("\u{85}\u{85}", #"\u0085\u0085"#), ("a\r\nb\u{B}\u{C}\u{1C}\u{1D}\u{1E}", #"a\r\nb\u000b\u000c\u001c\u001d\u001e"#),
-        ("é\u{C5}€\u{2027}\u{202A}\u{84}😀", "é\u{C5}€\u{2027}\u{202A}\u{84}😀"), ("plain", "plain"),
-    ])
+    @Test(
+        "No character ends the line of data but for readers of bytes",
+        arguments: [
+            ("a\u{2028}b", #"a\u2028b"#), ("\u{2029}", #"\u2029"#), ("\u{85}\u{85}", #"\u0085\u0085"#), ("a\r\nb\u{B}\u{C}\u{1C}\u{1D}\u{1E}", #"a\r\nb\u000b\u000c\u001c\u001d\u001e"#),
+            ("é\u{C5}€\u{2027}\u{202A}\u{84}😀", "é\u{C5}€\u{2027}\u{202A}\u{84}😀"), ("plain", "plain"),
+        ])
     func lineSeparators(_ text: String, _ sent: String) {
         let event = ServerSentEvent.encode("log", id: 7, data: JSON.object(["message": .string(text)]).encoded())
         #expect(String(decoding: event, as: UTF8.self) == "id: 7\nevent: log\ndata: {\"message\":\"\(sent)\"}\n\n")

@@ -10,7 +10,6 @@ import Testing
 @testable import TestSupport
 @testable import Workflow
 
-
 /// What comes with a head, each part as long as no head may be: all of it costs its bytes.
 @Suite(.timeLimit(.minutes(5))) struct HostileTextTests {
     @Test("Paths and query parameters", arguments: ["/%", "/%/%", "/api/v2/jobs/%", "/api/v2/jobs/%/events", "/api/v2/assets/by-hash/%", "/run%", "%"])

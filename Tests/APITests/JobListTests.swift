@@ -35,14 +35,16 @@ import Testing
         #expect { try query(filters) } throws: { ($0 as? APIError)?.code == "invalid_metadata_filter" }
     }
 
-    @Test("What cannot be used is refused", arguments: [
-        ("status", "nope", "invalid_parameter"), ("status", "", "invalid_parameter"), ("status", "queued,", "invalid_parameter"),
-        ("status", "Queued", "invalid_parameter"), ("limit", "0", "invalid_parameter"), ("limit", "501", "invalid_parameter"), ("limit", "x", "invalid_parameter"),
-        ("metadata", "x", "invalid_metadata_filter"), ("metadata[]", "x", "invalid_metadata_filter"), ("metadata[a", "x", "invalid_metadata_filter"),
-        ("metadata[", "x", "invalid_metadata_filter"), ("metadata[a][b]", "x", "invalid_metadata_filter"),
-        ("cursor", "", "invalid_cursor"), ("cursor", "x", "invalid_cursor"), ("cursor", "AAAAAAAAAAAAAAAA", "invalid_cursor"),
-        ("cursor", "1700000000000000", "invalid_cursor"),
-    ])
+    @Test(
+        "What cannot be used is refused",
+        arguments: [
+            ("status", "nope", "invalid_parameter"), ("status", "", "invalid_parameter"), ("status", "queued,", "invalid_parameter"),
+            ("status", "Queued", "invalid_parameter"), ("limit", "0", "invalid_parameter"), ("limit", "501", "invalid_parameter"), ("limit", "x", "invalid_parameter"),
+            ("metadata", "x", "invalid_metadata_filter"), ("metadata[]", "x", "invalid_metadata_filter"), ("metadata[a", "x", "invalid_metadata_filter"),
+            ("metadata[", "x", "invalid_metadata_filter"), ("metadata[a][b]", "x", "invalid_metadata_filter"),
+            ("cursor", "", "invalid_cursor"), ("cursor", "x", "invalid_cursor"), ("cursor", "AAAAAAAAAAAAAAAA", "invalid_cursor"),
+            ("cursor", "1700000000000000", "invalid_cursor"),
+        ])
     func refused(_ name: String, _ value: String, _ code: String) {
         #expect { try query([(name, value)]) } throws: { error in
             (error as? APIError)?.status == 400 && (error as? APIError)?.code == code

@@ -35,10 +35,11 @@ import Testing
         #expect(lines[2] == #"a{url="http://ä/\\\"\n"} 1"#)
     }
 
-    @Test(arguments: [
-        (0, "0"), (1, "1"), (0.5, "0.5"), (-2, "-2"), (1e20, "1e+20"), (0.0005, "0.0005"), (.infinity, "+Inf"), (-.infinity, "-Inf"), (.nan, "NaN"),
-        (1_795_517_731.25, "1795517731.25"),
-    ] as [(Double, String)])
+    @Test(
+        arguments: [
+            (0, "0"), (1, "1"), (0.5, "0.5"), (-2, "-2"), (1e20, "1e+20"), (0.0005, "0.0005"), (.infinity, "+Inf"), (-.infinity, "-Inf"), (.nan, "NaN"),
+            (1_795_517_731.25, "1795517731.25"),
+        ] as [(Double, String)])
     func writesNumbers(_ value: Double, _ text: String) {
         #expect(PrometheusText.number(value) == text)
     }

@@ -6,16 +6,18 @@ import Testing
 @testable import Workers
 
 @Suite struct RequestOptionsTests {
-    @Test("Accept chooses the form of the answer", arguments: [
-        (nil, Accept.Answer.json, [], true), ("", .json, [], true), (" ", .json, [], true), ("image/png;x=\"a, video/*;q=1\", */*;q=0.1", .content, ["image/png"], true),
-        ("image/png;x=\";q=0\";q=0.5, video/mp4", .content, ["video/mp4", "image/png"], false), ("*/*", .json, [], true), ("application/json", .json, [], true),
-        ("image/png", .content, ["image/png"], false), ("image/*", .content, ["image/*"], false),
-        ("video/*;q=0.5, image/webp", .content, ["image/webp", "video/*"], false),
-        ("image/png, */*;q=0.1", .content, ["image/png"], true), ("application/json, image/png;q=0.5", .json, [], true),
-        ("text/event-stream", .events, [], false), ("text/event-stream, */*;q=0.1", .events, [], false),
-        ("text/plain", .content, ["text/plain"], false), ("model/gltf-binary", .content, ["model/gltf-binary"], false),
-        ("text/html, application/xhtml+xml;q=0, */*;q=0.8", .json, [], true),
-    ] as [(String?, Accept.Answer, [String], Bool)])
+    @Test(
+        "Accept chooses the form of the answer",
+        arguments: [
+            (nil, Accept.Answer.json, [], true), ("", .json, [], true), (" ", .json, [], true), ("image/png;x=\"a, video/*;q=1\", */*;q=0.1", .content, ["image/png"], true),
+            ("image/png;x=\";q=0\";q=0.5, video/mp4", .content, ["video/mp4", "image/png"], false), ("*/*", .json, [], true), ("application/json", .json, [], true),
+            ("image/png", .content, ["image/png"], false), ("image/*", .content, ["image/*"], false),
+            ("video/*;q=0.5, image/webp", .content, ["image/webp", "video/*"], false),
+            ("image/png, */*;q=0.1", .content, ["image/png"], true), ("application/json, image/png;q=0.5", .json, [], true),
+            ("text/event-stream", .events, [], false), ("text/event-stream, */*;q=0.1", .events, [], false),
+            ("text/plain", .content, ["text/plain"], false), ("model/gltf-binary", .content, ["model/gltf-binary"], false),
+            ("text/html, application/xhtml+xml;q=0, */*;q=0.8", .json, [], true),
+        ] as [(String?, Accept.Answer, [String], Bool)])
     func accept(_ header: String?, _ answer: Accept.Answer, _ ranges: [String], _ allowsJSON: Bool) throws {
         let accept = try Accept(Request(headers: header.map { ["Accept": $0] } ?? [:]))
         #expect(accept.answer == answer)
@@ -28,11 +30,13 @@ import Testing
         #expect(throws: APIError.self) { try Accept(Request(headers: ["Accept": header])) }
     }
 
-    @Test("What is no JSON is told by what somebody did", arguments: [
-        ([0xFF, 0xFE, 0x7B, 0x00, 0x7D, 0x00], nil, "UTF-16"), ([0xFE, 0xFF, 0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), ([0x7B, 0x00, 0x7D, 0x00], nil, "-Encoding utf8"),
-        ([0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), (Array("--x\r\n".utf8), "multipart/form-data; boundary=x", "The body is a form"),
-        (Array("--x\r\n".utf8), nil, "The body is not JSON: "), (Array("{".utf8), "multipart/form-data", "The body is a form"),
-    ] as [([UInt8], String?, String)])
+    @Test(
+        "What is no JSON is told by what somebody did",
+        arguments: [
+            ([0xFF, 0xFE, 0x7B, 0x00, 0x7D, 0x00], nil, "UTF-16"), ([0xFE, 0xFF, 0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), ([0x7B, 0x00, 0x7D, 0x00], nil, "-Encoding utf8"),
+            ([0x00, 0x7B, 0x00, 0x7D], nil, "UTF-16"), (Array("--x\r\n".utf8), "multipart/form-data; boundary=x", "The body is a form"),
+            (Array("--x\r\n".utf8), nil, "The body is not JSON: "), (Array("{".utf8), "multipart/form-data", "The body is a form"),
+        ] as [([UInt8], String?, String)])
     func noJSON(_ body: [UInt8], _ contentType: String?, _ words: String) {
         let error = #expect(throws: APIError.self) {
             try Request(headers: contentType.map { ["Content-Type": $0] } ?? [:], body: body).json("Send the workflow.")
@@ -44,19 +48,23 @@ import Testing
         #expect(try Request(body: [0xEF, 0xBB, 0xBF] + Array("{}".utf8)).json("") == [:])
     }
 
-    @Test("Prefer says how long to block", arguments: [
-        ("", nil), ("respond-async", .zero), ("wait=5", .seconds(5)), ("wait=0", .zero), ("respond-async, wait=10", .seconds(10)),
-        ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)), (";", nil), ("=", nil), (" ;wait=1, =;=", nil),
-        ("foo=\"a, wait=7\", wait=8", .seconds(8)), ("foo=\"a\\\", wait=7\"; x=\"y,z\", wait=9", .seconds(9)), ("foo=\"; wait=1, respond-async", nil), (";wait=1", nil), (",,wait=2,", .seconds(2)),
-    ] as [(String, Duration?)])
+    @Test(
+        "Prefer says how long to block",
+        arguments: [
+            ("", nil), ("respond-async", .zero), ("wait=5", .seconds(5)), ("wait=0", .zero), ("respond-async, wait=10", .seconds(10)),
+            ("return=minimal", nil), ("wait=\"3\"", .seconds(3)), ("Wait=2; foo=bar", .seconds(2)), (";", nil), ("=", nil), (" ;wait=1, =;=", nil),
+            ("foo=\"a, wait=7\", wait=8", .seconds(8)), ("foo=\"a\\\", wait=7\"; x=\"y,z\", wait=9", .seconds(9)), ("foo=\"; wait=1, respond-async", nil), (";wait=1", nil), (",,wait=2,", .seconds(2)),
+        ] as [(String, Duration?)])
     func prefer(_ header: String, _ expected: Duration?) throws {
         #expect(try Prefer(Request(headers: ["Prefer": header])).wait == expected)
     }
 
-    @Test("Of Prefer is said to be applied what is known", arguments: [
-        ("", nil), ("return=minimal", nil), ("wait=5", "wait=5"), ("respond-async, wait=10", "respond-async, wait=10"), ("RESPOND-ASYNC;x=1", "respond-async"),
-        ("wait=\"03\", return=minimal", "wait=3"),
-    ] as [(String, String?)])
+    @Test(
+        "Of Prefer is said to be applied what is known",
+        arguments: [
+            ("", nil), ("return=minimal", nil), ("wait=5", "wait=5"), ("respond-async, wait=10", "respond-async, wait=10"), ("RESPOND-ASYNC;x=1", "respond-async"),
+            ("wait=\"03\", return=minimal", "wait=3"),
+        ] as [(String, String?)])
     func applied(_ header: String, _ expected: String?) throws {
         #expect(try Prefer(Request(headers: ["Prefer": header])).applied == expected)
     }
@@ -84,17 +92,21 @@ import Testing
         #expect(throws: APIError.self) { try Prefer(Request(headers: ["Prefer": header])) }
     }
 
-    @Test("Ranges", arguments: [
-        (nil, .whole), ("bytes=0-9", .part(0..<10)), ("bytes=5-", .part(5..<100)), ("bytes=-10", .part(90..<100)), ("bytes=90-200", .part(90..<100)),
-        ("bytes=-200", .part(0..<100)), ("bytes=0-0", .part(0..<1)), ("bytes=0-1,5-6", .whole), ("items=0-5", .whole), ("Bytes=0-9", .part(0..<10)),
-    ] as [(String?, ByteRange)])
+    @Test(
+        "Ranges",
+        arguments: [
+            (nil, .whole), ("bytes=0-9", .part(0..<10)), ("bytes=5-", .part(5..<100)), ("bytes=-10", .part(90..<100)), ("bytes=90-200", .part(90..<100)),
+            ("bytes=-200", .part(0..<100)), ("bytes=0-0", .part(0..<1)), ("bytes=0-1,5-6", .whole), ("items=0-5", .whole), ("Bytes=0-9", .part(0..<10)),
+        ] as [(String?, ByteRange)])
     func range(_ header: String?, _ expected: ByteRange) throws {
         #expect(try ByteRange(header, size: 100) == expected)
     }
 
-    @Test("Ranges that cannot be served", arguments: [
-        ("bytes=100-", 416), ("bytes=200-300", 416), ("bytes=-0", 416), ("bytes=9-5", 400), ("bytes=a-b", 400), ("bytes=", 400), ("bytes=-", 400),
-    ])
+    @Test(
+        "Ranges that cannot be served",
+        arguments: [
+            ("bytes=100-", 416), ("bytes=200-300", 416), ("bytes=-0", 416), ("bytes=9-5", 400), ("bytes=a-b", 400), ("bytes=", 400), ("bytes=-", 400),
+        ])
     func badRange(_ header: String, _ status: Int) {
         #expect {
             _ = try ByteRange(header, size: 100)
@@ -118,10 +130,12 @@ import Testing
         #expect(throws: APIError.self) { try Request(headers: ["Last-Event-ID": value]).lastEventID() }
     }
 
-    @Test("File names survive", arguments: [
-        ("a.png", #"filename="a.png""#), ("bé \"q\".png", #"filename="b_ _q_.png"; filename*=UTF-8''b%C3%A9%20%22q%22.png"#),
-        ("a\r\nb.png", #"filename="a__b.png"; filename*=UTF-8''a%0D%0Ab.png"#),
-    ])
+    @Test(
+        "File names survive",
+        arguments: [
+            ("a.png", #"filename="a.png""#), ("bé \"q\".png", #"filename="b_ _q_.png"; filename*=UTF-8''b%C3%A9%20%22q%22.png"#),
+            ("a\r\nb.png", #"filename="a__b.png"; filename*=UTF-8''a%0D%0Ab.png"#),
+        ])
     func filename(_ name: String, _ expected: String) {
         #expect(AssetContent.filename(name) == expected)
     }

@@ -40,17 +40,19 @@ import Testing
         return headers
     }
 
-    @Test("Decided by the head", arguments: [
-        ("POST", "/jobs", ["Host": "a"], "401"), ("POST", "/jobs", ["Authorization": "Bearer wrong"], "401"), ("POST", "/nothing", ["Host": "a"], "401"),
-        ("POST", "/files", ["Content-Type": "multipart/form-data; boundary=x"], "401"), ("GET", "/files/1/content", ["Host": "a"], "401"),
-        ("POST", "/jobs", ["Host": "a", "Origin": "https://evil.example", "Authorization": "Bearer \(token)"], "403"),
-        ("POST", "/nothing", known, "404"), ("PUT", "/jobs", known, "405"), ("PUT", "/open", ["Host": "a"], "405"), ("OPTIONS", "/jobs", known, "204"),
-        ("POST", "/files", known, "415"), ("POST", "/files", known("application/json"), "415"), ("POST", "/files", known("multipart/form-datas"), "415"),
-        ("POST", "/files", known("multipart/mixed; boundary=x"), "415"),
-        ("POST", "/jobs", known, "collected(limit: 1000)"), ("POST", "/files", known("Multipart/Form-Data; boundary=x"), "streamed(limit: 2000)"),
-        ("GET", "/jobs", known, "ignored(limit: 65536)"), ("HEAD", "/jobs", known, "ignored(limit: 65536)"), ("POST", "/jobs/1/cancel", known, "ignored(limit: 65536)"),
-        ("GET", "/open", ["Host": "a"], "ignored(limit: 65536)"),
-    ] as [(String, String, HTTPHeaders, String)])
+    @Test(
+        "Decided by the head",
+        arguments: [
+            ("POST", "/jobs", ["Host": "a"], "401"), ("POST", "/jobs", ["Authorization": "Bearer wrong"], "401"), ("POST", "/nothing", ["Host": "a"], "401"),
+            ("POST", "/files", ["Content-Type": "multipart/form-data; boundary=x"], "401"), ("GET", "/files/1/content", ["Host": "a"], "401"),
+            ("POST", "/jobs", ["Host": "a", "Origin": "https://evil.example", "Authorization": "Bearer \(token)"], "403"),
+            ("POST", "/nothing", known, "404"), ("PUT", "/jobs", known, "405"), ("PUT", "/open", ["Host": "a"], "405"), ("OPTIONS", "/jobs", known, "204"),
+            ("POST", "/files", known, "415"), ("POST", "/files", known("application/json"), "415"), ("POST", "/files", known("multipart/form-datas"), "415"),
+            ("POST", "/files", known("multipart/mixed; boundary=x"), "415"),
+            ("POST", "/jobs", known, "collected(limit: 1000)"), ("POST", "/files", known("Multipart/Form-Data; boundary=x"), "streamed(limit: 2000)"),
+            ("GET", "/jobs", known, "ignored(limit: 65536)"), ("HEAD", "/jobs", known, "ignored(limit: 65536)"), ("POST", "/jobs/1/cancel", known, "ignored(limit: 65536)"),
+            ("GET", "/open", ["Host": "a"], "ignored(limit: 65536)"),
+        ] as [(String, String, HTTPHeaders, String)])
     func head(_ method: String, _ path: String, _ headers: HTTPHeaders, _ expected: String) throws {
         let admission = try router().admit(Request(method: method, path: path, headers: headers))
         #expect(decision(admission) == expected)

@@ -76,10 +76,12 @@ import Testing
         #expect(ends.count <= lifetime / max(1, lifetime / 4) + 1)
     }
 
-    @Test("All links have the path of --public-url", arguments: [
-        ("https://h.example/comfy", "https://h.example", "/comfy"), ("https://h.example:8443/a/b.c/", "https://h.example:8443", "/a/b.c"), ("HTTP://H.example//", "HTTP://H.example", ""),
-        ("http://[::1]:80", "http://[::1]:80", ""),
-    ])
+    @Test(
+        "All links have the path of --public-url",
+        arguments: [
+            ("https://h.example/comfy", "https://h.example", "/comfy"), ("https://h.example:8443/a/b.c/", "https://h.example:8443", "/a/b.c"), ("HTTP://H.example//", "HTTP://H.example", ""),
+            ("http://[::1]:80", "http://[::1]:80", ""),
+        ])
     func publicURLs(_ text: String, _ base: String, _ mount: String) throws {
         let url = try #require(PublicURL(text))
         #expect(url.base == base && url.path == mount)

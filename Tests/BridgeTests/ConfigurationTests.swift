@@ -39,19 +39,21 @@ import Testing
         #expect(try configuration([], ["COMFY_BRIDGE_COMFYUI": "http://a:1,http://b:2"]).workers.count == 2)
     }
 
-    @Test("What is wrong is said with the flag's name", arguments: [
-        (["--nope", "1"], "--nope"), (["stray"], "stray"), (["--port"], "--port"), (["--port", "--host", "x"], "--port"), (["--port", "70000"], "--port"),
-        (["--port", "x"], "--port"), (["--comfyui", "ftp://x"], "--comfyui"), (["--heartbeat", "0"], "--heartbeat"), (["--retries", "-1"], "--retries"),
-        (["--sdk-hold", "30"], "--sdk-hold"),
-        (["--preview-method", "best"], "--preview-method"),
-        (["--port", ""], "--port"), (["--port="], "--port"), (["--allow-insecure-bind", "yes"], "yes"), (["--allow-insecure-bind=perhaps"], "--allow-insecure-bind"),
-        (["--url-lifetime", "0"], "--url-lifetime"), (["--cors-origin", "app.example.com"], "scheme://host"), (["--cors-origin", "https://a.example/"], "without a path"),
-        (["--cors-origin", "null"], "--cors-origin"), (["--allowed-host", "a.example:80"], "--allowed-host"), (["--allowed-host", "http://a.example"], "--allowed-host"),
-        (["--public-url", "a.example"], "--public-url"), (["--public-url", "ftp://a.example"], "--public-url"),
-        (["--public-url", "https://a.example/x?y"], "--public-url"), (["--public-url", "https://a.example/#x"], "--public-url"),
-        (["--public-url", "https://a.example/a//b"], "--public-url"), (["--public-url", "https://a.example/../x"], "--public-url"),
-        (["--public-url", "https://a.example/a%20b"], "--public-url"),
-    ])
+    @Test(
+        "What is wrong is said with the flag's name",
+        arguments: [
+            (["--nope", "1"], "--nope"), (["stray"], "stray"), (["--port"], "--port"), (["--port", "--host", "x"], "--port"), (["--port", "70000"], "--port"),
+            (["--port", "x"], "--port"), (["--comfyui", "ftp://x"], "--comfyui"), (["--heartbeat", "0"], "--heartbeat"), (["--retries", "-1"], "--retries"),
+            (["--sdk-hold", "30"], "--sdk-hold"),
+            (["--preview-method", "best"], "--preview-method"),
+            (["--port", ""], "--port"), (["--port="], "--port"), (["--allow-insecure-bind", "yes"], "yes"), (["--allow-insecure-bind=perhaps"], "--allow-insecure-bind"),
+            (["--url-lifetime", "0"], "--url-lifetime"), (["--cors-origin", "app.example.com"], "scheme://host"), (["--cors-origin", "https://a.example/"], "without a path"),
+            (["--cors-origin", "null"], "--cors-origin"), (["--allowed-host", "a.example:80"], "--allowed-host"), (["--allowed-host", "http://a.example"], "--allowed-host"),
+            (["--public-url", "a.example"], "--public-url"), (["--public-url", "ftp://a.example"], "--public-url"),
+            (["--public-url", "https://a.example/x?y"], "--public-url"), (["--public-url", "https://a.example/#x"], "--public-url"),
+            (["--public-url", "https://a.example/a//b"], "--public-url"), (["--public-url", "https://a.example/../x"], "--public-url"),
+            (["--public-url", "https://a.example/a%20b"], "--public-url"),
+        ])
     func errors(_ arguments: [String], _ named: String) {
         #expect {
             _ = try configuration(arguments)
@@ -81,16 +83,18 @@ import Testing
                 == ["comfyui", "comfyui-header", "comfyui-header-file", "token", "cors-origin", "allowed-host", "allowed-folder"])
     }
 
-    @Test("A value of the environment is blamed on its variable", arguments: [
-        (["COMFY_BRIDGE_PORT": "x"], "COMFY_BRIDGE_PORT is 'x'"), (["COMFY_BRIDGE_PORT": "tcp:/10.0.0.1"], "COMFY_BRIDGE_PORT is 'tcp:/10.0.0.1'"),
-        (["COMFY_BRIDGE_PREVIEW_METHOD": "best"], "COMFY_BRIDGE_PREVIEW_METHOD is 'best'"), (["COMFY_BRIDGE_ALLOW_INSECURE_BIND": "yes"], "COMFY_BRIDGE_ALLOW_INSECURE_BIND is"),
-        (["COMFY_BRIDGE_HEARTBEAT": "0"], "COMFY_BRIDGE_HEARTBEAT must"), (["COMFY_BRIDGE_SDK_HOLD": "30"], "COMFY_BRIDGE_SDK_HOLD must"),
-        (["COMFY_BRIDGE_JOB_TIMEOUT": "soon"], "COMFY_BRIDGE_JOB_TIMEOUT is 'soon'"), (["COMFY_BRIDGE_COMFYUI": "ftp://x"], "COMFY_BRIDGE_COMFYUI: "),
-        (["COMFY_BRIDGE_CORS_ORIGIN": "a"], "COMFY_BRIDGE_CORS_ORIGIN 'a'"), (["COMFY_BRIDGE_ALLOWED_HOST": "a:1"], "COMFY_BRIDGE_ALLOWED_HOST 'a:1'"),
-        (["COMFY_BRIDGE_PUBLIC_URL": "a"], "COMFY_BRIDGE_PUBLIC_URL 'a'"), (["COMFY_BRIDGE_TOKEN": "short"], "token number 1 of COMFY_BRIDGE_TOKEN "),
-        (["COMFY_BRIDGE_TOKEN_FILE": "/nowhere"], "COMFY_BRIDGE_TOKEN_FILE '/nowhere' cannot be read: no such file or directory."),
-        (["COMFY_BRIDGE_HOST": "0.0.0.0"], "COMFY_BRIDGE_HOST 0.0.0.0"), (["COMFY_BRIDGE_COMFYUI_HEADER": "nothing"], "header number 1 of COMFY_BRIDGE_COMFYUI_HEADER "),
-    ] as [([String: String], String)])
+    @Test(
+        "A value of the environment is blamed on its variable",
+        arguments: [
+            (["COMFY_BRIDGE_PORT": "x"], "COMFY_BRIDGE_PORT is 'x'"), (["COMFY_BRIDGE_PORT": "tcp:/10.0.0.1"], "COMFY_BRIDGE_PORT is 'tcp:/10.0.0.1'"),
+            (["COMFY_BRIDGE_PREVIEW_METHOD": "best"], "COMFY_BRIDGE_PREVIEW_METHOD is 'best'"), (["COMFY_BRIDGE_ALLOW_INSECURE_BIND": "yes"], "COMFY_BRIDGE_ALLOW_INSECURE_BIND is"),
+            (["COMFY_BRIDGE_HEARTBEAT": "0"], "COMFY_BRIDGE_HEARTBEAT must"), (["COMFY_BRIDGE_SDK_HOLD": "30"], "COMFY_BRIDGE_SDK_HOLD must"),
+            (["COMFY_BRIDGE_JOB_TIMEOUT": "soon"], "COMFY_BRIDGE_JOB_TIMEOUT is 'soon'"), (["COMFY_BRIDGE_COMFYUI": "ftp://x"], "COMFY_BRIDGE_COMFYUI: "),
+            (["COMFY_BRIDGE_CORS_ORIGIN": "a"], "COMFY_BRIDGE_CORS_ORIGIN 'a'"), (["COMFY_BRIDGE_ALLOWED_HOST": "a:1"], "COMFY_BRIDGE_ALLOWED_HOST 'a:1'"),
+            (["COMFY_BRIDGE_PUBLIC_URL": "a"], "COMFY_BRIDGE_PUBLIC_URL 'a'"), (["COMFY_BRIDGE_TOKEN": "short"], "token number 1 of COMFY_BRIDGE_TOKEN "),
+            (["COMFY_BRIDGE_TOKEN_FILE": "/nowhere"], "COMFY_BRIDGE_TOKEN_FILE '/nowhere' cannot be read: no such file or directory."),
+            (["COMFY_BRIDGE_HOST": "0.0.0.0"], "COMFY_BRIDGE_HOST 0.0.0.0"), (["COMFY_BRIDGE_COMFYUI_HEADER": "nothing"], "header number 1 of COMFY_BRIDGE_COMFYUI_HEADER "),
+        ] as [([String: String], String)])
     func blame(_ environment: [String: String], _ beginning: String) {
         let error = #expect(throws: ConfigurationError.self) { try configuration([], environment) }
         #expect(error?.description.hasPrefix(beginning) == true, "\(error?.description ?? "")")
@@ -126,12 +130,13 @@ import Testing
         ]
         let simulator = Option("step-delay", "MS", "of another command")
         let warnings = OptionReader.warnings(about: environment, options: BridgeConfiguration.options + [simulator])
-        #expect(warnings == [
-            "COMFY_BRIDGE_PROT is set, and no setting of comfy-bridge has that name: it is ignored; is COMFY_BRIDGE_PORT meant?",
-            "COMFY_BRIDGE_QUEUELIMIT is set, and no setting of comfy-bridge has that name: it is ignored; is COMFY_BRIDGE_QUEUE_LIMIT meant?",
-            "COMFY_BRIDGE_TOKN is set, and no setting of comfy-bridge has that name: it is ignored; is COMFY_BRIDGE_TOKEN meant?",
-            "COMFY_BRIDGE_WHATEVER_THAT_IS is set, and no setting of comfy-bridge has that name: it is ignored; see --help for those that there are.",
-        ])
+        #expect(
+            warnings == [
+                "COMFY_BRIDGE_PROT is set, and no setting of comfy-bridge has that name: it is ignored; is COMFY_BRIDGE_PORT meant?",
+                "COMFY_BRIDGE_QUEUELIMIT is set, and no setting of comfy-bridge has that name: it is ignored; is COMFY_BRIDGE_QUEUE_LIMIT meant?",
+                "COMFY_BRIDGE_TOKN is set, and no setting of comfy-bridge has that name: it is ignored; is COMFY_BRIDGE_TOKEN meant?",
+                "COMFY_BRIDGE_WHATEVER_THAT_IS is set, and no setting of comfy-bridge has that name: it is ignored; see --help for those that there are.",
+            ])
     }
 
     // MARK: ComfyUI
@@ -158,14 +163,16 @@ import Testing
         #expect(named.workers[0].endpoint.requestHeaders.map(\.value) == ["Basic bWU6cHc="])
     }
 
-    @Test("Headers that cannot be sent are refused, without their values", arguments: [
-        ("Host: secret-1", "Host"), ("content-length: secret-1", "content-length"), ("Transfer-Encoding: secret-1", "Transfer-Encoding"), ("Connection: secret-1", "Connection"),
-        ("Upgrade: secret-1", "Upgrade"), ("TE: secret-1", "TE"), ("Sec-WebSocket-Key: secret-1", "Sec-WebSocket-Key"), ("Origin: secret-1", "Origin"),
-        ("Range: secret-1", "Range"), ("If-None-Match: secret-1", "If-None-Match"), ("Accept-Encoding: secret-1", "Accept-Encoding"), ("Content-Type: secret-1", "Content-Type"),
-        ("X Y: secret-1", "name"), (": secret-1", "name"), ("X-\u{e9}: secret-1", "name"), ("secret-1", "colon"), ("X:", "nothing"), ("X: \t ", "nothing"),
-        ("X: secret-1\u{7}", "characters"), ("X: secret-1\r\nY: z", "characters"), ("X: secret-1\u{e9}", "characters"), ("X: secret-1\u{0}", "characters"),
-        ("http://c:1 X: secret-1", "none of the ComfyUIs"), ("http://me:secret-1@c:1 X: secret-1", "none of the ComfyUIs"), ("http://127.0.0.1:8188", "colon"), ("ftp://a X: secret-1", "address"),
-    ])
+    @Test(
+        "Headers that cannot be sent are refused, without their values",
+        arguments: [
+            ("Host: secret-1", "Host"), ("content-length: secret-1", "content-length"), ("Transfer-Encoding: secret-1", "Transfer-Encoding"), ("Connection: secret-1", "Connection"),
+            ("Upgrade: secret-1", "Upgrade"), ("TE: secret-1", "TE"), ("Sec-WebSocket-Key: secret-1", "Sec-WebSocket-Key"), ("Origin: secret-1", "Origin"),
+            ("Range: secret-1", "Range"), ("If-None-Match: secret-1", "If-None-Match"), ("Accept-Encoding: secret-1", "Accept-Encoding"), ("Content-Type: secret-1", "Content-Type"),
+            ("X Y: secret-1", "name"), (": secret-1", "name"), ("X-\u{e9}: secret-1", "name"), ("secret-1", "colon"), ("X:", "nothing"), ("X: \t ", "nothing"),
+            ("X: secret-1\u{7}", "characters"), ("X: secret-1\r\nY: z", "characters"), ("X: secret-1\u{e9}", "characters"), ("X: secret-1\u{0}", "characters"),
+            ("http://c:1 X: secret-1", "none of the ComfyUIs"), ("http://me:secret-1@c:1 X: secret-1", "none of the ComfyUIs"), ("http://127.0.0.1:8188", "colon"), ("ftp://a X: secret-1", "address"),
+        ])
     func badHeaders(_ line: String, _ word: String) throws {
         let flag = #expect(throws: ConfigurationError.self) { try configuration(["--comfyui-header", "A: b", "--comfyui-header", line]) }?.description ?? ""
         #expect(flag.hasPrefix("header number 2 of --comfyui-header ") && flag.contains(word) && !flag.contains("secret-1"), "\(flag)")
@@ -220,9 +227,11 @@ import Testing
         #expect(both == ["token-number-three-5", one, two])
     }
 
-    @Test("A token that cannot be used is refused without being shown", arguments: [
-        "short-token-123", "a token of words, not b64", "schl\u{fc}ssel-schl\u{fc}ssel", "token=in-the-middle=", "================", "quoted\"token\"quoted",
-    ])
+    @Test(
+        "A token that cannot be used is refused without being shown",
+        arguments: [
+            "short-token-123", "a token of words, not b64", "schl\u{fc}ssel-schl\u{fc}ssel", "token=in-the-middle=", "================", "quoted\"token\"quoted",
+        ])
     func badTokens(_ token: String) throws {
         func message(_ body: () throws -> Void) -> String {
             do { try body() } catch { return (error as? ConfigurationError)?.description ?? "another error: \(error)" }
@@ -259,9 +268,11 @@ import Testing
         #expect(try configuration(["--host", host]).access.warnings.isEmpty)
     }
 
-    @Test("A bind that others reach wants a token, or to be told", arguments: [
-        "0.0.0.0", "::", "192.168.1.2", "fe80::1", "example.com", "localhost.example.com", "127.0.0.1.example.com", "128.0.0.1", "1127.0.0.1", "::ffff:127.0.0.1", "[::1]",
-    ])
+    @Test(
+        "A bind that others reach wants a token, or to be told",
+        arguments: [
+            "0.0.0.0", "::", "192.168.1.2", "fe80::1", "example.com", "localhost.example.com", "127.0.0.1.example.com", "128.0.0.1", "1127.0.0.1", "::ffff:127.0.0.1", "[::1]",
+        ])
     func bind(_ host: String) throws {
         #expect {
             _ = try configuration(["--host", host])
@@ -281,10 +292,12 @@ import Testing
         #expect(throws: ConfigurationError.self) { try configuration(["--host", host, "--allow-insecure-bind=false"], ["COMFY_BRIDGE_ALLOW_INSECURE_BIND": "1"]) }
     }
 
-    @Test("Memory for bodies has room for one of the largest", arguments: [
-        ([], 256), (["--max-body-size", "512"], 512), (["--body-memory", "64"], 64), (["--body-memory", "1000", "--max-body-size", "1000"], 1000), (["--body-memory", "63"], nil),
-        (["--body-memory", "512", "--max-body-size", "513"], nil),
-    ] as [([String], Int?)])
+    @Test(
+        "Memory for bodies has room for one of the largest",
+        arguments: [
+            ([], 256), (["--max-body-size", "512"], 512), (["--body-memory", "64"], 64), (["--body-memory", "1000", "--max-body-size", "1000"], 1000), (["--body-memory", "63"], nil),
+            (["--body-memory", "512", "--max-body-size", "513"], nil),
+        ] as [([String], Int?)])
     func bodyMemory(_ flags: [String], _ megabytes: Int?) throws {
         guard let megabytes else {
             _ = #expect(throws: ConfigurationError.self) { try configuration(flags) }
@@ -307,8 +320,9 @@ import Testing
     }
 
     @Test func allowedFolders() throws {
-        let configuration = try BridgeConfiguration(OptionReader(
-            BridgeConfiguration.options, arguments: ["--allowed-folder", "/data/pictures/", "--allowed-folder", "D:\\pool", "--isolate-outputs"], environment: [:]))
+        let configuration = try BridgeConfiguration(
+            OptionReader(
+                BridgeConfiguration.options, arguments: ["--allowed-folder", "/data/pictures/", "--allowed-folder", "D:\\pool", "--isolate-outputs"], environment: [:]))
         #expect(try #require(configuration.workers.first).fileRules == FileRules(folders: ["/data/pictures", "D:\\pool"], isolatesOutputs: true))
         for folder in ["pictures", "~/pictures", "./x"] {
             #expect(throws: ConfigurationError.self) {

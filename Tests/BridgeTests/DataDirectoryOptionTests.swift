@@ -10,12 +10,15 @@ import Testing
         try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: arguments, environment: environment))
     }
 
-    @Test("Where it is", arguments: [
-        ([], ["HOME": "/home/a"], "/home/a/.local/state/comfy-bridge"), ([], ["HOME": "/home/a", "XDG_STATE_HOME": "/s"], "/s/comfy-bridge"),
-        ([], ["HOME": "/home/a", "XDG_STATE_HOME": ""], "/home/a/.local/state/comfy-bridge"), ([], ["HOME": "/home/a", "XDG_STATE_HOME": "relative"], "/home/a/.local/state/comfy-bridge"),
-        (["--data-dir", "/d"], ["HOME": "/home/a"], "/d"), ([], ["HOME": "/home/a", "COMFY_BRIDGE_DATA_DIR": "/data"], "/data"),
-        (["--data-dir", "none"], ["HOME": "/home/a", "COMFY_BRIDGE_DATA_DIR": "/data"], nil), ([], ["COMFY_BRIDGE_DATA_DIR": "none"], nil),
-    ] as [([String], [String: String], String?)]) func place(_ arguments: [String], _ environment: [String: String], _ expected: String?) throws {
+    @Test(
+        "Where it is",
+        arguments: [
+            ([], ["HOME": "/home/a"], "/home/a/.local/state/comfy-bridge"), ([], ["HOME": "/home/a", "XDG_STATE_HOME": "/s"], "/s/comfy-bridge"),
+            ([], ["HOME": "/home/a", "XDG_STATE_HOME": ""], "/home/a/.local/state/comfy-bridge"), ([], ["HOME": "/home/a", "XDG_STATE_HOME": "relative"], "/home/a/.local/state/comfy-bridge"),
+            (["--data-dir", "/d"], ["HOME": "/home/a"], "/d"), ([], ["HOME": "/home/a", "COMFY_BRIDGE_DATA_DIR": "/data"], "/data"),
+            (["--data-dir", "none"], ["HOME": "/home/a", "COMFY_BRIDGE_DATA_DIR": "/data"], nil), ([], ["COMFY_BRIDGE_DATA_DIR": "none"], nil),
+        ] as [([String], [String: String], String?)]) func place(_ arguments: [String], _ environment: [String: String], _ expected: String?) throws
+    {
         #expect(try configuration(arguments, environment).dataDirectory == expected)
     }
 

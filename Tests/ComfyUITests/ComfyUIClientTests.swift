@@ -12,14 +12,18 @@ import Testing
 
     /// What a caller sees of everything that is no proper answer.
     @Test(arguments: [
-        (FakeHTTPServer.Reply.answer(500, "500 Internal Server Error\n\nServer got itself in trouble", contentType: "text/plain; charset=utf-8"),
-         ComfyUIError.badAnswer(status: 500, bodyStart: "500 Internal Server Error\n\nServer got itself in trouble")),
+        (
+            FakeHTTPServer.Reply.answer(500, "500 Internal Server Error\n\nServer got itself in trouble", contentType: "text/plain; charset=utf-8"),
+            ComfyUIError.badAnswer(status: 500, bodyStart: "500 Internal Server Error\n\nServer got itself in trouble")
+        ),
         (.answer(502, "<html>Bad Gateway</html>", contentType: "text/html"), .badAnswer(status: 502, bodyStart: "<html>Bad Gateway</html>")),
         (.answer(200, "<html>login</html>", contentType: "text/html"), .badAnswer(status: 200, bodyStart: "<html>login</html>")),
         (.answer(200, #"{"queue_running": [], "#), .badAnswer(status: 200, bodyStart: #"{"queue_running": [], "#)),
         (.answer(200, "[]"), .badAnswer(status: 200, bodyStart: "[]")),
-        (.answer(200, #"{"queue_running": [[1]], "queue_pending": []}"#),
-         .badAnswer(status: 200, bodyStart: #"{"queue_running": [[1]], "queue_pending": []}"#)),
+        (
+            .answer(200, #"{"queue_running": [[1]], "queue_pending": []}"#),
+            .badAnswer(status: 200, bodyStart: #"{"queue_running": [[1]], "queue_pending": []}"#)
+        ),
         (.answer(200, ""), .badAnswer(status: 200, bodyStart: "")),
         (.answer(200, String(repeating: "x", count: 5000)), .badAnswer(status: 200, bodyStart: String(repeating: "x", count: 512))),
         (.answer(302, "", headers: [("Location", "/elsewhere")]), .badAnswer(status: 302, bodyStart: "")),
@@ -49,10 +53,11 @@ import Testing
     }
 
     /// Nil where there is no such route, or nobody lets it pass: then there is another way.
-    @Test(arguments: [
-        (200, #"{"cancelled": true}"#, true), (200, #"{"cancelled": false}"#, false), (404, "", nil), (405, "405: Method Not Allowed", nil), (403, "", nil),
-        (501, "", nil), (200, "<html>login</html>", nil), (200, "{}", nil),
-    ] as [(Int, String, Bool?)])
+    @Test(
+        arguments: [
+            (200, #"{"cancelled": true}"#, true), (200, #"{"cancelled": false}"#, false), (404, "", nil), (405, "405: Method Not Allowed", nil), (403, "", nil),
+            (501, "", nil), (200, "<html>login</html>", nil), (200, "{}", nil),
+        ] as [(Int, String, Bool?)])
     func cancels(_ status: Int, _ body: String, _ expected: Bool?) async throws {
         let target = Mutex("")
         try await FakeHTTPServer.withClient(respond: { request in

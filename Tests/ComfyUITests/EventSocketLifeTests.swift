@@ -43,10 +43,13 @@ import Testing
         var options = FakeSocketServer.Options()
         options.answersClose = answersClose
         try await FakeSocketServer.with(options) { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                configuration.closeTimeout = answersClose ? .seconds(50) : .milliseconds(100)
-                configuration.backoff = Backoff(minimum: .seconds(600), maximum: .seconds(600))  // no back-off is waited for
-            }) { socket, events in
+            try await withEventSocket(
+                "http://127.0.0.1:\(server.port)",
+                { configuration in
+                    configuration.closeTimeout = answersClose ? .seconds(50) : .milliseconds(100)
+                    configuration.backoff = Backoff(minimum: .seconds(600), maximum: .seconds(600))  // no back-off is waited for
+                }
+            ) { socket, events in
                 _ = try await events.nextConnected()
                 socket.reconnectNow()
                 let order = try await [(), (), (), (), ()].asyncMap { _ in
@@ -87,9 +90,12 @@ import Testing
 
     @Test func reconnectNowCutsABackoffShort() async throws {
         try await FakeSocketServer.with { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                configuration.backoff = Backoff(minimum: .seconds(600), maximum: .seconds(600))
-            }) { socket, events in
+            try await withEventSocket(
+                "http://127.0.0.1:\(server.port)",
+                { configuration in
+                    configuration.backoff = Backoff(minimum: .seconds(600), maximum: .seconds(600))
+                }
+            ) { socket, events in
                 let connection = try await server.nextConnection()
                 _ = try await events.nextConnected()
                 try await connection.drop()
@@ -102,11 +108,14 @@ import Testing
 
     @Test func whoWaitsIsConnectedWithoutABackoff() async throws {
         try await FakeSocketServer.with { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                // The step after the first is as long as a test may take.
-                configuration.backoff = Backoff(minimum: .milliseconds(1), maximum: .seconds(600))
-                configuration.stableAfter = .seconds(600)
-            }) { socket, events in
+            try await withEventSocket(
+                "http://127.0.0.1:\(server.port)",
+                { configuration in
+                    // The step after the first is as long as a test may take.
+                    configuration.backoff = Backoff(minimum: .milliseconds(1), maximum: .seconds(600))
+                    configuration.stableAfter = .seconds(600)
+                }
+            ) { socket, events in
                 // From which moment on it pauses cannot be seen from here.
                 let asking = Task { while !Task.isCancelled { socket.connectNow(); try await Task.sleep(for: .milliseconds(1)) } }
                 defer { asking.cancel() }
@@ -124,12 +133,15 @@ import Testing
 
     @Test func whileSomebodyWaitsPausesAreShort() async throws {
         try await FakeSocketServer.with { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                configuration.backoff = Backoff(minimum: .milliseconds(1), maximum: .seconds(600))
-                configuration.stableAfter = .seconds(600)
-                configuration.longestAwaitedPause = .milliseconds(2)
-                configuration.isAwaited = { true }
-            }) { _, events in
+            try await withEventSocket(
+                "http://127.0.0.1:\(server.port)",
+                { configuration in
+                    configuration.backoff = Backoff(minimum: .milliseconds(1), maximum: .seconds(600))
+                    configuration.stableAfter = .seconds(600)
+                    configuration.longestAwaitedPause = .milliseconds(2)
+                    configuration.isAwaited = { true }
+                }
+            ) { _, events in
                 for _ in 0..<25 {
                     let connection = try await server.nextConnection()
                     _ = try await events.nextConnected()
@@ -159,10 +171,13 @@ import Testing
         var options = FakeSocketServer.Options()
         options.answersPings = false
         try await FakeSocketServer.with(options) { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                configuration.pingInterval = .milliseconds(50)
-                configuration.pongTimeout = .milliseconds(100)
-            }) { socket, events in
+            try await withEventSocket(
+                "http://127.0.0.1:\(server.port)",
+                { configuration in
+                    configuration.pingInterval = .milliseconds(50)
+                    configuration.pongTimeout = .milliseconds(100)
+                }
+            ) { socket, events in
                 _ = try await events.nextConnected()
                 #expect(socket.lastUnnoticedEnd == nil)
                 #expect(try await events.nextDisconnected().contains("did not answer a ping"))
@@ -179,10 +194,13 @@ import Testing
         var options = FakeSocketServer.Options()
         options.answersPings = false
         try await FakeSocketServer.with(options) { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                configuration.pingInterval = .milliseconds(30)
-                configuration.pongTimeout = .seconds(30)
-            }) { _, events in
+            try await withEventSocket(
+                "http://127.0.0.1:\(server.port)",
+                { configuration in
+                    configuration.pingInterval = .milliseconds(30)
+                    configuration.pongTimeout = .seconds(30)
+                }
+            ) { _, events in
                 let connection = try await server.nextConnection()
                 _ = try await events.nextConnected()
                 for _ in 0..<5 {
@@ -201,10 +219,13 @@ import Testing
         options.answersPings = false
         let parts = Inbox<Void>()
         try await FakeSocketServer.with(options) { server in
-            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
-                configuration.pingInterval = .milliseconds(30)
-                configuration.pongTimeout = .seconds(30)
-            }, parts: parts) { _, events in
+            try await withEventSocket(
+                "http://127.0.0.1:\(server.port)",
+                { configuration in
+                    configuration.pingInterval = .milliseconds(30)
+                    configuration.pongTimeout = .seconds(30)
+                }, parts: parts
+            ) { _, events in
                 let connection = try await server.nextConnection()
                 _ = try await events.nextConnected()
                 _ = try await events.nextMessage()

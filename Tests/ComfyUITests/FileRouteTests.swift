@@ -206,11 +206,12 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        (#"{"filename": "a.png", "subfolder": "s", "type": "temp"}"#, FileReference(filename: "a.png", subfolder: "s", type: "temp")),
-        (#"{"filename": "a.mp4"}"#, FileReference(filename: "a.mp4", subfolder: "", type: "output")),
-        (#"{"filename": ""}"#, nil), (#"{"subfolder": "s"}"#, nil), (#""a.png""#, nil), ("null", nil), ("[true]", nil),
-    ] as [(String, FileReference?)])
+    @Test(
+        arguments: [
+            (#"{"filename": "a.png", "subfolder": "s", "type": "temp"}"#, FileReference(filename: "a.png", subfolder: "s", type: "temp")),
+            (#"{"filename": "a.mp4"}"#, FileReference(filename: "a.mp4", subfolder: "", type: "output")),
+            (#"{"filename": ""}"#, nil), (#"{"subfolder": "s"}"#, nil), (#""a.png""#, nil), ("null", nil), ("[true]", nil),
+        ] as [(String, FileReference?)])
     func referencesInOutputs(_ text: String, expected: FileReference?) throws {
         #expect(FileReference(try JSON(parsing: text)) == expected)
     }

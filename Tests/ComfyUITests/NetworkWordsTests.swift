@@ -13,34 +13,43 @@ import Testing
 @testable import ComfyUI
 
 @Suite(.timeLimit(.minutes(2))) struct NetworkWordsTests {
-    @Test("Errors of libraries, in words", arguments: [
-        (IOError(errnoCode: 98, reason: "bind(descriptor:ptr:bytes:)"), "address already in use"), (ChannelError.connectTimeout(.seconds(1)), "no connection within the time limit"),
-        (ChannelError.ioOnClosedChannel, "the connection was closed"), (HTTPClientError.remoteConnectionClosed, "the connection was closed"),
-        (HTTPClientError.deadlineExceeded, "no answer in time"), (HTTPParserError.invalidConstant, "it does not speak HTTP there (is it https?)"),
-        (NIOWebSocketError.fragmentedControlFrame, "a control frame came in pieces"), (CancellationError(), "it was given up"), (EventLoopError.shutdown, "the process is about to end"),
-        (NIOSSLExtraError.failedToValidateHostname, "its TLS certificate is for another host name (use the name that it has, or --comfyui-insecure)"),
-        (NIOSSLError.handshakeFailed(.sslError([.eofDuringHandshake])), "it closed the connection during the TLS handshake"),
-        (ComfyUIError.timedOut, "ComfyUI did not answer in time"),
-    ] as [(any Error, String)])
+    @Test(
+        "Errors of libraries, in words",
+        arguments: [
+            (IOError(errnoCode: 98, reason: "bind(descriptor:ptr:bytes:)"), "address already in use"), (ChannelError.connectTimeout(.seconds(1)), "no connection within the time limit"),
+            (ChannelError.ioOnClosedChannel, "the connection was closed"), (HTTPClientError.remoteConnectionClosed, "the connection was closed"),
+            (HTTPClientError.deadlineExceeded, "no answer in time"), (HTTPParserError.invalidConstant, "it does not speak HTTP there (is it https?)"),
+            (NIOWebSocketError.fragmentedControlFrame, "a control frame came in pieces"), (CancellationError(), "it was given up"), (EventLoopError.shutdown, "the process is about to end"),
+            (NIOSSLExtraError.failedToValidateHostname, "its TLS certificate is for another host name (use the name that it has, or --comfyui-insecure)"),
+            (NIOSSLError.handshakeFailed(.sslError([.eofDuringHandshake])), "it closed the connection during the TLS handshake"),
+            (ComfyUIError.timedOut, "ComfyUI did not answer in time"),
+        ] as [(any Error, String)])
     func words(_ error: any Error, _ expected: String) {
         #expect(NetworkWords.of(error) == expected)
     }
 
-    @Test("Pages for people become a line", arguments: [
-        ("<html>\r\n<head><title>401 Authorization Required</title></head>\r\n<body>\r\n<center><h1>401 Authorization Required</h1></center>\r\n<hr><center>nginx/1.26.3</center>\r\n</body>\r\n</html>",
-         "401 Authorization Required nginx/1.26.3"),
-        ("<!DOCTYPE html><html><head><title>Sign in</title><style>body { color: red }</style><script>var a = '<b>';</script></head><body><p>Please&nbsp;sign in &amp; wait</p></body></html>",
-         "Sign in Please sign in & wait"),
-        ("<h1>Bad</h1><p>Gateway</p>", "Bad Gateway"), ("<p>cut off <a href=\"htt", "cut off"), ("<style>cut off", ""), ("<!-- x --><b>a</b>", "a"),
-        ("plain text\n\nof a server", "plain text of a server"), ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"), (#"{"error": "a <b"}"#, #"{"error": "a"#), ("", ""),
-        (String(repeating: "x", count: 300), String(repeating: "x", count: 200) + "…"),
-    ])
+    @Test(
+        "Pages for people become a line",
+        arguments: [
+            (
+                "<html>\r\n<head><title>401 Authorization Required</title></head>\r\n<body>\r\n<center><h1>401 Authorization Required</h1></center>\r\n<hr><center>nginx/1.26.3</center>\r\n</body>\r\n</html>",
+                "401 Authorization Required nginx/1.26.3"
+            ),
+            (
+                "<!DOCTYPE html><html><head><title>Sign in</title><style>body { color: red }</style><script>var a = '<b>';</script></head><body><p>Please&nbsp;sign in &amp; wait</p></body></html>",
+                "Sign in Please sign in & wait"
+            ),
+            ("<h1>Bad</h1><p>Gateway</p>", "Bad Gateway"), ("<p>cut off <a href=\"htt", "cut off"), ("<style>cut off", ""), ("<!-- x --><b>a</b>", "a"),
+            ("plain text\n\nof a server", "plain text of a server"), ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"), (#"{"error": "a <b"}"#, #"{"error": "a"#), ("", ""),
+            (String(repeating: "x", count: 300), String(repeating: "x", count: 200) + "…"),
+        ])
     func pages(_ page: String, _ expected: String) { #expect(PageText.words(page) == expected) }
 
     @Test("A server that wants to know who asks", arguments: [401, 403, 407])
     func refusal(_ status: Int) async throws {
         let page = "<html><head><title>\(status) No</title></head><body><h1>\(status) No</h1><hr>nginx</body></html>"
-        let expected = "ComfyUI, or a proxy before it, refuses the bridge with status \(status) (\(status) No nginx); "
+        let expected =
+            "ComfyUI, or a proxy before it, refuses the bridge with status \(status) (\(status) No nginx); "
             + "give its credentials with --comfyui-header or --comfyui-header-file, or as user:password@ in --comfyui"
         try await FakeHTTPServer.with(respond: { _ in .answer(status, page, contentType: "text/html") }) { server in
             try await withComfyUIClient(server.url) { client in
@@ -73,7 +82,8 @@ import Testing
 
     @Test func aCertificateThatIsNotTrustedIsSaidInWords() async throws {
         let certificate = try TestCertificate()
-        let expected = "its TLS certificate is not trusted: it is self-signed, or of an authority that is not known here, or has expired "
+        let expected =
+            "its TLS certificate is not trusted: it is self-signed, or of an authority that is not known here, or has expired "
             + "(name the authority with --comfyui-ca, or use --comfyui-insecure)"
         try await FakeHTTPServer.with(tls: try certificate.serverContext(), respond: { _ in .answer(200, "{}") }) { server in
             let bySystem = try await reasons("https://localhost:\(server.port)", .system)

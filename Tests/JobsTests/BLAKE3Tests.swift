@@ -75,10 +75,12 @@ import Testing
     }
 
     /// By the reference implementation (the Python package blake3 1.0.11): a full tree of ten levels, and one chunk more.
-    @Test("Deep trees", arguments: [
-        (1_048_576, "74cb441fd087764ca9c3694da742ebe30cbeb3060a17009ca81825c7a8d10343"),
-        (1_048_577, "2f053cd7472cf0cd2f9adaf45c1180255b91b9a865404a63671a0ee5f792ed33"),
-    ])
+    @Test(
+        "Deep trees",
+        arguments: [
+            (1_048_576, "74cb441fd087764ca9c3694da742ebe30cbeb3060a17009ca81825c7a8d10343"),
+            (1_048_577, "2f053cd7472cf0cd2f9adaf45c1180255b91b9a865404a63671a0ee5f792ed33"),
+        ])
     func deepTrees(_ length: Int, _ hash: String) {
         var hasher = BLAKE3()
         hasher.update(Array(Self.input[..<length]))

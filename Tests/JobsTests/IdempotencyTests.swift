@@ -79,11 +79,13 @@ import Testing
         #expect(try await [claim(keys), claim(keys, "l"), claim(keys, replacing: job)] == ["same job released", "same \(other)", "granted"])
     }
 
-    @Test("Which ends of a job make its key free", arguments: [
-        (.nodeExecutionError, false), (.outOfMemory, false), (.poison, false), (.timedOut, false), (.invalidOutput, false), (.deviceError, true), (.upstreamLost, true),
-        (.upstreamStuck, true), (.upstreamUnreachable, true), (.upstreamError, true), (.insufficientStorage, true), (.credentialsLost, true), (.invalidWorkflow, true),
-        (.missingAsset, true), (.payloadTooLarge, true),
-    ] as [(JobError.Code, Bool)])
+    @Test(
+        "Which ends of a job make its key free",
+        arguments: [
+            (.nodeExecutionError, false), (.outOfMemory, false), (.poison, false), (.timedOut, false), (.invalidOutput, false), (.deviceError, true), (.upstreamLost, true),
+            (.upstreamStuck, true), (.upstreamUnreachable, true), (.upstreamError, true), (.insufficientStorage, true), (.credentialsLost, true), (.invalidWorkflow, true),
+            (.missingAsset, true), (.payloadTooLarge, true),
+        ] as [(JobError.Code, Bool)])
     func end(_ code: JobError.Code, _ isFree: Bool) throws {
         let job = Job(submission: try .sample())
         #expect(!job.releasesKey)
@@ -121,10 +123,12 @@ import Testing
         #expect(try await claim(keys, after: .seconds(25 * 3600)) == "granted")
     }
 
-    @Test("What counts as the same submission", arguments: [
-        ("{}", true), (#"{"extra": {"api_key_comfy_org": "k"}}"#, true), (#"{"priority": 1}"#, false), (#"{"timeout": 1}"#, false), (#"{"timeout": 0.5}"#, false),
-        (#"{"partial": true}"#, false), (#"{"metadata": {}}"#, false), (#"{"metadata": {"a": 1}}"#, false), (#"{"width": 16}"#, false),
-    ])
+    @Test(
+        "What counts as the same submission",
+        arguments: [
+            ("{}", true), (#"{"extra": {"api_key_comfy_org": "k"}}"#, true), (#"{"priority": 1}"#, false), (#"{"timeout": 1}"#, false), (#"{"timeout": 0.5}"#, false),
+            (#"{"partial": true}"#, false), (#"{"metadata": {}}"#, false), (#"{"metadata": {"a": 1}}"#, false), (#"{"width": 16}"#, false),
+        ])
     func digest(_ change: String, _ isSame: Bool) throws {
         let change = try JSON(parsing: change)
         func submission(_ change: JSON) throws -> Submission {

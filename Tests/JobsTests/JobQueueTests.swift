@@ -27,10 +27,12 @@ import Testing
     }
 
     /// What a worker may take, in order: by whether it has a job already, and by what it and an idle other one can run.
-    @Test("A job goes to a worker that can run it, and not behind a busy one if another is idle", arguments: [
-        (false, [0, 1, 2], nil, [0, 1, 2]), (false, [1], nil, [1]), (false, [], nil, []), (true, [0, 1, 2], nil, [0, 1, 2]), (true, [0, 1, 2], [0, 1, 2], []),
-        (true, [0, 1, 2], [1], [0, 2]), (true, [0, 1], [2], [0, 1]), (false, [0, 1, 2], [0, 1, 2], [0, 1, 2]),
-    ] as [(Bool, Set<Int>, Set<Int>?, [Int])])
+    @Test(
+        "A job goes to a worker that can run it, and not behind a busy one if another is idle",
+        arguments: [
+            (false, [0, 1, 2], nil, [0, 1, 2]), (false, [1], nil, [1]), (false, [], nil, []), (true, [0, 1, 2], nil, [0, 1, 2]), (true, [0, 1, 2], [0, 1, 2], []),
+            (true, [0, 1, 2], [1], [0, 2]), (true, [0, 1], [2], [0, 1]), (false, [0, 1, 2], [0, 1, 2], [0, 1, 2]),
+        ] as [(Bool, Set<Int>, Set<Int>?, [Int])])
     func classes(_ isSecond: Bool, _ mine: Set<Int>, _ idle: Set<Int>?, _ expected: [Int]) throws {
         let queue = JobQueue(limit: 9)
         let jobs = try (0..<3).map { _ in try job(0) }
@@ -73,9 +75,11 @@ import Testing
         #expect(queue.remove(patient))
     }
 
-    @Test("Higher priorities go first, equal ones in order of arrival", arguments: [
-        ([0, 0, 0], [0, 1, 2]), ([0, 5, 0], [1, 0, 2]), ([-1, 0, 1], [2, 1, 0]), ([3, 1, 3, 1, 2], [0, 2, 4, 1, 3]), ([-100, 100, -100, 100], [1, 3, 0, 2]),
-    ])
+    @Test(
+        "Higher priorities go first, equal ones in order of arrival",
+        arguments: [
+            ([0, 0, 0], [0, 1, 2]), ([0, 5, 0], [1, 0, 2]), ([-1, 0, 1], [2, 1, 0]), ([3, 1, 3, 1, 2], [0, 2, 4, 1, 3]), ([-100, 100, -100, 100], [1, 3, 0, 2]),
+        ])
     func order(_ priorities: [Int], _ expected: [Int]) throws {
         let queue = JobQueue(limit: 9)
         let jobs = try priorities.map(job)

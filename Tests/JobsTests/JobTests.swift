@@ -36,11 +36,13 @@ final class Counter: Sendable {
 
     /// `b`: comes and blocks, and its leaving may end the job. `o`: blocks, and the job outlives it. `p`: was told that the job goes on. `l`: a blocked
     /// one leaves. `d`: a blocked one has its answer. `e`: the same, and was told that the job goes on. `c`: somebody cancels.
-    @Test("When a caller that leaves takes the job along, and when ComfyUI's absence ends it", arguments: [
-        ("bl", true, false), ("bbl", false, true), ("bbll", true, false), ("ol", false, false), ("bol", false, true), ("boll", false, false), ("pbl", false, false),
-        ("bpl", false, false), ("bd", false, false), ("bbel", false, false), ("bbdl", true, false), ("b", false, true), ("o", false, true), ("p", false, false),
-        ("pb", false, false), ("bcl", false, false), ("", false, false),
-    ])
+    @Test(
+        "When a caller that leaves takes the job along, and when ComfyUI's absence ends it",
+        arguments: [
+            ("bl", true, false), ("bbl", false, true), ("bbll", true, false), ("ol", false, false), ("bol", false, true), ("boll", false, false), ("pbl", false, false),
+            ("bpl", false, false), ("bd", false, false), ("bbel", false, false), ("bbdl", true, false), ("b", false, true), ("o", false, true), ("p", false, false),
+            ("pb", false, false), ("bcl", false, false), ("", false, false),
+        ])
     func callers(_ steps: String, _ isAbandoned: Bool, _ failsWhenUnreachable: Bool) throws {
         let job = Job(submission: try .sample())
         var left: [Bool] = []

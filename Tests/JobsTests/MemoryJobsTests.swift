@@ -82,11 +82,13 @@ import Testing
         #expect(numbers(nil, ["parity": "odd", "number": "3"]) == [3])
     }
 
-    @Test("Metadata is compared as text", arguments: [
-        (#"{"a": "x"}"#, "x", true), (#"{"a": "x"}"#, "X", false), (#"{"a": "x"}"#, "", false), (#"{"a": ""}"#, "", true), (#"{"a": 4711}"#, "4711", true),
-        (#"{"a": 4711}"#, "4711.0", false), (#"{"a": true}"#, "true", true), (#"{"a": null}"#, "null", true), (#"{"a": [1, 2]}"#, "[1,2]", true),
-        (#"{"a": "4711"}"#, "4711", true), (#"{"b": "x"}"#, "x", false), ("{}", "", false), ("null", "", false),
-    ])
+    @Test(
+        "Metadata is compared as text",
+        arguments: [
+            (#"{"a": "x"}"#, "x", true), (#"{"a": "x"}"#, "X", false), (#"{"a": "x"}"#, "", false), (#"{"a": ""}"#, "", true), (#"{"a": 4711}"#, "4711", true),
+            (#"{"a": 4711}"#, "4711.0", false), (#"{"a": true}"#, "true", true), (#"{"a": null}"#, "null", true), (#"{"a": [1, 2]}"#, "[1,2]", true),
+            (#"{"a": "4711"}"#, "4711", true), (#"{"b": "x"}"#, "x", false), ("{}", "", false), ("null", "", false),
+        ])
     func metadata(_ own: String, _ wanted: String, _ matches: Bool) throws {
         let job = Job(submission: try .sample(metadata: try JSON(parsing: own).object))
         var query = JobQuery()

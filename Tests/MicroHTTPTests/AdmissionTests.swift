@@ -17,9 +17,11 @@ import Testing
 
     private static let echo: @Sendable (Request) async -> Response = { .text("\($0.body.count)") }
 
-    @Test("Answered by the head, before any of the body is sent", arguments: [401, 403, 404, 405, 415, 503], [
-        "Content-Length: 5", "Content-Length: 63000000", "Transfer-Encoding: chunked", "Expect: 100-continue\r\nContent-Length: 5",
-    ])
+    @Test(
+        "Answered by the head, before any of the body is sent", arguments: [401, 403, 404, 405, 415, 503],
+        [
+            "Content-Length: 5", "Content-Length: 63000000", "Transfer-Encoding: chunked", "Expect: 100-continue\r\nContent-Length: 5",
+        ])
     func atOnce(status: Int, framing: String) async throws {
         try await withServer(admit: Self.admit(.collected(limit: 1 << 30), Self.echo), respond: Self.echo) { server in
             try await server.withClient { client in

@@ -87,10 +87,12 @@ import Testing
         }
     }
 
-    @Test("A head that does not come to its end closes the connection at once", arguments: [
-        "", "P", "POST / HTTP/1.0", "POST / HTTP/1.0\r", "POST / HTTP/1.0\r\n", "POST / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: a\r\n", "POST / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r",
-        "\r\n", "\r\n\r\n",
-    ])
+    @Test(
+        "A head that does not come to its end closes the connection at once",
+        arguments: [
+            "", "P", "POST / HTTP/1.0", "POST / HTTP/1.0\r", "POST / HTTP/1.0\r\n", "POST / HTTP/1.1\r\nHo", "POST / HTTP/1.1\r\nHost: a\r\n", "POST / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r",
+            "\r\n", "\r\n\r\n",
+        ])
     func shortHead(_ head: String) async throws {
         try await withServer(Self.patient, respond: { _ in .text("handled") }) { server in
             try await server.withClient { _ in

@@ -134,11 +134,13 @@ import Testing
         return nil
     }
 
-    @Test("A line without a name does not end a head, nor the trailers", arguments: [
-        "GET / HTTP/1.1\r\nHost: a\r\n:\r\n", "GET / HTTP/1.1\r\nHost: a\r\n:\n", "GET / HTTP/1.1\nHost: a\n:\n", "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n",
-        "GET / HTTP/1.1\r\n:\r\nHost: a\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX:\r\n:\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\n:\r\n", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\nX: a\n:\n",
-    ])
+    @Test(
+        "A line without a name does not end a head, nor the trailers",
+        arguments: [
+            "GET / HTTP/1.1\r\nHost: a\r\n:\r\n", "GET / HTTP/1.1\r\nHost: a\r\n:\n", "GET / HTTP/1.1\nHost: a\n:\n", "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n",
+            "GET / HTTP/1.1\r\n:\r\nHost: a\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX:\r\n:\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\n:\r\n", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\nX: a\n:\n",
+        ])
     func nameless(_ message: String) async throws {
         try await withServer(respond: Self.echo) { server in
             try await server.withClient { client in
@@ -149,10 +151,12 @@ import Testing
         }
     }
 
-    @Test("A folded trailer is refused", arguments: [
-        "X: a\r\n b\r\n", "X: a\r\n\tb\r\n", " X: a\r\n", "\tX: a\r\n", "Authoriza: T\r\n tion\r\n", "X: a\r\n \r\n", "Content-: 5\r\n Length\r\n", "X:\r\n b\r\n", "X: a\n b\n",
-        "X:    a\r\n b\r\n", "X: a\r\n b\r\n c\r\n", "X: a\r\n \u{0}\r\n", "A: b\r\nX: a\r\n b\r\n", "X: a\r\n b\r\nA: b\r\n", "X: a\r\n \(String(repeating: "b", count: 2000))\r\n",
-    ])
+    @Test(
+        "A folded trailer is refused",
+        arguments: [
+            "X: a\r\n b\r\n", "X: a\r\n\tb\r\n", " X: a\r\n", "\tX: a\r\n", "Authoriza: T\r\n tion\r\n", "X: a\r\n \r\n", "Content-: 5\r\n Length\r\n", "X:\r\n b\r\n", "X: a\n b\n",
+            "X:    a\r\n b\r\n", "X: a\r\n b\r\n c\r\n", "X: a\r\n \u{0}\r\n", "A: b\r\nX: a\r\n b\r\n", "X: a\r\n b\r\nA: b\r\n", "X: a\r\n \(String(repeating: "b", count: 2000))\r\n",
+        ])
     func foldedTrailer(_ trailers: String) async throws {
         try await withServer(respond: Self.echo) { server in
             try await server.withClient { _ in
@@ -167,10 +171,12 @@ import Testing
         }
     }
 
-    @Test("Trailers are dropped, and behind a chunked body comes no other request, whatever its lines end with", arguments: [
-        "1\r\nx\r\n0\r\n\r\n", "1\r\nx\r\n0\r\nX: a\r\nY:b \r\nZ:\r\n\r\n", "1;a=b\r\nx\r\n0\r\nX: \t a\r\n\r\n",
-        "1\nx\n0\n\n", "1;\nx\r\n0\r\n\r\n", "1\r\nx\n0\r\n\r\n", "1\r\nx\r\n0\n\r\n", "1\r\nx\r\n0\r\nX: a\n\n",
-    ])
+    @Test(
+        "Trailers are dropped, and behind a chunked body comes no other request, whatever its lines end with",
+        arguments: [
+            "1\r\nx\r\n0\r\n\r\n", "1\r\nx\r\n0\r\nX: a\r\nY:b \r\nZ:\r\n\r\n", "1;a=b\r\nx\r\n0\r\nX: \t a\r\n\r\n",
+            "1\nx\n0\n\n", "1;\nx\r\n0\r\n\r\n", "1\r\nx\n0\r\n\r\n", "1\r\nx\r\n0\n\r\n", "1\r\nx\r\n0\r\nX: a\n\n",
+        ])
     func chunked(_ body: String) async throws {
         try await withServer(respond: Self.echo) { server in
             try await server.withClient { client in
@@ -183,11 +189,13 @@ import Testing
         }
     }
 
-    @Test("Blanks behind a value are no part of it", arguments: [
-        ("GET / HTTP/1.1\r\nHost: a\t\r\n\r\n", "GET / [\"Host=a\"] 0"), ("GET / HTTP/1.1\r\nHost: \t a b \t \r\nX: \t\r\n\r\n", "GET / [\"Host=a b\", \"X=\"] 0"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \t\r\n\r\nhello", "POST / [\"Host=a\", \"Content-Length=5\"] 5"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n1\r\nx\r\n0\r\n\r\n", "POST / [\"Host=a\", \"Transfer-Encoding=chunked\"] 1"),
-    ])
+    @Test(
+        "Blanks behind a value are no part of it",
+        arguments: [
+            ("GET / HTTP/1.1\r\nHost: a\t\r\n\r\n", "GET / [\"Host=a\"] 0"), ("GET / HTTP/1.1\r\nHost: \t a b \t \r\nX: \t\r\n\r\n", "GET / [\"Host=a b\", \"X=\"] 0"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \t\r\n\r\nhello", "POST / [\"Host=a\", \"Content-Length=5\"] 5"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n1\r\nx\r\n0\r\n\r\n", "POST / [\"Host=a\", \"Transfer-Encoding=chunked\"] 1"),
+        ])
     func blanksBehind(_ message: String, _ text: String) async throws {
         try await withServer(respond: Self.echo) { server in
             try await server.withClient { client in
@@ -222,10 +230,12 @@ import Testing
         }
     }
 
-    @Test("Heads that look odd and are not folded are told as they are", arguments: [
-        "GET / HTTP/1.1\nHost: a\n\n", "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost:a\r\n\r\n", "GET / HTTP/1.1\r\nHost: \t  a\r\n\n",
-        "GET  / HTTP/1.1\r\nHost: a\n\r\n",
-    ])
+    @Test(
+        "Heads that look odd and are not folded are told as they are",
+        arguments: [
+            "GET / HTTP/1.1\nHost: a\n\n", "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost:a\r\n\r\n", "GET / HTTP/1.1\r\nHost: \t  a\r\n\n",
+            "GET  / HTTP/1.1\r\nHost: a\n\r\n",
+        ])
     func odd(_ message: String) async throws {
         try await withServer(respond: Self.echo) { server in
             let text = try await server.withClient { client in

@@ -17,32 +17,53 @@ import Testing
 
     private static let looks: [(String, [Look])] = [
         ("no byte ever", [Look(at: 59, subject: .request, count: 0), Look(at: 60, subject: .request, count: 0, verdict: .idle)]),
-        ("half a head", [
-            Look(at: 1, subject: .request, count: 5), Look(at: 15, subject: .request, count: 5), Look(at: 16, subject: .request, count: 5, verdict: .late),
-        ]),
-        ("a byte a second of a head", [
-            Look(at: 2, subject: .request, count: 2), Look(at: 9, subject: .request, count: 9), Look(at: 17, subject: .request, count: 17, verdict: .late),
-        ]),
-        ("a byte a minute of a body", [
-            Look(at: 1, subject: .body, count: 1), Look(at: 60, subject: .body, count: 2), Look(at: 61, subject: .body, count: 2, verdict: .late),
-        ]),
-        ("a body at the least rate, in fits", [
-            Look(at: 0, subject: .body, count: 0), Look(at: 59, subject: .body, count: 0), Look(at: 60, subject: .body, count: 30_000),
-            Look(at: 119, subject: .body, count: 30_001), Look(at: 120, subject: .body, count: 60_000), Look(at: 180, subject: .body, count: 89_999, verdict: .late),
-        ]),
-        ("a body that nobody asked for meanwhile", [
-            Look(at: 0, subject: .body, count: 9), Look(at: 50, subject: .nothing, count: 9), Look(at: 500, subject: .nothing, count: 9),
-            Look(at: 501, subject: .body, count: 9), Look(at: 560, subject: .body, count: 9), Look(at: 561, subject: .body, count: 9, verdict: .late),
-        ]),
+        (
+            "half a head",
+            [
+                Look(at: 1, subject: .request, count: 5), Look(at: 15, subject: .request, count: 5), Look(at: 16, subject: .request, count: 5, verdict: .late),
+            ]
+        ),
+        (
+            "a byte a second of a head",
+            [
+                Look(at: 2, subject: .request, count: 2), Look(at: 9, subject: .request, count: 9), Look(at: 17, subject: .request, count: 17, verdict: .late),
+            ]
+        ),
+        (
+            "a byte a minute of a body",
+            [
+                Look(at: 1, subject: .body, count: 1), Look(at: 60, subject: .body, count: 2), Look(at: 61, subject: .body, count: 2, verdict: .late),
+            ]
+        ),
+        (
+            "a body at the least rate, in fits",
+            [
+                Look(at: 0, subject: .body, count: 0), Look(at: 59, subject: .body, count: 0), Look(at: 60, subject: .body, count: 30_000),
+                Look(at: 119, subject: .body, count: 30_001), Look(at: 120, subject: .body, count: 60_000), Look(at: 180, subject: .body, count: 89_999, verdict: .late),
+            ]
+        ),
+        (
+            "a body that nobody asked for meanwhile",
+            [
+                Look(at: 0, subject: .body, count: 9), Look(at: 50, subject: .nothing, count: 9), Look(at: 500, subject: .nothing, count: 9),
+                Look(at: 501, subject: .body, count: 9), Look(at: 560, subject: .body, count: 9), Look(at: 561, subject: .body, count: 9, verdict: .late),
+            ]
+        ),
         ("a job of hours", [Look(at: 1, subject: .nothing, count: 0), Look(at: 100_000, subject: .nothing, count: 0)]),
         ("a slow reader", (0..<100).map { Look(at: $0 * 299, subject: .answer, count: UInt64($0)) }),
-        ("a paused player", [
-            Look(at: 0, subject: .answer, count: 7), Look(at: 299, subject: .answer, count: 7), Look(at: 300, subject: .answer, count: 7, verdict: .stalled),
-        ]),
-        ("a paused player while connections are short", [
-            Look(at: 0, subject: .answer, count: 7, isShort: true), Look(at: 59, subject: .answer, count: 7, isShort: true),
-            Look(at: 60, subject: .answer, count: 7, isShort: true, verdict: .stalled),
-        ]),
+        (
+            "a paused player",
+            [
+                Look(at: 0, subject: .answer, count: 7), Look(at: 299, subject: .answer, count: 7), Look(at: 300, subject: .answer, count: 7, verdict: .stalled),
+            ]
+        ),
+        (
+            "a paused player while connections are short",
+            [
+                Look(at: 0, subject: .answer, count: 7, isShort: true), Look(at: 59, subject: .answer, count: 7, isShort: true),
+                Look(at: 60, subject: .answer, count: 7, isShort: true, verdict: .stalled),
+            ]
+        ),
         ("a slow reader while connections are short", (0..<100).map { Look(at: $0 * 59, subject: .answer, count: UInt64($0), isShort: true) }),
         ("idle while connections are short", [Look(at: 59, subject: .request, count: 0, isShort: true)]),
     ]
@@ -70,9 +91,11 @@ import Testing
     private static let server = HTTPServer.Configuration(
         threads: 2, idleTimeout: .seconds(600), headTimeout: .milliseconds(500), bodyTimeout: .seconds(600), stallTimeout: .seconds(600))
 
-    @Test("A head that does not end is answered with 408, also the next one of a connection and with a byte now and then", arguments: [
-        "G", "GET / HTTP/1.1\r\nHost: a\r\nX: ", "\r\n",
-    ])
+    @Test(
+        "A head that does not end is answered with 408, also the next one of a connection and with a byte now and then",
+        arguments: [
+            "G", "GET / HTTP/1.1\r\nHost: a\r\nX: ", "\r\n",
+        ])
     func head(_ part: String) async throws {
         try await withServer(Self.server, respond: { .text($0.path) }) { server in
             try await server.withClient { first in
@@ -171,10 +194,12 @@ import Testing
 
     // MARK: Half-closed connections
 
-    @Test("Who closes only the sending side of the last request waits for the answer", arguments: [
-        "GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE , Close\r\n\r\n",
-        "POST / HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody", "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
-    ], [false, true])
+    @Test(
+        "Who closes only the sending side of the last request waits for the answer",
+        arguments: [
+            "GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE , Close\r\n\r\n",
+            "POST / HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody", "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+        ], [false, true])
     func halfClosed(_ message: String, isEarly: Bool) async throws {
         for isStream in [false, true] {
             let started = Signal<Void>()

@@ -49,11 +49,13 @@ import Testing
         }
     }
 
-    @Test("Byte by byte", arguments: [
-        "POST /slow?a=b HTTP/1.1\r\nHost: test\r\nContent-Length: 300\r\n\r\n" + String(repeating: "x", count: 300),
-        "POST /slow?a=b HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n" + String(repeating: "x", count: 100)
-            + "\r\nC8\r\n" + String(repeating: "x", count: 200) + "\r\n0\r\n\r\n",
-    ])
+    @Test(
+        "Byte by byte",
+        arguments: [
+            "POST /slow?a=b HTTP/1.1\r\nHost: test\r\nContent-Length: 300\r\n\r\n" + String(repeating: "x", count: 300),
+            "POST /slow?a=b HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n" + String(repeating: "x", count: 100)
+                + "\r\nC8\r\n" + String(repeating: "x", count: 200) + "\r\n0\r\n\r\n",
+        ])
     func slowBody(_ message: String) async throws {
         try await withServer(respond: Self.echo) { server in
             let reply = try await server.withClient { client in
@@ -139,7 +141,8 @@ import Testing
             let texts = try await server.withClient { client in
                 var message = ""
                 for index in 1...50 {
-                    message += index % 3 == 0
+                    message +=
+                        index % 3 == 0
                         ? "POST /\(index) HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\n+++"
                         : "GET /\(index) HTTP/1.1\r\nHost: test\r\n\r\n"
                 }
@@ -156,17 +159,21 @@ import Testing
         }
     }
 
-    @Test("Malformed requests are refused, and the server lives on", arguments: [
-        ("GET / HTTP/1.1\r\n\r\n", "There must be one Host header field."),
-        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "There must be one Host header field."),
-        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\nhello", "The header field name \"Content-Length \" is not a token."),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", "Content-Length is not one number."),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n", "too large, at most 67108864"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            "Content-Length and Transfer-Encoding contradict each other."),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "The only transfer coding understood is \"chunked\"."),
-        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.0 knows no Transfer-Encoding."),
-    ])
+    @Test(
+        "Malformed requests are refused, and the server lives on",
+        arguments: [
+            ("GET / HTTP/1.1\r\n\r\n", "There must be one Host header field."),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "There must be one Host header field."),
+            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\nhello", "The header field name \"Content-Length \" is not a token."),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", "Content-Length is not one number."),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n", "too large, at most 67108864"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                "Content-Length and Transfer-Encoding contradict each other."
+            ),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "The only transfer coding understood is \"chunked\"."),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.0 knows no Transfer-Encoding."),
+        ])
     func malformed(_ message: String, _ reason: String) async throws {
         try await withServer(respond: { _ in .text("handled") }) { server in
             try await server.withClient { client in
@@ -227,9 +234,11 @@ import Testing
     private static let tooLarge = "too large, at most 67108864"
     private static let headTooLarge = "head too large, at most 16384"
 
-    @Test("What is no HTTP at all is closed without a word: there is no way into libmicrohttpd there", arguments: [
-        "GET\r\n\r\n", "\r\n\r\n\r\nnonsense\r\n\r\n", " / HTTP/1.1\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\n",
-    ])
+    @Test(
+        "What is no HTTP at all is closed without a word: there is no way into libmicrohttpd there",
+        arguments: [
+            "GET\r\n\r\n", "\r\n\r\n\r\nnonsense\r\n\r\n", " / HTTP/1.1\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\n",
+        ])
     func noHTTP(_ message: String) async throws {
         try await withServer(respond: { _ in .text("handled") }) { server in
             try await server.withClient { client in
@@ -240,11 +249,13 @@ import Testing
         }
     }
 
-    @Test("A client that leaves in the middle of a request does not keep its connection", arguments: [
-        "", "\u{0}\u{1}\r\n", "GET / HT", "GET / HTTP/1.1\r\nHost: a\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
-    ])
+    @Test(
+        "A client that leaves in the middle of a request does not keep its connection",
+        arguments: [
+            "", "\u{0}\u{1}\r\n", "GET / HT", "GET / HTTP/1.1\r\nHost: a\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        ])
     func leavesInTheMiddle(_ message: String) async throws {
         // No time limit of the server ends it.
         let configuration = HTTPServer.Configuration(threads: 2, idleTimeout: .zero, headTimeout: .zero, bodyTimeout: .zero)

@@ -20,9 +20,11 @@ import Testing
         }
     }
 
-    @Test("Status codes", arguments: [
-        (200, 200), (204, 204), (304, 304), (404, 404), (999, 999), (0, 500), (101, 500), (1000, 500), (-1, 500),
-    ])
+    @Test(
+        "Status codes",
+        arguments: [
+            (200, 200), (204, 204), (304, 304), (404, 404), (999, 999), (0, 500), (101, 500), (1000, 500), (-1, 500),
+        ])
     func status(_ asked: Int, _ sent: Int) async throws {
         try await withServer(respond: { _ in .text("body", status: asked) }) { server in
             try await server.withClient { client in
@@ -67,9 +69,11 @@ import Testing
 
     // MARK: Files
 
-    @Test("Files and ranges of them", arguments: [
-        nil, 0..<1, 100_000..<2_000_000, 4_999_990..<5_000_000, 4_999_990..<6_000_000, 5_000_000..<5_000_001, 7..<7,
-    ])
+    @Test(
+        "Files and ranges of them",
+        arguments: [
+            nil, 0..<1, 100_000..<2_000_000, 4_999_990..<5_000_000, 4_999_990..<6_000_000, 5_000_000..<5_000_001, 7..<7,
+        ])
     func file(_ range: Range<Int64>?) async throws {
         let content = pattern(5_000_000)
         try await withTemporaryFile(content) { path in
@@ -167,9 +171,11 @@ import Testing
         }
     }
 
-    @Test("A stream that fails or ends early is cut", arguments: [
-        ([BodyChunk.bytes([1, 2]), .failed], nil), ([.bytes([1, 2]), .failed], 10), ([.bytes([1, 2]), .finished], 10), ([.failed], nil),
-    ] as [([BodyChunk], Int?)])
+    @Test(
+        "A stream that fails or ends early is cut",
+        arguments: [
+            ([BodyChunk.bytes([1, 2]), .failed], nil), ([.bytes([1, 2]), .failed], 10), ([.bytes([1, 2]), .finished], 10), ([.failed], nil),
+        ] as [([BodyChunk], Int?)])
     func cut(_ chunks: [BodyChunk], _ length: Int?) async throws {
         let source = ManualSource(chunks)
         try await withServer(respond: { _ in Response(body: .stream(source, length: length)) }) { server in

@@ -48,9 +48,12 @@ import Testing
     @Test("Streams that do not end within the drain timeout are cut")
     func endlessStream() async throws {
         let source = ManualSource([.bytes([1])], onDrain: [])
-        let isWhole = try await withServer(.init(threads: 2, drainTimeout: .milliseconds(100)), respond: { _ in
-            Response(body: .stream(source, length: nil))
-        }) { server in
+        let isWhole = try await withServer(
+            .init(threads: 2, drainTimeout: .milliseconds(100)),
+            respond: { _ in
+                Response(body: .stream(source, length: nil))
+            }
+        ) { server in
             try await server.withClient { client in
                 try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 _ = try client.head()

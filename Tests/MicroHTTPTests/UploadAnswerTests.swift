@@ -4,9 +4,11 @@ import Testing
 
 /// Answers before the body is read.
 @Suite(.timeLimit(.minutes(5)), .serialized) struct UploadAnswerTests {
-    @Test("20 MB refused by the head alone, as curl sees it", arguments: [
-        [], ["-H", "Expect: 100-continue"], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"],
-    ])
+    @Test(
+        "20 MB refused by the head alone, as curl sees it",
+        arguments: [
+            [], ["-H", "Expect: 100-continue"], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"],
+        ])
     func curlRefused(_ options: [String]) async throws {
         let respond: @Sendable (Request) async -> Response = { _ in .text("who are you?", status: 401) }
         try await withServer(uploadLimit: Upload.limit, respond: respond) { server in
@@ -27,9 +29,11 @@ import Testing
         }
     }
 
-    @Test("20 MB refused in the middle, as curl sees it", arguments: [
-        ["-H", "Expect:"], ["-H", "Expect: 100-continue"], ["-H", "Transfer-Encoding: chunked"],
-    ])
+    @Test(
+        "20 MB refused in the middle, as curl sees it",
+        arguments: [
+            ["-H", "Expect:"], ["-H", "Expect: 100-continue"], ["-H", "Transfer-Encoding: chunked"],
+        ])
     func curlInterrupted(_ options: [String]) async throws {
         let respond: @Sendable (Request) async -> Response = { request in
             while let element = try? await request.form?.next() { if case .bytes = element { break } }
@@ -104,9 +108,11 @@ import Testing
         }
     }
 
-    @Test("After an early answer to a small form, and after a success, the connection lives on", arguments: [
-        (1000, 403), (250_000, 403), (5_000_000, 200),
-    ])
+    @Test(
+        "After an early answer to a small form, and after a success, the connection lives on",
+        arguments: [
+            (1000, 403), (250_000, 403), (5_000_000, 200),
+        ])
     func keepsConnection(size: Int, status: Int) async throws {
         let respond: @Sendable (Request) async -> Response = { request in
             if request.path == "/upload/parts" { _ = try? await request.form?.next() }

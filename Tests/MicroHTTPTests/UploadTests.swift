@@ -107,22 +107,26 @@ import Testing
         }
     }
 
-    @Test("Malformed forms", arguments: [
-        ("multipart/form-data; boundary=XX", "--XX\r\n", "The body ends before its last boundary."),
-        ("multipart/form-data; boundary=XX", "", "The body has no part: the boundary of its Content-Type does not occur in it."),
-        ("multipart/form-data; boundary=XX", "--XX\r\n\r\n\r\n--XX--",
-            "A part has no header like Content-Disposition: form-data; name=\"file\"."),
-        ("multipart/form-data", "--XX--", noBoundary),
-        ("multipart/form-data; boundary=", "--XX--", noBoundary),
-        ("multipart/form-data; boundary=\"", "--XX--", noBoundary),
-        ("multipart/form-data; boundary=\"\"", "--XX--", noBoundary),
-        ("multipart/form-data; boundary=Ä", "--Ä--", noBoundary),
-        ("Multipart/Form-Data; charset=utf-8; Boundary=\"X X\"; x=y", "--X X--", ""),
-        ("multipart/form-data;boundary=X=X", "--X=X--", ""),
-        ("multipart/form-datas; boundary=XX", "--XX--", "no form, body of 0"),
-        ("multipart/mixed; boundary=XX", "--XX--", "no form, body of 0"),
-        ("application/octet-stream", "--XX--", "no form, body of 0"),
-    ])
+    @Test(
+        "Malformed forms",
+        arguments: [
+            ("multipart/form-data; boundary=XX", "--XX\r\n", "The body ends before its last boundary."),
+            ("multipart/form-data; boundary=XX", "", "The body has no part: the boundary of its Content-Type does not occur in it."),
+            (
+                "multipart/form-data; boundary=XX", "--XX\r\n\r\n\r\n--XX--",
+                "A part has no header like Content-Disposition: form-data; name=\"file\"."
+            ),
+            ("multipart/form-data", "--XX--", noBoundary),
+            ("multipart/form-data; boundary=", "--XX--", noBoundary),
+            ("multipart/form-data; boundary=\"", "--XX--", noBoundary),
+            ("multipart/form-data; boundary=\"\"", "--XX--", noBoundary),
+            ("multipart/form-data; boundary=Ä", "--Ä--", noBoundary),
+            ("Multipart/Form-Data; charset=utf-8; Boundary=\"X X\"; x=y", "--X X--", ""),
+            ("multipart/form-data;boundary=X=X", "--X=X--", ""),
+            ("multipart/form-datas; boundary=XX", "--XX--", "no form, body of 0"),
+            ("multipart/mixed; boundary=XX", "--XX--", "no form, body of 0"),
+            ("application/octet-stream", "--XX--", "no form, body of 0"),
+        ])
     func malformed(_ type: String, _ body: String, _ text: String) async throws {
         try await withServer(uploadLimit: Upload.limit, respond: Upload.list) { server in
             try await server.withClient { client in

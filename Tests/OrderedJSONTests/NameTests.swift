@@ -30,12 +30,14 @@ import Testing
         #expect(name.excerpt.utf8.count < 210 && name.excerptOfMessage.utf8.count < 210 && (name + " " + name).excerptOfMessage.utf8.count < 4010)
     }
 
-    @Test("Excerpts", arguments: [
-        ("", ""), ("abc", "abc"), (String(repeating: "x", count: 200), String(repeating: "x", count: 200)),
-        (String(repeating: "x", count: 201), String(repeating: "x", count: 197) + "…"),
-        (String(repeating: "x", count: 196) + "éaaa", String(repeating: "x", count: 196) + "…"),
-        (String(repeating: "x", count: 195) + "\u{1F600}aa", String(repeating: "x", count: 195) + "…"),
-    ])
+    @Test(
+        "Excerpts",
+        arguments: [
+            ("", ""), ("abc", "abc"), (String(repeating: "x", count: 200), String(repeating: "x", count: 200)),
+            (String(repeating: "x", count: 201), String(repeating: "x", count: 197) + "…"),
+            (String(repeating: "x", count: 196) + "éaaa", String(repeating: "x", count: 196) + "…"),
+            (String(repeating: "x", count: 195) + "\u{1F600}aa", String(repeating: "x", count: 195) + "…"),
+        ])
     func excerpts(_ text: String, _ expected: String) {
         #expect(text.excerpt == expected && Substring(text).excerpt == expected && expected.excerpt == expected)
         let message = "Invalid image file: \(text)\nof  node  7."

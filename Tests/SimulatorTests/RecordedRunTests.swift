@@ -33,7 +33,8 @@ struct RecordedRunTests {
     }
 
     /// The everyday job with the stock sampler, its previews on, off and as configured.
-    @Test(arguments: ["v0.25/txt2img_ksampler", "txt2img_ksampler", "v0.25/preview_method_per_prompt", "v0.25/intermediate_output", "v0.33/txt2img_ksampler",
+    @Test(arguments: [
+        "v0.25/txt2img_ksampler", "txt2img_ksampler", "v0.25/preview_method_per_prompt", "v0.25/intermediate_output", "v0.33/txt2img_ksampler",
         "v0.33/preview_method_per_prompt", "v0.33/intermediate_output",
     ])
     func samplersSendAsRecorded(_ scenario: String) async throws {

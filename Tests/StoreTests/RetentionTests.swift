@@ -113,7 +113,9 @@ import Testing
     }
 
     @Test func jobsThatAreNotOverStay() async throws {
-        try await withKept({ $0.retainedJobs = 0; $0.retention = .zero; $0.retainedBytes = 1 }) { kept in
+        try await withKept({
+            $0.retainedJobs = 0; $0.retention = .zero; $0.retainedBytes = 1
+        }) { kept in
             let job = try await kept.storage.insert(try .sample(), createdAt: Date(timeIntervalSinceNow: -1_000_000))
             job.started()
             await kept.storage.jobs.record(job)
@@ -149,19 +151,22 @@ import Testing
     }
 
     /// What a new job, the list and the clean-up cost must not grow with the number of jobs that are kept.
-    @Test("No statement looks at more than it needs", arguments: [
-        ("SELECT \(JobRows.columns) FROM jobs WHERE id = 'x'", "USING INDEX sqlite_autoindex_jobs"),
-        ("SELECT \(JobRows.columns) FROM jobs WHERE status = 'queued' AND place < 5 ORDER BY place DESC LIMIT 50", "USING INDEX jobs_by_status"),
-        ("SELECT \(JobRows.columns) FROM jobs WHERE place < 5 ORDER BY place DESC LIMIT 50", "USING INTEGER PRIMARY KEY"),
-        ("SELECT \(JobRows.columns) FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at, place LIMIT 100", "USING INDEX jobs_by_end"),
-        ("SELECT id, date, event_json FROM events WHERE job = 1 AND id > 2 ORDER BY id LIMIT 3", "USING PRIMARY KEY"),
-        ("SELECT \(AssetRows.columns) FROM assets WHERE job = 1 ORDER BY position", "USING INDEX assets_by_job"),
-        ("DELETE FROM assets WHERE job = 1", "INDEX assets_by_job"), ("DELETE FROM jobs WHERE place = 1", "USING INTEGER PRIMARY KEY"),
-        (AssetRows.selection("assets.hash = 'x' LIMIT 1"), "USING INDEX assets_by_hash"),
-        (AssetRows.selection("assets.job IS NULL AND assets.file_path = 'x' ORDER BY assets.rowid DESC LIMIT 1"), "USING INDEX assets_by_path"),
-        (AssetRows.selection("assets.expires_at < 5 ORDER BY assets.expires_at LIMIT 1000"), "USING INDEX assets_by_expiry"),
-        ("SELECT total(size) FROM assets WHERE job IS NOT NULL AND is_stored", "USING COVERING INDEX assets_captured"),
-    ]) func plans(_ sql: String, _ expected: String) async throws {
+    @Test(
+        "No statement looks at more than it needs",
+        arguments: [
+            ("SELECT \(JobRows.columns) FROM jobs WHERE id = 'x'", "USING INDEX sqlite_autoindex_jobs"),
+            ("SELECT \(JobRows.columns) FROM jobs WHERE status = 'queued' AND place < 5 ORDER BY place DESC LIMIT 50", "USING INDEX jobs_by_status"),
+            ("SELECT \(JobRows.columns) FROM jobs WHERE place < 5 ORDER BY place DESC LIMIT 50", "USING INTEGER PRIMARY KEY"),
+            ("SELECT \(JobRows.columns) FROM jobs WHERE completed_at IS NOT NULL ORDER BY completed_at, place LIMIT 100", "USING INDEX jobs_by_end"),
+            ("SELECT id, date, event_json FROM events WHERE job = 1 AND id > 2 ORDER BY id LIMIT 3", "USING PRIMARY KEY"),
+            ("SELECT \(AssetRows.columns) FROM assets WHERE job = 1 ORDER BY position", "USING INDEX assets_by_job"),
+            ("DELETE FROM assets WHERE job = 1", "INDEX assets_by_job"), ("DELETE FROM jobs WHERE place = 1", "USING INTEGER PRIMARY KEY"),
+            (AssetRows.selection("assets.hash = 'x' LIMIT 1"), "USING INDEX assets_by_hash"),
+            (AssetRows.selection("assets.job IS NULL AND assets.file_path = 'x' ORDER BY assets.rowid DESC LIMIT 1"), "USING INDEX assets_by_path"),
+            (AssetRows.selection("assets.expires_at < 5 ORDER BY assets.expires_at LIMIT 1000"), "USING INDEX assets_by_expiry"),
+            ("SELECT total(size) FROM assets WHERE job IS NOT NULL AND is_stored", "USING COVERING INDEX assets_captured"),
+        ]) func plans(_ sql: String, _ expected: String) async throws
+    {
         try await withStorage { _, disk in
             let plan = try await disk.database.read { db in try Row.fetchAll(db, sql: "EXPLAIN QUERY PLAN \(sql)").map { $0["detail"] as String } }
             #expect(plan.contains { $0.contains(expected) }, "\(plan)")

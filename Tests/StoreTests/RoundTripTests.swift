@@ -14,11 +14,14 @@ import Testing
 
     // MARK: Submissions
 
-    @Test("Workflows keep every digit and the order of their members", arguments: [
-        #"{"3":{"class_type":"A","inputs":{"seed":18446744073709551615,"cfg":7.0,"z":1.50,"a":-0,"e":1E+2}},"1":{"class_type":"B","inputs":{}}}"#,
-        #"{"ä\u0000\"":{"class_type":"画","inputs":{"t":"'; DROP TABLE jobs; --","n":null,"l":[["1",0],{"k":[]}]},"_meta":{"title":"T"},"extra":true}}"#,
-        #"{"1":{"class_type":"A","inputs":{"big":123456789012345678901234567890.000000000000000000001}}}"#,
-    ]) func workflow(_ text: String) async throws {
+    @Test(
+        "Workflows keep every digit and the order of their members",
+        arguments: [
+            #"{"3":{"class_type":"A","inputs":{"seed":18446744073709551615,"cfg":7.0,"z":1.50,"a":-0,"e":1E+2}},"1":{"class_type":"B","inputs":{}}}"#,
+            #"{"ä\u0000\"":{"class_type":"画","inputs":{"t":"'; DROP TABLE jobs; --","n":null,"l":[["1",0],{"k":[]}]},"_meta":{"title":"T"},"extra":true}}"#,
+            #"{"1":{"class_type":"A","inputs":{"big":123456789012345678901234567890.000000000000000000001}}}"#,
+        ]) func workflow(_ text: String) async throws
+    {
         try await withTemporaryFolder { folder in
             let workflow = try Workflow(checking: try JSON(parsing: text))
             var id: JobID?

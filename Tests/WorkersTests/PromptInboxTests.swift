@@ -8,10 +8,12 @@ import Testing
 
 @Suite struct PromptInboxTests {
     /// ComfyUI sends one without a mark to a prompt that runs while it gets our flags, and to all sockets for a prompt without client id.
-    @Test("An unmarked picture is the running prompt's, and nobody's when it is not known what runs", arguments: [
-        ([.ours], 1), ([.ours, .flags], 1), ([.flags, .ours], 1), ([], 0), ([.flags], 0), ([.ours, .ended], 0), ([.ours, .connected], 0),
-        ([.ours, .ended, .stranger], 0), ([.ours, .stranger], 0), ([.ours, .connected, .flags, .ours], 1),
-    ] as [([Step], Int)])
+    @Test(
+        "An unmarked picture is the running prompt's, and nobody's when it is not known what runs",
+        arguments: [
+            ([.ours], 1), ([.ours, .flags], 1), ([.flags, .ours], 1), ([], 0), ([.flags], 0), ([.ours, .ended], 0), ([.ours, .connected], 0),
+            ([.ours, .ended, .stranger], 0), ([.ours, .stranger], 0), ([.ours, .connected, .flags, .ours], 1),
+        ] as [([Step], Int)])
     func unmarked(_ before: [Step], _ expected: Int) async {
         let inbox = PromptInbox { _ in }
         let job = JobID()

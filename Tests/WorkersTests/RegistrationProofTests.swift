@@ -16,39 +16,41 @@ import Testing
 
     enum Expected: Sendable { case nothingDue, waits, replace }
 
-    @Test("What is due, and what proves the registration", arguments: [
-        ([.connect], .nothingDue),
-        ([.connect, .flags], .nothingDue),
-        // An idle connection is not asked, however long it is silent.
-        ([.connect, .flags, .wait(1000)], .nothingDue),
-        ([.connect, .submit, .accepted], .waits),
-        ([.connect, .submit, .accepted, .wait(9)], .waits),
-        ([.connect, .submit, .accepted, .wait(10)], .replace),
-        ([.connect, .submit, .accepted, .message, .wait(10)], .nothingDue),
-        // The status may overtake the answer to the submit.
-        ([.connect, .submit, .message, .accepted, .wait(10)], .nothingDue),
-        // What came before the submit proves nothing about now.
-        ([.connect, .message, .submit, .accepted, .wait(10)], .replace),
-        // The status may wait behind a large frame, for as long as that takes.
-        ([.connect, .submit, .accepted, .wait(9), .part, .wait(9), .part, .wait(9)], .waits),
-        ([.connect, .submit, .part, .accepted, .wait(9), .part, .wait(10)], .replace),
-        ([.connect, .flags, .part, .wait(10)], .nothingDue),
-        // A refused submit changes no queue.
-        ([.connect, .submit, .wait(10)], .nothingDue),
-        // The first that was not answered counts.
-        ([.connect, .submit, .accepted, .wait(6), .submit, .accepted, .wait(4)], .replace),
-        ([.connect, .submit, .accepted, .message, .wait(6), .submit, .accepted, .wait(4)], .waits),
-        // The status went to the connection before, or to none.
-        ([.connect, .submit, .disconnect, .accepted, .wait(10)], .nothingDue),
-        ([.connect, .submit, .disconnect, .connect, .accepted, .wait(10)], .nothingDue),
-        ([.connect, .submit, .accepted, .disconnect, .wait(10)], .nothingDue),
-        ([.connect, .submit, .accepted, .disconnect, .connect, .wait(10)], .nothingDue),
-        // From a ComfyUI that answers flags the answer is due at every connect.
-        ([.connect, .flags, .disconnect, .connect], .waits),
-        ([.connect, .flags, .disconnect, .connect, .wait(10)], .replace),
-        ([.connect, .flags, .disconnect, .connect, .flags, .wait(10)], .nothingDue),
-        ([.connect, .flags, .disconnect, .connect, .message, .wait(10)], .nothingDue),
-    ] as [([Step], Expected)])
+    @Test(
+        "What is due, and what proves the registration",
+        arguments: [
+            ([.connect], .nothingDue),
+            ([.connect, .flags], .nothingDue),
+            // An idle connection is not asked, however long it is silent.
+            ([.connect, .flags, .wait(1000)], .nothingDue),
+            ([.connect, .submit, .accepted], .waits),
+            ([.connect, .submit, .accepted, .wait(9)], .waits),
+            ([.connect, .submit, .accepted, .wait(10)], .replace),
+            ([.connect, .submit, .accepted, .message, .wait(10)], .nothingDue),
+            // The status may overtake the answer to the submit.
+            ([.connect, .submit, .message, .accepted, .wait(10)], .nothingDue),
+            // What came before the submit proves nothing about now.
+            ([.connect, .message, .submit, .accepted, .wait(10)], .replace),
+            // The status may wait behind a large frame, for as long as that takes.
+            ([.connect, .submit, .accepted, .wait(9), .part, .wait(9), .part, .wait(9)], .waits),
+            ([.connect, .submit, .part, .accepted, .wait(9), .part, .wait(10)], .replace),
+            ([.connect, .flags, .part, .wait(10)], .nothingDue),
+            // A refused submit changes no queue.
+            ([.connect, .submit, .wait(10)], .nothingDue),
+            // The first that was not answered counts.
+            ([.connect, .submit, .accepted, .wait(6), .submit, .accepted, .wait(4)], .replace),
+            ([.connect, .submit, .accepted, .message, .wait(6), .submit, .accepted, .wait(4)], .waits),
+            // The status went to the connection before, or to none.
+            ([.connect, .submit, .disconnect, .accepted, .wait(10)], .nothingDue),
+            ([.connect, .submit, .disconnect, .connect, .accepted, .wait(10)], .nothingDue),
+            ([.connect, .submit, .accepted, .disconnect, .wait(10)], .nothingDue),
+            ([.connect, .submit, .accepted, .disconnect, .connect, .wait(10)], .nothingDue),
+            // From a ComfyUI that answers flags the answer is due at every connect.
+            ([.connect, .flags, .disconnect, .connect], .waits),
+            ([.connect, .flags, .disconnect, .connect, .wait(10)], .replace),
+            ([.connect, .flags, .disconnect, .connect, .flags, .wait(10)], .nothingDue),
+            ([.connect, .flags, .disconnect, .connect, .message, .wait(10)], .nothingDue),
+        ] as [([Step], Expected)])
     func table(_ steps: [Step], _ expected: Expected) {
         var proof = RegistrationProof()
         let start = ContinuousClock.now

@@ -11,35 +11,37 @@ import Testing
         case wait(Int)
     }
 
-    @Test("After what, with how many inside, jobs are given", arguments: [
-        ([], 1, true), ([.device], 0, false), ([.device, .wait(9)], 0, false), ([.device, .wait(10)], 0, true),
-        // One at a time.
-        ([.device, .wait(10)], 1, false), ([.device, .wait(10), .gave], 0, false),
-        // What ended without success proves nothing: the next may try.
-        ([.device, .wait(10), .gave, .ended], 0, true),
-        ([.device, .wait(10), .gave, .succeeded], 1, true),
-        // In vain: twice as long.
-        ([.device, .wait(10), .gave, .device, .wait(19)], 0, false), ([.device, .wait(10), .gave, .device, .wait(20)], 0, true),
-        ([.device, .wait(10), .gave, .device, .wait(20), .gave, .device, .wait(39)], 0, false),
-        // The second job that was inside fails too.
-        ([.device, .device, .wait(10)], 0, true),
-        // A job that was inside succeeds after all.
-        ([.device, .succeeded], 1, true),
-        // It may be a new process.
-        ([.device, .connected], 0, true), ([.device, .connected], 1, false),
-        ([.stuck("a"), .wait(1000)], 0, false), ([.stuck("a"), .connected], 0, false),
-        ([.stuck("a"), .looked(running: ["a"], pending: false)], 0, false), ([.stuck("a"), .looked(running: [], pending: true)], 0, true),
-        ([.stuck("a"), .looked(running: ["b"], pending: true)], 0, true), ([.stuck("a"), .looked(running: [], pending: false)], 1, false),
-        ([.stuck(nil), .looked(running: [], pending: true)], 0, false), ([.stuck(nil), .looked(running: [], pending: false)], 0, true),
-        ([.stuck(nil), .looked(running: ["b"], pending: true)], 0, true),
-        // A stuck one is no better for an error of the device before.
-        ([.device, .stuck("a"), .wait(1000)], 0, false), ([.stuck("a"), .device, .wait(1000)], 0, false),
-        ([.stuck("a"), .looked(running: [], pending: false), .gave, .stuck("b")], 0, false),
-        // In a prompt of somebody else: until that has gone, and then without a doubt.
-        ([.behind("a"), .wait(1000)], 0, false), ([.behind("a"), .looked(running: ["a"], pending: true)], 0, false), ([.behind("a"), .connected], 0, false),
-        ([.behind("a"), .device, .wait(1000)], 0, false), ([.behind("a"), .looked(running: ["b"], pending: true)], 1, true),
-        ([.behind("a"), .looked(running: [], pending: false)], 1, true),
-    ] as [([Step], Int, Bool)])
+    @Test(
+        "After what, with how many inside, jobs are given",
+        arguments: [
+            ([], 1, true), ([.device], 0, false), ([.device, .wait(9)], 0, false), ([.device, .wait(10)], 0, true),
+            // One at a time.
+            ([.device, .wait(10)], 1, false), ([.device, .wait(10), .gave], 0, false),
+            // What ended without success proves nothing: the next may try.
+            ([.device, .wait(10), .gave, .ended], 0, true),
+            ([.device, .wait(10), .gave, .succeeded], 1, true),
+            // In vain: twice as long.
+            ([.device, .wait(10), .gave, .device, .wait(19)], 0, false), ([.device, .wait(10), .gave, .device, .wait(20)], 0, true),
+            ([.device, .wait(10), .gave, .device, .wait(20), .gave, .device, .wait(39)], 0, false),
+            // The second job that was inside fails too.
+            ([.device, .device, .wait(10)], 0, true),
+            // A job that was inside succeeds after all.
+            ([.device, .succeeded], 1, true),
+            // It may be a new process.
+            ([.device, .connected], 0, true), ([.device, .connected], 1, false),
+            ([.stuck("a"), .wait(1000)], 0, false), ([.stuck("a"), .connected], 0, false),
+            ([.stuck("a"), .looked(running: ["a"], pending: false)], 0, false), ([.stuck("a"), .looked(running: [], pending: true)], 0, true),
+            ([.stuck("a"), .looked(running: ["b"], pending: true)], 0, true), ([.stuck("a"), .looked(running: [], pending: false)], 1, false),
+            ([.stuck(nil), .looked(running: [], pending: true)], 0, false), ([.stuck(nil), .looked(running: [], pending: false)], 0, true),
+            ([.stuck(nil), .looked(running: ["b"], pending: true)], 0, true),
+            // A stuck one is no better for an error of the device before.
+            ([.device, .stuck("a"), .wait(1000)], 0, false), ([.stuck("a"), .device, .wait(1000)], 0, false),
+            ([.stuck("a"), .looked(running: [], pending: false), .gave, .stuck("b")], 0, false),
+            // In a prompt of somebody else: until that has gone, and then without a doubt.
+            ([.behind("a"), .wait(1000)], 0, false), ([.behind("a"), .looked(running: ["a"], pending: true)], 0, false), ([.behind("a"), .connected], 0, false),
+            ([.behind("a"), .device, .wait(1000)], 0, false), ([.behind("a"), .looked(running: ["b"], pending: true)], 1, true),
+            ([.behind("a"), .looked(running: [], pending: false)], 1, true),
+        ] as [([Step], Int, Bool)])
     func table(_ steps: [Step], _ open: Int, _ isGiven: Bool) {
         var rotation = Rotation(pause: .seconds(10))
         var now = ContinuousClock.now
@@ -58,7 +60,11 @@ import Testing
         }
         #expect(rotation.allows(at: now, open: open) == isGiven)
         let isHealed = if case .behind? = steps.first, isGiven { true } else { false }
-        let isFaulty: Bool = switch steps.last { case nil, .succeeded?: false; default: !isHealed }
+        let isFaulty: Bool =
+            switch steps.last {
+            case nil, .succeeded?: false;
+            default: !isHealed
+            }
         #expect((rotation.fault != nil) == isFaulty)
         #expect((rotation.faultySince != nil) == isFaulty)
     }

@@ -13,10 +13,12 @@ import Testing
 @Suite struct UnknownMessageTests {
     enum Step: Sendable { case first, second, ended, foreign }
 
-    @Test("A message belongs to the prompt that it names, else to the one that runs", arguments: [
-        ([.first], .first, 1, 0), ([.first], .second, 0, 1), ([.first], nil, 1, 0), ([.first, .ended, .second], nil, 0, 1), ([.first], .foreign, 0, 0),
-        ([.foreign], nil, 0, 0), ([], .second, 0, 1),
-    ] as [([Step], Step?, Int, Int)])
+    @Test(
+        "A message belongs to the prompt that it names, else to the one that runs",
+        arguments: [
+            ([.first], .first, 1, 0), ([.first], .second, 0, 1), ([.first], nil, 1, 0), ([.first, .ended, .second], nil, 0, 1), ([.first], .foreign, 0, 0),
+            ([.foreign], nil, 0, 0), ([], .second, 0, 1),
+        ] as [([Step], Step?, Int, Int)])
     func belonging(_ before: [Step], _ named: Step?, _ toFirst: Int, _ toSecond: Int) async throws {
         for isBinary in [false, true] where !isBinary || named == nil {
             let metrics = Metrics()

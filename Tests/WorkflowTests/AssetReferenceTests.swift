@@ -18,9 +18,10 @@ struct AssetReferenceTests {
         #expect(Array(workflow.referencedAssets) == ["a", "b", "c"])
     }
 
-    @Test(arguments: [
-        ["__type": "core/ASSET"], ["__type": "core/ASSET", "info": "a"], ["__type": "core/ASSET", "info": ["id": 1]], ["__type": "core/ASSET", "info": ["hash": "blake3:00"]],
-    ] as [JSON])
+    @Test(
+        arguments: [
+            ["__type": "core/ASSET"], ["__type": "core/ASSET", "info": "a"], ["__type": "core/ASSET", "info": ["id": 1]], ["__type": "core/ASSET", "info": ["hash": "blake3:00"]],
+        ] as [JSON])
     func withoutAnIDItIsNamedByItsText(value: JSON) throws {
         #expect(try Array(Self.workflow(["image": value]).referencedAssets) == [Name(value.text)])
     }

@@ -55,30 +55,36 @@ import Testing
         return catalog.faults(in: workflow).filter { ["unsafe_path", "isolated_output"].contains($0.reason) }.map { "\($0.field ?? "-") \($0.reason)" }
     }
 
-    @Test("Names that lead elsewhere", arguments: [
-        "/etc/x.png", "//host/share/x.png", "\\\\host\\share\\x.png", "\\x.png", "..", "../x.png", "..\\x.png", "a/../../x.png", "a\\..\\..\\x.png", "a/..", "./../x.png",
-        "C:\\x.png", "c:/x.png", "C:x.png", "/etc/x.png [input]", "../output/x.png [output]", "../../x.png[temp]", "x.png\0", "a\0/../b", " /etc/x.png", "\"/etc/x.png\"",
-        "'/etc/x.png'", "\n../x.png", "~/x.png", "~root/.ssh/id_rsa", "file:///etc/passwd", "FILE:/etc/passwd", "a/.. /x.png", "a/.../x.png", "... /x.png", "/",
-    ])
+    @Test(
+        "Names that lead elsewhere",
+        arguments: [
+            "/etc/x.png", "//host/share/x.png", "\\\\host\\share\\x.png", "\\x.png", "..", "../x.png", "..\\x.png", "a/../../x.png", "a\\..\\..\\x.png", "a/..", "./../x.png",
+            "C:\\x.png", "c:/x.png", "C:x.png", "/etc/x.png [input]", "../output/x.png [output]", "../../x.png[temp]", "x.png\0", "a\0/../b", " /etc/x.png", "\"/etc/x.png\"",
+            "'/etc/x.png'", "\n../x.png", "~/x.png", "~root/.ssh/id_rsa", "file:///etc/passwd", "FILE:/etc/passwd", "a/.. /x.png", "a/.../x.png", "... /x.png", "/",
+        ])
     func leaves(_ name: String) {
         #expect(name.leavesItsFolder)
     }
 
-    @Test("Names that do not", arguments: [
-        "", "x.png", "faces/anna.png", "faces\\anna.png", "a..b.png", "..a.png", "x.png [output]", "x (1).png", "é/ü.png", "~x.png", "https://example.com/x.png", "1:1", "16:9",
-        "%date:yyyy-MM-dd%/ComfyUI", "wait…", "wait.../x", ".hidden", "./x.png", "euler", "a b/c d.png", "x/.hidden",
-    ])
+    @Test(
+        "Names that do not",
+        arguments: [
+            "", "x.png", "faces/anna.png", "faces\\anna.png", "a..b.png", "..a.png", "x.png [output]", "x (1).png", "é/ü.png", "~x.png", "https://example.com/x.png", "1:1", "16:9",
+            "%date:yyyy-MM-dd%/ComfyUI", "wait…", "wait.../x", ".hidden", "./x.png", "euler", "a b/c d.png", "x/.hidden",
+        ])
     func stays(_ name: String) {
         #expect(!name.leavesItsFolder)
     }
 
-    @Test("Every kind of input that names a file is confined", arguments: [
-        ("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadImageOutput", "image"), ("LoadLatent", "latent"), ("LoadAudio", "audio"), ("LoadVideo", "file"), ("Load3D", "model_file"),
-        ("WebcamCapture", "image"), ("RecordAudio", "audio"), ("Painter", "mask"), ("GeminiInputFiles", "file"), ("LoadImageDataSetFromFolder", "folder"),
-        ("LoadTrainingDataset", "folder_name"), ("KSampler", "sampler_name"), ("PackLoader", "video"), ("PackLoader", "image_path"), ("PackLoader", "directory"), ("PackLoader", "imageURL"),
-        ("Dynamic", "mode.source"), ("Dynamic", "many.image0"), ("SaveImage", "filename_prefix"), ("SaveLoRA", "prefix"), ("Preview3D", "model_file"), ("SaveImageDataSetToFolder", "folder_name"),
-        ("LoadImage", "undeclared_path"),
-    ])
+    @Test(
+        "Every kind of input that names a file is confined",
+        arguments: [
+            ("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadImageOutput", "image"), ("LoadLatent", "latent"), ("LoadAudio", "audio"), ("LoadVideo", "file"), ("Load3D", "model_file"),
+            ("WebcamCapture", "image"), ("RecordAudio", "audio"), ("Painter", "mask"), ("GeminiInputFiles", "file"), ("LoadImageDataSetFromFolder", "folder"),
+            ("LoadTrainingDataset", "folder_name"), ("KSampler", "sampler_name"), ("PackLoader", "video"), ("PackLoader", "image_path"), ("PackLoader", "directory"), ("PackLoader", "imageURL"),
+            ("Dynamic", "mode.source"), ("Dynamic", "many.image0"), ("SaveImage", "filename_prefix"), ("SaveLoRA", "prefix"), ("Preview3D", "model_file"), ("SaveImageDataSetToFolder", "folder_name"),
+            ("LoadImage", "undeclared_path"),
+        ])
     func confined(_ classType: String, _ input: String) throws {
         let expected = ["\(input) unsafe_path"]
         for name in ["/etc/x.png", "../x.png", "C:\\x.png", "x.png\0"] {
@@ -101,13 +107,15 @@ import Testing
         #expect(try reasons("Load3D", ["model_file": "none", "image": ["image": "a.png [temp]", "recording": ""]]) == [])
     }
 
-    @Test("What is no name of a file is left alone", arguments: [
-        ("TextEncode", ["text": "/imagine ../a {b}", "strength": 1, "any": "/x"]), ("AddTextPrefix", ["prefix": "/imagine "]), ("KSampler", ["sampler_name": "euler", "ratio": "1:1"]),
-        // ComfyUI itself offers it.
-        ("OperatorsList", ["file": "/mnt/pool/a.png"]),
-        // The name may be made elsewhere; where it leads is ComfyUI's to judge.
-        ("SaveImage", ["filename_prefix": ["3", 0]]),
-    ] as [(String, JSON)])
+    @Test(
+        "What is no name of a file is left alone",
+        arguments: [
+            ("TextEncode", ["text": "/imagine ../a {b}", "strength": 1, "any": "/x"]), ("AddTextPrefix", ["prefix": "/imagine "]), ("KSampler", ["sampler_name": "euler", "ratio": "1:1"]),
+            // ComfyUI itself offers it.
+            ("OperatorsList", ["file": "/mnt/pool/a.png"]),
+            // The name may be made elsewhere; where it leads is ComfyUI's to judge.
+            ("SaveImage", ["filename_prefix": ["3", 0]]),
+        ] as [(String, JSON)])
     func leftAlone(_ classType: String, _ inputs: JSON) throws {
         #expect(try reasons(classType, inputs) == [])
     }
@@ -133,9 +141,11 @@ import Testing
 
     // MARK: Ways around
 
-    @Test("A loader is found behind every form of link", arguments: [
-        #"["1", 0]"#, #"{"__value__": ["1", 0]}"#, #"{"__value__": {"__value__": ["1", 0]}}"#, #"["1", true]"#, #"["1", 0.0]"#, #"["1", 0.5]"#, #"["1", -1]"#, #"["1", 1e0]"#,
-    ])
+    @Test(
+        "A loader is found behind every form of link",
+        arguments: [
+            #"["1", 0]"#, #"{"__value__": ["1", 0]}"#, #"{"__value__": {"__value__": ["1", 0]}}"#, #"["1", true]"#, #"["1", 0.0]"#, #"["1", 0.5]"#, #"["1", -1]"#, #"["1", 1e0]"#,
+        ])
     func linkForms(_ link: String) throws {
         for input in ["any", "undeclared"] {
             let graph = #"{"1": {"class_type": "LoadImage", "inputs": {"image": "/etc/x.png"}}, "2": {"class_type": "Sink", "inputs": {"\#(input)": \#(link)}}}"#
@@ -198,11 +208,13 @@ import Testing
 
     // MARK: Rules
 
-    @Test("Outputs of others, by their names", arguments: [
-        ("LoadImage", "image", "x.png [output]"), ("LoadImage", "image", "sub/x.png[output]"), ("LoadImage", "image", "x.png [temp]"), ("LoadLatent", "latent", "x.latent [output]"),
-        ("LoadImageOutput", "image", "x.png [output] "), ("WebcamCapture", "image", "webcam/1.png [temp]"), ("Painter", "mask", "x.png [output]"), ("PackLoader", "directory", "output"),
-        ("PackLoader", "image_path", "./output/x.png"), ("PackLoader", "image_path", "temp\\x.png"), ("LoadTrainingDataset", "folder_name", "run1"), ("Preview3D", "model_file", "3d/x.glb"), ("KSampler", "sampler_name", "x [temp]"),
-    ])
+    @Test(
+        "Outputs of others, by their names",
+        arguments: [
+            ("LoadImage", "image", "x.png [output]"), ("LoadImage", "image", "sub/x.png[output]"), ("LoadImage", "image", "x.png [temp]"), ("LoadLatent", "latent", "x.latent [output]"),
+            ("LoadImageOutput", "image", "x.png [output] "), ("WebcamCapture", "image", "webcam/1.png [temp]"), ("Painter", "mask", "x.png [output]"), ("PackLoader", "directory", "output"),
+            ("PackLoader", "image_path", "./output/x.png"), ("PackLoader", "image_path", "temp\\x.png"), ("LoadTrainingDataset", "folder_name", "run1"), ("Preview3D", "model_file", "3d/x.glb"), ("KSampler", "sampler_name", "x [temp]"),
+        ])
     func isolation(_ classType: String, _ input: String, _ name: String) throws {
         for value: JSON in [.string(name), ["__value__": .string(name)]] {
             #expect(try reasons(classType, [input: value]) == [])
@@ -210,10 +222,12 @@ import Testing
         }
     }
 
-    @Test("Isolated outputs hide nothing else", arguments: [
-        ("LoadImage", "image", "x.png"), ("LoadImage", "image", "x.png [input]"), ("LoadImage", "image", "output/x.png"), ("SaveImage", "filename_prefix", "output/x"),
-        ("PackLoader", "directory", "outputs"), ("Preview3D", "model_file", ""), ("PackLoader", "directory", "input/faces"), ("TextEncode", "text", "a picture [output]"),
-    ])
+    @Test(
+        "Isolated outputs hide nothing else",
+        arguments: [
+            ("LoadImage", "image", "x.png"), ("LoadImage", "image", "x.png [input]"), ("LoadImage", "image", "output/x.png"), ("SaveImage", "filename_prefix", "output/x"),
+            ("PackLoader", "directory", "outputs"), ("Preview3D", "model_file", ""), ("PackLoader", "directory", "input/faces"), ("TextEncode", "text", "a picture [output]"),
+        ])
     func isolationLeaves(_ classType: String, _ input: String, _ name: String) throws {
         #expect(try reasons(classType, [input: .string(name)], rules: FileRules(isolatesOutputs: true)) == [])
     }

@@ -5,16 +5,18 @@ import Testing
 @testable import Workflow
 
 @Suite struct WorkflowTests {
-    @Test("What would harm ComfyUI is refused", arguments: [
-        (#"[]"#, "notAGraph"), (#""x""#, "notAGraph"), (#"null"#, "notAGraph"),
-        (#"{}"#, "prompt_no_outputs"),
-        (#"{"nodes": [], "links": []}"#, "editorFormat"), (#"{"id": "x", "nodes": [], "version": 0.4}"#, "editorFormat"),
-        (#"{"1": []}"#, "invalid_node"), (#"{"1": null}"#, "invalid_node"), (#"{"1": "x"}"#, "invalid_node"),
-        (#"{"1": {"inputs": {}}}"#, "missing_class_type"), (#"{"1": {"class_type": 5, "inputs": {}}}"#, "missing_class_type"),
-        (#"{"1": {"class_type": "", "inputs": {}}}"#, "missing_class_type"),
-        (#"{"1": {"class_type": "A"}}"#, "missing_inputs"), (#"{"1": {"class_type": "A", "inputs": null}}"#, "missing_inputs"),
-        (#"{"1": {"class_type": "A", "inputs": []}}"#, "missing_inputs"),
-    ])
+    @Test(
+        "What would harm ComfyUI is refused",
+        arguments: [
+            (#"[]"#, "notAGraph"), (#""x""#, "notAGraph"), (#"null"#, "notAGraph"),
+            (#"{}"#, "prompt_no_outputs"),
+            (#"{"nodes": [], "links": []}"#, "editorFormat"), (#"{"id": "x", "nodes": [], "version": 0.4}"#, "editorFormat"),
+            (#"{"1": []}"#, "invalid_node"), (#"{"1": null}"#, "invalid_node"), (#"{"1": "x"}"#, "invalid_node"),
+            (#"{"1": {"inputs": {}}}"#, "missing_class_type"), (#"{"1": {"class_type": 5, "inputs": {}}}"#, "missing_class_type"),
+            (#"{"1": {"class_type": "", "inputs": {}}}"#, "missing_class_type"),
+            (#"{"1": {"class_type": "A"}}"#, "missing_inputs"), (#"{"1": {"class_type": "A", "inputs": null}}"#, "missing_inputs"),
+            (#"{"1": {"class_type": "A", "inputs": []}}"#, "missing_inputs"),
+        ])
     func refused(_ text: String, _ reason: String) throws {
         let graph = try JSON(parsing: text)
         #expect {
@@ -65,19 +67,23 @@ import Testing
         Self.catalog.faults(in: try Workflow(checking: JSON(parsing: text)))
     }
 
-    @Test("Common mistakes are found before ComfyUI sees them", arguments: [
-        (#"{"1": {"class_type": "Nope", "inputs": {}}}"#, ["1 class_type missing_node_type"]),
-        (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}}"#, ["- - prompt_no_outputs"]),
-        (#"{"1": {"class_type": "Save", "inputs": {}}}"#, ["1 images required_input_missing"]),
-        (#"{"1": {"class_type": "Save", "inputs": {"images": ["7", 0]}}}"#, ["1 images bad_linked_input"]),
-        (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 2]}}}"#, ["2 images bad_linked_input"]),
-        (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": [1, 0]}}}"#, ["2 images bad_linked_input"]),
-        (#"{"1": {"class_type": "Load", "inputs": {"image": "../out/a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
-        (#"{"1": {"class_type": "Load", "inputs": {"image": "/etc/a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
-        (#"{"1": {"class_type": "Load", "inputs": {"image": "C:\\a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
-        (#"{"1": {"class_type": "Scale", "inputs": {"image": ["2", 0]}}, "2": {"class_type": "Load", "inputs": {}}, "3": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
-            ["1 width required_input_missing", "2 image required_input_missing"]),
-    ])
+    @Test(
+        "Common mistakes are found before ComfyUI sees them",
+        arguments: [
+            (#"{"1": {"class_type": "Nope", "inputs": {}}}"#, ["1 class_type missing_node_type"]),
+            (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}}"#, ["- - prompt_no_outputs"]),
+            (#"{"1": {"class_type": "Save", "inputs": {}}}"#, ["1 images required_input_missing"]),
+            (#"{"1": {"class_type": "Save", "inputs": {"images": ["7", 0]}}}"#, ["1 images bad_linked_input"]),
+            (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 2]}}}"#, ["2 images bad_linked_input"]),
+            (#"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": [1, 0]}}}"#, ["2 images bad_linked_input"]),
+            (#"{"1": {"class_type": "Load", "inputs": {"image": "../out/a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
+            (#"{"1": {"class_type": "Load", "inputs": {"image": "/etc/a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
+            (#"{"1": {"class_type": "Load", "inputs": {"image": "C:\\a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#, ["1 image unsafe_path"]),
+            (
+                #"{"1": {"class_type": "Scale", "inputs": {"image": ["2", 0]}}, "2": {"class_type": "Load", "inputs": {}}, "3": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
+                ["1 width required_input_missing", "2 image required_input_missing"]
+            ),
+        ])
     func found(_ text: String, _ expected: [String]) throws {
         #expect(try faults(text).map { "\($0.node ?? "-") \($0.field ?? "-") \($0.reason)" } == expected)
     }
@@ -88,16 +94,18 @@ import Testing
         #expect(fault.message == #"Node '2' (Save): input 'images' is linked to node 1 by a number; ids of nodes are strings: write ["1", 0]."#)
     }
 
-    @Test("What ComfyUI would run passes", arguments: [
-        #"{"1": {"class_type": "Load", "inputs": {"image": "sub/a..b.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
-        // A node that no output needs is not checked.
-        #"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 1]}}, "3": {"class_type": "Scale", "inputs": {}}}"#,
-        // Inputs that grow at run time are ComfyUI's to judge.
-        #"{"1": {"class_type": "Grow", "inputs": {}}}"#,
-        // Numbers that name no node, and inputs that the class does not have.
-        #"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0], "size": [1, 0]}}}"#,
-        #"{"1": {"class_type": "Load", "inputs": {"image": [512, 512]}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
-    ])
+    @Test(
+        "What ComfyUI would run passes",
+        arguments: [
+            #"{"1": {"class_type": "Load", "inputs": {"image": "sub/a..b.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
+            // A node that no output needs is not checked.
+            #"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 1]}}, "3": {"class_type": "Scale", "inputs": {}}}"#,
+            // Inputs that grow at run time are ComfyUI's to judge.
+            #"{"1": {"class_type": "Grow", "inputs": {}}}"#,
+            // Numbers that name no node, and inputs that the class does not have.
+            #"{"1": {"class_type": "Load", "inputs": {"image": "a.png"}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0], "size": [1, 0]}}}"#,
+            #"{"1": {"class_type": "Load", "inputs": {"image": [512, 512]}}, "2": {"class_type": "Save", "inputs": {"images": ["1", 0]}}}"#,
+        ])
     func passes(_ text: String) throws {
         #expect(try faults(text) == [])
     }

@@ -1,7 +1,7 @@
 #if canImport(Darwin)
-import Darwin
+    import Darwin
 #else
-import Glibc
+    import Glibc
 #endif
 
 /// Server-Sent Events, piece by piece as they arrive (WHATWG HTML, section 9.2). Only lines that are cut are kept; a stamped preview not even then:

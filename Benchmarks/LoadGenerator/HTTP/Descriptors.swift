@@ -1,8 +1,8 @@
 import ArgumentParser
 #if canImport(Darwin)
-import Darwin
+    import Darwin
 #else
-import Glibc
+    import Glibc
 #endif
 
 /// How many files and sockets this process may have open.
@@ -20,8 +20,8 @@ enum Descriptors {
     }
 
     #if canImport(Darwin)
-    private static let openFiles = RLIMIT_NOFILE
+        private static let openFiles = RLIMIT_NOFILE
     #else
-    private static let openFiles = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)  // Glibc declares an enumeration and takes a number
+        private static let openFiles = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)  // Glibc declares an enumeration and takes a number
     #endif
 }

@@ -71,13 +71,15 @@ extension AccessConfiguration {
     /// `b64token` of RFC 6750, what an Authorization header can carry.
     private static func check(_ token: String, _ place: String) throws {
         let body = token.utf8.reversed().drop { $0 == UInt8(ascii: "=") }
-        let isToken = !body.isEmpty && body.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
-            case UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"), UInt8(ascii: "+"), UInt8(ascii: "/"): true
-            default: false
+        let isToken =
+            !body.isEmpty
+            && body.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
+                case UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"), UInt8(ascii: "+"), UInt8(ascii: "/"): true
+                default: false
+                }
             }
-        }
         guard isToken else {
             throw ConfigurationError(
                 "\(place) has characters that a token cannot have: letters, digits and - . _ ~ + / are possible, and = at the end. openssl rand -hex 24 makes a good one.")

@@ -59,7 +59,8 @@ extension ComfyUIClient {
         let loops = httpClient.eventLoopGroup
         let body = MultipartBody(
             fields: [("type", type), ("subfolder", subfolder), ("overwrite", overwrite ? "true" : "false")], fileField: "image", filename: name,
-            content: content, contentLength: length, onPiece: {
+            content: content, contentLength: length,
+            onPiece: {
                 activity.note()
                 // AsyncHTTPClient hands pieces to the loop of the connection without waiting for it, and hears from it alone that the server takes
                 // no more: on a busy machine hundreds of megabytes would come in between. So each piece waits until the one before has

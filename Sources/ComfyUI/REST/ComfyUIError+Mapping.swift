@@ -6,11 +6,11 @@ import NIOSSL
 import OrderedJSON
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 extension ComfyUIError {

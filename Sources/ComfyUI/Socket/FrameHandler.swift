@@ -5,11 +5,11 @@ import NIOWebSocket
 import OrderedJSON
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// The WebSocket side of one connection: says who we are, turns frames into events, pings, answers, says goodbye. Lives on the event loop.

@@ -171,7 +171,7 @@ package final class AssetService: Service {
             group.addTask {
                 // Tried again the next time: a disk that is full now may not be then.
                 try await repeating(every: .seconds(30)) {
-                    do { try await self.removeExpired() } catch where !(error is CancellationError) {
+                    do { try await self.removeExpired() } catch  where !(error is CancellationError) {
                         self.logger.debug("old uploads could not be removed", metadata: ["error": "\(ErrorWords.of(error))"])
                     }
                 }

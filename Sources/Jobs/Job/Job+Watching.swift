@@ -52,10 +52,11 @@ extension Job {
         guard let archive else { return completion(nil) }
         archive.read(eventsOf: id, after: cursor, limit: limit) { events in
             // The outputs that the job has are those, whose hashes may become known.
-            completion(events?.map { logged in
-                guard case .output(let stored) = logged.event, let id = logged.id, let output = self.output(stored.asset.id) else { return logged }
-                return LoggedEvent(id: id, event: .output(output), date: logged.date)
-            })
+            completion(
+                events?.map { logged in
+                    guard case .output(let stored) = logged.event, let id = logged.id, let output = self.output(stored.asset.id) else { return logged }
+                    return LoggedEvent(id: id, event: .output(output), date: logged.date)
+                })
         }
     }
 }

@@ -130,7 +130,7 @@ package final class JobService: Service {
     package func run() async throws {
         try await repeating(every: .seconds(30)) {
             // Tried again the next time: a disk that is full now may not be then.
-            do { try await self.removeEnded() } catch where !(error is CancellationError) { self.logger.debug("old jobs could not be removed", metadata: ["error": "\(ErrorWords.of(error))"]) }
+            do { try await self.removeEnded() } catch  where !(error is CancellationError) { self.logger.debug("old jobs could not be removed", metadata: ["error": "\(ErrorWords.of(error))"]) }
         }
     }
 

@@ -6,9 +6,10 @@ extension FaultPoints {
     /// Wherever the control endpoint is, no fault is.
     static let controlPath = "/simulator/"
 
-    private static let answerBits: UInt64 = ([
-        .error, .errorAfter, .hangUp, .noAnswer, .delayAnswer, .html, .garbage, .endless, .slow, .breakOff,
-    ] as [Fault.Kind]).reduce(0) { $0 | $1.bit }
+    private static let answerBits: UInt64 =
+        ([
+            .error, .errorAfter, .hangUp, .noAnswer, .delayAnswer, .html, .garbage, .endless, .slow, .breakOff,
+        ] as [Fault.Kind]).reduce(0) { $0 | $1.bit }
 
     /// The answer, or what faults make of it. On the event loop.
     func disturb(_ method: HTTPMethod, _ path: String, answer: () -> Reply) -> Reply {

@@ -22,10 +22,11 @@ struct AssetRows: Sendable {
 
     private func insert(_ asset: Asset, job: Int64?, position: Int?, filePath: String?, json: JSON, _ db: GRDB.Database) throws {
         let isStored = if case .stored = asset.blob.source { true } else { false }
-        try db.cachedStatement(sql: """
-            INSERT INTO assets (id, job, position, file_path, created_at, expires_at, hash, size, is_stored, asset_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, position = excluded.position
-            """
+        try db.cachedStatement(
+            sql: """
+                INSERT INTO assets (id, job, position, file_path, created_at, expires_at, hash, size, is_stored, asset_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, position = excluded.position
+                """
         ).execute(arguments: [
             asset.id, job, position, filePath, asset.createdAt.timeIntervalSinceReferenceDate, asset.expiresAt?.timeIntervalSinceReferenceDate,
             asset.blob.hash?.description, asset.blob.size, isStored, json.text,

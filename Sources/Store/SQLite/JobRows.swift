@@ -15,9 +15,10 @@ struct JobRows: Sendable {
 
     func insert(_ job: NewJob, key: UsedKey?, _ db: GRDB.Database) throws {
         let (submission, unwritten, place) = (job.submission, job.unwritten, Int64(job.place))
-        try db.cachedStatement(sql: """
-            INSERT INTO jobs (place, id, created_at, priority, metadata_json, status, status_changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)
-            """
+        try db.cachedStatement(
+            sql: """
+                INSERT INTO jobs (place, id, created_at, priority, metadata_json, status, status_changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+                """
         ).execute(arguments: [
             place, job.id.description, job.createdAt.timeIntervalSinceReferenceDate, submission.options.priority, submission.metadata.map { JSON.object($0).text },
             unwritten.snapshot.status.rawValue, unwritten.snapshot.statusChangedAt.timeIntervalSinceReferenceDate,
@@ -25,9 +26,10 @@ struct JobRows: Sendable {
         let inputs = JSON.array(submission.inputs.map { ["place": $0.place.record, "asset": .string($0.asset.id)] })
         // Credentials are never written.
         let extra = submission.extraData.filter { $0.key == "extra_pnginfo" }
-        try db.cachedStatement(sql: """
-            INSERT INTO submissions (job, options_json, output_nodes_json, inputs_json, extra_json, had_credentials, workflow) VALUES (?, ?, ?, ?, ?, ?, ?)
-            """
+        try db.cachedStatement(
+            sql: """
+                INSERT INTO submissions (job, options_json, output_nodes_json, inputs_json, extra_json, had_credentials, workflow) VALUES (?, ?, ?, ?, ?, ?, ?)
+                """
         ).execute(arguments: [
             place, submission.options.record.text, JSON.array(submission.outputNodes.sorted().map { .string($0.text) }).text, inputs.text,
             extra.isEmpty ? nil : JSON.object(extra).text, extra.count < submission.extraData.count, String(decoding: submission.workflow.text, as: UTF8.self),
@@ -65,9 +67,10 @@ struct JobRows: Sendable {
                     snapshot.status.rawValue, snapshot.statusChangedAt.timeIntervalSinceReferenceDate, snapshot.startedAt?.timeIntervalSinceReferenceDate,
                     snapshot.completedAt?.timeIntervalSinceReferenceDate,
                 ]
-                try db.cachedStatement(sql: """
-                    UPDATE jobs SET status = ?, status_changed_at = ?, started_at = ?, completed_at = ?, \(Self.columnsWithoutIndex) WHERE place = ?
-                    """
+                try db.cachedStatement(
+                    sql: """
+                        UPDATE jobs SET status = ?, status_changed_at = ?, started_at = ?, completed_at = ?, \(Self.columnsWithoutIndex) WHERE place = ?
+                        """
                 ).execute(arguments: times + others)
             }
         }
@@ -110,7 +113,7 @@ struct JobRows: Sendable {
 
     /// The same, or nil and a line in the log: one row that is broken must not hide the others.
     func readable(_ row: Row, _ db: GRDB.Database, _ logger: Logger) throws -> StoredJob? {
-        do { return try record(row, db) } catch where !(error is DatabaseError) {
+        do { return try record(row, db) } catch  where !(error is DatabaseError) {
             logger.error("a job cannot be read", metadata: ["job.place": .stringConvertible(row["place"] as Int64), "error": "\(ErrorWords.of(error))"])
             return nil
         }

@@ -36,10 +36,15 @@ import Testing
     }
 
     @Test func numbersAreNumbersOfAnyKind() throws {
-        let line = try #require(logged { $0.info("m", metadata: [
-            "a": .stringConvertible(UInt16(8189)), "b": .stringConvertible(UInt64.max), "c": .stringConvertible(Int8(-3)), "d": .stringConvertible(Float(0.5)), "e": .stringConvertible(1.25),
-            "f": .stringConvertible(false), "g": "12",
-        ]) }.first)
+        let line = try #require(
+            logged {
+                $0.info(
+                    "m",
+                    metadata: [
+                        "a": .stringConvertible(UInt16(8189)), "b": .stringConvertible(UInt64.max), "c": .stringConvertible(Int8(-3)), "d": .stringConvertible(Float(0.5)), "e": .stringConvertible(1.25),
+                        "f": .stringConvertible(false), "g": "12",
+                    ])
+            }.first)
         #expect(String(decoding: line, as: UTF8.self).contains(#""a":8189,"b":18446744073709551615,"c":-3,"d":0.5,"e":1.25,"f":false,"g":"12""#))
     }
 

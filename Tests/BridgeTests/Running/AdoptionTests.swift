@@ -93,30 +93,33 @@ import Testing
             }
             var job: Job?
             var blocker: Job?
-            try await withWorker(port, before: { lone in
-                let adopted = try lone.job(state == .failed ? Graph.fails("no luck") : Graph.delay(milliseconds: state == .interrupted ? 600_000 : 300))
-                job = adopted
-                if state == .absentAfterAStart { adopted.started() }
-                switch state {
-                case .waiting:
-                    let first = try lone.job(Graph.delay(milliseconds: 600_000, seed: 7))
-                    blocker = first
-                    try await lone.submit(first)
-                    try await lone.submit(adopted)
-                case .running:
-                    try await lone.submit(adopted)
-                    try await simulator.firstRun()
-                case .finished, .failed:
-                    try await lone.submit(adopted)
-                    try await isOver(adopted)
-                case .interrupted:
-                    try await lone.submit(adopted)
-                    try await interrupt(adopted, lone)
-                case .absent, .absentAfterAStart: break
+            try await withWorker(
+                port,
+                before: { lone in
+                    let adopted = try lone.job(state == .failed ? Graph.fails("no luck") : Graph.delay(milliseconds: state == .interrupted ? 600_000 : 300))
+                    job = adopted
+                    if state == .absentAfterAStart { adopted.started() }
+                    switch state {
+                    case .waiting:
+                        let first = try lone.job(Graph.delay(milliseconds: 600_000, seed: 7))
+                        blocker = first
+                        try await lone.submit(first)
+                        try await lone.submit(adopted)
+                    case .running:
+                        try await lone.submit(adopted)
+                        try await simulator.firstRun()
+                    case .finished, .failed:
+                        try await lone.submit(adopted)
+                        try await isOver(adopted)
+                    case .interrupted:
+                        try await lone.submit(adopted)
+                        try await interrupt(adopted, lone)
+                    case .absent, .absentAfterAStart: break
+                    }
+                    lone.worker.adopt(adopted)
+                    #expect(lone.worker.status.open.count == 1)
                 }
-                lone.worker.adopt(adopted)
-                #expect(lone.worker.status.open.count == 1)
-            }) { lone in
+            ) { lone in
                 let job = try #require(job)
                 if let blocker { try await interrupt(blocker, lone) }
                 await job.wait { _ in false }
@@ -139,13 +142,16 @@ import Testing
     @Test func aJobThatWasBeingCanceledIsTakenBack() async throws {
         try await withSimulator { simulator, port in
             var job: Job?
-            try await withWorker(port, before: { lone in
-                let adopted = try lone.job(Graph.delay(milliseconds: 600_000))
-                job = adopted
-                try await lone.submit(adopted)
-                adopted.requestCancel()
-                lone.worker.adopt(adopted)
-            }) { lone in
+            try await withWorker(
+                port,
+                before: { lone in
+                    let adopted = try lone.job(Graph.delay(milliseconds: 600_000))
+                    job = adopted
+                    try await lone.submit(adopted)
+                    adopted.requestCancel()
+                    lone.worker.adopt(adopted)
+                }
+            ) { lone in
                 await job?.wait { _ in false }
                 #expect(job?.status == .canceled)
                 let queue = try await lone.client.queue()
@@ -157,13 +163,16 @@ import Testing
     @Test func itsTimeLimitCountsFromItsStart() async throws {
         try await withSimulator { simulator, port in
             var job: Job?
-            try await withWorker(port, before: { lone in
-                let adopted = try lone.job(Graph.delay(milliseconds: 600_000), timeout: .milliseconds(1))
-                job = adopted
-                try await lone.submit(adopted)
-                adopted.started()
-                lone.worker.adopt(adopted)
-            }) { _ in
+            try await withWorker(
+                port,
+                before: { lone in
+                    let adopted = try lone.job(Graph.delay(milliseconds: 600_000), timeout: .milliseconds(1))
+                    job = adopted
+                    try await lone.submit(adopted)
+                    adopted.started()
+                    lone.worker.adopt(adopted)
+                }
+            ) { _ in
                 await job?.wait { _ in false }
                 #expect(job?.snapshot.error?.code == .timedOut)
             }
@@ -173,14 +182,17 @@ import Testing
     @Test func adoptedJobsTakeUpSlots() async throws {
         try await withSimulator { simulator, port in
             var adopted: [Job] = []
-            try await withWorker(port, before: { lone in
-                for seed in 1...2 {
-                    let job = try lone.job(Graph.delay(milliseconds: 600_000, seed: seed))
-                    adopted.append(job)
-                    try await lone.submit(job)
-                    lone.worker.adopt(job)
+            try await withWorker(
+                port,
+                before: { lone in
+                    for seed in 1...2 {
+                        let job = try lone.job(Graph.delay(milliseconds: 600_000, seed: seed))
+                        adopted.append(job)
+                        try await lone.submit(job)
+                        lone.worker.adopt(job)
+                    }
                 }
-            }) { lone in
+            ) { lone in
                 let next = try await lone.service.submit(try lone.job(Graph.picture()).submission)
                 await adopted[0].wait { $0 == .running }
                 #expect(lone.service.queue.count == 1)
@@ -195,7 +207,12 @@ import Testing
     @Test("ComfyUI goes on while it cannot be reached; a job that nobody blocks for waits for it, and is not run twice", arguments: [JobStatus.succeeded, .failed])
     func waitedFor(_ end: JobStatus) async throws {
         try await withSimulator { simulator, port in
-            try await withWorker(port, { $0.grace = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
+            try await withWorker(
+                port,
+                {
+                    $0.grace = .milliseconds(100); $0.silence = .milliseconds(50)
+                }
+            ) { lone in
                 let graph = Graph.delay(milliseconds: 1500, failure: end == .failed ? "no luck" : nil)
                 let job = try await lone.service.submit(try lone.job(graph).submission)
                 try await goAway(simulator, with: job)
@@ -220,19 +237,26 @@ import Testing
     func blocked(_ place: Blocked) async throws {
         try await withSimulator { simulator, port in
             var adopted: Job?
-            try await withWorker(port, { $0.grace = .milliseconds(100); $0.silence = .seconds(600); $0.retries = 0 }, before: { lone in
-                guard place == .adopted || place == .adoptedAndAway else { return }
-                let job = try lone.job(Graph.delay(milliseconds: 600_000))
-                adopted = job
-                try await lone.submit(job)
-                try await simulator.until("it runs") { $0.promptsRun[job.id.description] != nil }
-                if place == .adoptedAndAway { simulator.faults.arm(.hangUp, only: "GET /") }
-                lone.worker.adopt(job)
-            }) { lone in
-                let blocks = Job.Interest.blocks(endsJob: true)
-                let running: Job = if let adopted { adopted } else {
-                    try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission, place == .waiting ? .isPromised : blocks)
+            try await withWorker(
+                port,
+                {
+                    $0.grace = .milliseconds(100); $0.silence = .seconds(600); $0.retries = 0
+                },
+                before: { lone in
+                    guard place == .adopted || place == .adoptedAndAway else { return }
+                    let job = try lone.job(Graph.delay(milliseconds: 600_000))
+                    adopted = job
+                    try await lone.submit(job)
+                    try await simulator.until("it runs") { $0.promptsRun[job.id.description] != nil }
+                    if place == .adoptedAndAway { simulator.faults.arm(.hangUp, only: "GET /") }
+                    lone.worker.adopt(job)
                 }
+            ) { lone in
+                let blocks = Job.Interest.blocks(endsJob: true)
+                let running: Job =
+                    if let adopted { adopted } else {
+                        try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission, place == .waiting ? .isPromised : blocks)
+                    }
                 if let adopted { adopted.attach(blocks) }
                 var job = running
                 if place == .waiting {
@@ -271,7 +295,12 @@ import Testing
 
     @Test func aJobThatEndedElsewhereIsTakenOutWhenComfyUIIsBack() async throws {
         try await withSimulator { simulator, port in
-            try await withWorker(port, { $0.grace = .milliseconds(100); $0.silence = .milliseconds(50) }) { lone in
+            try await withWorker(
+                port,
+                {
+                    $0.grace = .milliseconds(100); $0.silence = .milliseconds(50)
+                }
+            ) { lone in
                 let job = try await lone.service.submit(try lone.job(Graph.delay(milliseconds: 600_000)).submission)
                 try await goAway(simulator, with: job)
                 await lone.service.cancel(job)

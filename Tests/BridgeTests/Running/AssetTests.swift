@@ -141,18 +141,20 @@ import Testing
         return try await bridge.send(.POST, "/api/v2/assets", [("Content-Type", file.contentType)], body: body + file.body)
     }
 
-    @Test("Parts that a form may not have", arguments: [
-        ("a", 0, 4000, "a", "means nothing here; possible are file, file_path, content_type, expected_hash, tags, expires_in."),
-        ("a", 8000, 20, "a", "means nothing here"),
-        ("", 0, 1, "", "means nothing here"),
-        ("FILE", 1, 1, "FILE", "means nothing here"),
-        ("tags", 1, 100, "file_path", "more than 100 parts"),
-        ("tags", 0, 4000, "tags", "more than 100 parts"),
-        ("tags", 8192, 1, "tags", "64 tags of 1 to 256 bytes"),
-        ("tags", 8193, 1, "tags", "more than 8192 bytes"),
-        ("file_path", 1, 1, "file_path", "several parts named 'file_path'"),
-        ("file", 1, 1, "file", "several parts named 'file'"),
-    ])
+    @Test(
+        "Parts that a form may not have",
+        arguments: [
+            ("a", 0, 4000, "a", "means nothing here; possible are file, file_path, content_type, expected_hash, tags, expires_in."),
+            ("a", 8000, 20, "a", "means nothing here"),
+            ("", 0, 1, "", "means nothing here"),
+            ("FILE", 1, 1, "FILE", "means nothing here"),
+            ("tags", 1, 100, "file_path", "more than 100 parts"),
+            ("tags", 0, 4000, "tags", "more than 100 parts"),
+            ("tags", 8192, 1, "tags", "64 tags of 1 to 256 bytes"),
+            ("tags", 8193, 1, "tags", "more than 8192 bytes"),
+            ("file_path", 1, 1, "file_path", "several parts named 'file_path'"),
+            ("file", 1, 1, "file", "several parts named 'file'"),
+        ])
     func parts(_ name: String, _ size: Int, _ count: Int, _ field: String, _ message: String) async throws {
         try await withBridge { bridge, _ in
             let answer = try await answer([(name, [UInt8](repeating: UInt8(ascii: "x"), count: size), count)], of: bridge)

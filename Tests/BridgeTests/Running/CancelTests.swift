@@ -6,7 +6,6 @@ import Testing
 
 @testable import TestSupport
 
-
 /// What is canceled leaves ComfyUI, by whichever way its version has.
 @Suite(.timeLimit(.minutes(5))) struct CancelTests {
     @Test(arguments: ComfySimulator.Compatibility.allCases)

@@ -147,8 +147,9 @@ import Testing
                 for _ in 0..<(1 + Int(random.next() % 40)) { data[Int(random.next() % UInt64(data.count))] = UInt8(truncatingIfNeeded: random.next()) }
                 for suffix in ["-wal", "-shm"] { try FileManager.default.removeItem(atPath: path(folder) + suffix, ifThere: true) }
                 try data.write(to: URL(fileURLWithPath: path(folder)))
-                guard let storage = try? Storage(
-                    directory: folder, previewHistory: 16, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+                guard
+                    let storage = try? Storage(
+                        directory: folder, previewHistory: 16, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
                 else { continue }
                 let open = (try? await storage.jobs.restore()) ?? []
                 var query = JobQuery()

@@ -100,9 +100,11 @@ import Testing
         }
     }
 
-    @Test("What a caller is told depends on whether the job is kept", arguments: [
-        (true, JobStatus.queued, "when the bridge is back"), (true, .running, "when the bridge is back"), (false, .queued, "is lost"), (false, .running, "output folder"),
-    ])
+    @Test(
+        "What a caller is told depends on whether the job is kept",
+        arguments: [
+            (true, JobStatus.queued, "when the bridge is back"), (true, .running, "when the bridge is back"), (false, .queued, "is lost"), (false, .running, "output folder"),
+        ])
     func message(_ keepsJobs: Bool, _ status: JobStatus, _ words: String) {
         let drain = Drain(keepsJobs: keepsJobs, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         #expect(drain.message(about: status).contains(words))

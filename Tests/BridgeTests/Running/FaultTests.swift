@@ -23,10 +23,13 @@ import Testing
         _ orders: [(Fault, Int?)], _ flags: [String] = quick, simulator change: (inout ComfySimulator.Configuration) -> Void = { _ in },
         _ body: (RunningBridge, ComfySimulator) async throws -> Void
     ) async throws {
-        try await withBridge(flags, simulator: {
-            $0.restartDelay = .milliseconds(50)
-            change(&$0)
-        }) { bridge, simulator in
+        try await withBridge(
+            flags,
+            simulator: {
+                $0.restartDelay = .milliseconds(50)
+                change(&$0)
+            }
+        ) { bridge, simulator in
             for (fault, times) in orders { simulator.faults.arm(fault, times: times) }
             try await body(bridge, simulator)
         }
@@ -34,11 +37,13 @@ import Testing
 
     // MARK: The socket
 
-    @Test("A socket that breaks, or goes silent, costs nobody anything", arguments: [
-        Fault.cut(.submit), .cut(.start), .cut(.node), .cut(.step(2)), .cut(.success), .cut(.end), .mute(.submit), .mute(.start), .mute(.node), .mute(.step(2)),
-        .mute(.success), .mute(.end), .dropFinal(.end), .dropFinal(.outcome), .dropFinal(.both), .duplicateFinal(.end), .duplicateFinal(.outcome),
-        .duplicateFinal(.both), .delayFinal(milliseconds: 500), .historyLate(milliseconds: 150), .historyMissing,
-    ])
+    @Test(
+        "A socket that breaks, or goes silent, costs nobody anything",
+        arguments: [
+            Fault.cut(.submit), .cut(.start), .cut(.node), .cut(.step(2)), .cut(.success), .cut(.end), .mute(.submit), .mute(.start), .mute(.node), .mute(.step(2)),
+            .mute(.success), .mute(.end), .dropFinal(.end), .dropFinal(.outcome), .dropFinal(.both), .duplicateFinal(.end), .duplicateFinal(.outcome),
+            .duplicateFinal(.both), .delayFinal(milliseconds: 500), .historyLate(milliseconds: 150), .historyMissing,
+        ])
     func socket(_ fault: Fault) async throws {
         try await withFaults([(fault, 1)]) { bridge, simulator in
             let answer = try await bridge.run(graph())
@@ -49,9 +54,11 @@ import Testing
         }
     }
 
-    @Test("A socket that ComfyUI has forgotten is replaced soon after the next submit, whatever runs", arguments: [
-        Fault.mute(.connect), .mute(.submit), .mute(.start), .mute(.end), .halfOpen(.submit),
-    ])
+    @Test(
+        "A socket that ComfyUI has forgotten is replaced soon after the next submit, whatever runs",
+        arguments: [
+            Fault.mute(.connect), .mute(.submit), .mute(.start), .mute(.end), .halfOpen(.submit),
+        ])
     func registration(_ fault: Fault) async throws {
         try await withSimulator { simulator, port in
             if fault == .mute(.connect) { simulator.faults.arm(fault, times: 1) }
@@ -120,8 +127,12 @@ import Testing
 
     enum Hidden: Sendable, CaseIterable { case success, failure, interrupt }
 
-    @Test("A last message that does not come is not waited for", arguments: [(Fault.dropFinal(.end), Hidden.success), (.dropFinal(.end), .failure),
-        (.dropFinal(.end), .interrupt), (.dropFinal(.both), .success), (.dropFinal(.both), .failure)])
+    @Test(
+        "A last message that does not come is not waited for",
+        arguments: [
+            (Fault.dropFinal(.end), Hidden.success), (.dropFinal(.end), .failure),
+            (.dropFinal(.end), .interrupt), (.dropFinal(.both), .success), (.dropFinal(.both), .failure),
+        ])
     func hiddenEnds(_ fault: Fault, _ end: Hidden) async throws {
         // Silence tells nothing here.
         try await withFaults([(fault, 1)], ["--upstream-silence", "600"]) { bridge, simulator in
@@ -158,10 +169,12 @@ import Testing
 
     // MARK: The submit
 
-    @Test("A submit without a clear answer is looked for before it is sent again", arguments: [
-        (Fault.errorAfter(500), 200), (.noAnswer, 200), (.html(200), 200), (.html(502), 200), (.garbage, 200), (.endless, 200), (.delayAnswer(milliseconds: 300), 200),
-        (.hangUp, 200), (.refuse(milliseconds: 100), 200), (.error(500), 502), (.error(413), 413),
-    ])
+    @Test(
+        "A submit without a clear answer is looked for before it is sent again",
+        arguments: [
+            (Fault.errorAfter(500), 200), (.noAnswer, 200), (.html(200), 200), (.html(502), 200), (.garbage, 200), (.endless, 200), (.delayAnswer(milliseconds: 300), 200),
+            (.hangUp, 200), (.refuse(milliseconds: 100), 200), (.error(500), 502), (.error(413), 413),
+        ])
     func submit(_ fault: Fault, _ status: Int) async throws {
         try await withBridge(Self.quick) { bridge, simulator in
             simulator.faults.arm(fault, only: fault.kind == .refuse ? nil : "POST /prompt", times: 1)
@@ -226,10 +239,13 @@ import Testing
 
     @Test("What takes ComfyUI down twice is not run a third time, whether or not the submit was answered before", arguments: [[], [Fault.delayAnswer(milliseconds: 3000)]])
     func poison(before: [Fault]) async throws {
-        try await withFaults([], Self.quick + ["--retries", "9"], simulator: {
-            $0.stepDelay = .seconds(600)
-            $0.restartDelay = .milliseconds(500)  // the socket is seen to break before ComfyUI is back
-        }) { bridge, simulator in
+        try await withFaults(
+            [], Self.quick + ["--retries", "9"],
+            simulator: {
+                $0.stepDelay = .seconds(600)
+                $0.restartDelay = .milliseconds(500)  // the socket is seen to break before ComfyUI is back
+            }
+        ) { bridge, simulator in
             for fault in before { simulator.faults.arm(fault, only: "POST /prompt") }
             let poison = Task { try await bridge.run(graph()) }
             let id = try await simulator.firstRun()

@@ -19,10 +19,12 @@ import Testing
         try BridgeConfiguration(OptionReader(BridgeConfiguration.options, arguments: flags, environment: [:]))
     }
 
-    @Test("They come where they are meant", arguments: [
-        ("threads", ["1", "256"], ["0", "257", "x", "1.5"]), ("connection-memory", ["2", "4096"], ["1", "4097", "-2"]), ("idle-timeout", ["0", "1.5"], ["-1", "soon"]),
-        ("retained-jobs", ["0", "10000000"], ["-1", "10000001"]), ("asset-retention", ["0", "60"], ["-1", "x"]),
-    ])
+    @Test(
+        "They come where they are meant",
+        arguments: [
+            ("threads", ["1", "256"], ["0", "257", "x", "1.5"]), ("connection-memory", ["2", "4096"], ["1", "4097", "-2"]), ("idle-timeout", ["0", "1.5"], ["-1", "soon"]),
+            ("retained-jobs", ["0", "10000000"], ["-1", "10000001"]), ("asset-retention", ["0", "60"], ["-1", "x"]),
+        ])
     func ranges(_ flag: String, _ good: [String], _ bad: [String]) throws {
         for value in good { _ = try configuration(["--\(flag)", value]) }
         for value in bad {

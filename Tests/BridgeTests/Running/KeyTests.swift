@@ -61,9 +61,11 @@ import Testing
         }
     }
 
-    @Test("A key is free after a cancel that only the cut caused, and used up by an explicit one", arguments: [
-        (false, false, false), (false, false, true), (false, true, false), (true, false, false), (true, true, true),
-    ])
+    @Test(
+        "A key is free after a cancel that only the cut caused, and used up by an explicit one",
+        arguments: [
+            (false, false, false), (false, false, true), (false, true, false), (true, false, false), (true, true, true),
+        ])
     func canceled(_ isExplicit: Bool, _ isOnDisk: Bool, _ isStream: Bool) async throws {
         try await withTemporaryFolder { folder in
             try await withBridge(isOnDisk ? ["--data-dir", folder] : []) { bridge, simulator in
@@ -136,9 +138,11 @@ import Testing
         }
     }
 
-    @Test("Across a restart keys are as free as before", arguments: [
-        ("succeeded", false), ("failed", false), ("cut", true), ("canceled", false), ("lost", true),
-    ])
+    @Test(
+        "Across a restart keys are as free as before",
+        arguments: [
+            ("succeeded", false), ("failed", false), ("cut", true), ("canceled", false), ("lost", true),
+        ])
     func restart(_ end: String, _ isFree: Bool) async throws {
         try await withTemporaryFolder { folder in
             let flags = ["--data-dir", folder, "--retries", "0"]

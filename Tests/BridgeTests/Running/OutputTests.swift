@@ -102,11 +102,13 @@ import Testing
         }
     }
 
-    @Test("Files that a string names are outputs", arguments: [
-        (#"{"result": ["3d/out_00001.glb", null, []]}"#, "out_00001.glb", "model/gltf-binary", false),
-        (#"{"result": ["preview3d_advanced_ab12.glb", {"position": 1}, []]}"#, "preview3d_advanced_ab12.glb", "model/gltf-binary", true),
-        (#"{"result": ["a.ply", null]}"#, "a.ply", "application/octet-stream", false),
-    ])
+    @Test(
+        "Files that a string names are outputs",
+        arguments: [
+            (#"{"result": ["3d/out_00001.glb", null, []]}"#, "out_00001.glb", "model/gltf-binary", false),
+            (#"{"result": ["preview3d_advanced_ab12.glb", {"position": 1}, []]}"#, "preview3d_advanced_ab12.glb", "model/gltf-binary", true),
+            (#"{"result": ["a.ply", null]}"#, "a.ply", "application/octet-stream", false),
+        ])
     func paths(_ ui: String, _ name: String, _ type: String, _ isTemporary: Bool) async throws {
         try await withBridge { bridge, _ in
             let job = try await bridge.run(Graph.output(try JSON(parsing: ui), bytes: 321)).json
@@ -120,9 +122,11 @@ import Testing
         }
     }
 
-    @Test(arguments: [("a.svg", "application/octet-stream", "image/svg+xml"), ("a.SVG", nil, "image/svg+xml"), ("a.png", "image/x-odd", "image/x-odd"),
-        ("a", nil, "application/octet-stream"), ("a.glb", "", "model/gltf-binary"), ("a.svg", "application/octet-stream; charset=binary", "image/svg+xml"),
-    ] as [(String, String?, String)])
+    @Test(
+        arguments: [
+            ("a.svg", "application/octet-stream", "image/svg+xml"), ("a.SVG", nil, "image/svg+xml"), ("a.png", "image/x-odd", "image/x-odd"),
+            ("a", nil, "application/octet-stream"), ("a.glb", "", "model/gltf-binary"), ("a.svg", "application/octet-stream; charset=binary", "image/svg+xml"),
+        ] as [(String, String?, String)])
     func contentTypes(_ name: String, _ said: String?, _ expected: String) {
         #expect(ContentTypes.type(of: name, said: said) == expected)
     }

@@ -131,10 +131,11 @@ import Testing
                 var unknown = try #require(Graph.picture().object)
                 unknown["7"] = ["class_type": "NoSuchClass", "inputs": [:]]
                 ids.append(try await bridge.submit(.object(unknown)))
-                ids.append(try await bridge.submit([
-                    "1": ["class_type": "LoadImage", "inputs": ["image": "../../etc/x.png"]],
-                    "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "t"]],
-                ]))
+                ids.append(
+                    try await bridge.submit([
+                        "1": ["class_type": "LoadImage", "inputs": ["image": "../../etc/x.png"]],
+                        "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "t"]],
+                    ]))
                 let full = try await bridge.send(.POST, "/api/v2/jobs", body: (["workflow": Graph.picture()] as JSON).encoded())
                 #expect(full.status == 429 && full.errorCode == "queue_full")
                 let why = try await bridge.get("/api/v2/jobs/\(ids[1])/why").json
@@ -219,13 +220,17 @@ import Testing
     @Test func aRunLostInARestartIsRunAgain() async throws {
         try await withTemporaryFolder { folder in
             let port = try await freePort()
-            try await withSimulator({ $0.directory = folder; $0.port = port; $0.stepDelay = .seconds(600) }) { first, _ in
+            try await withSimulator({
+                $0.directory = folder; $0.port = port; $0.stepDelay = .seconds(600)
+            }) { first, _ in
                 try await withBridge([port]) { bridge in
                     let caller = Task { try await bridge.run(Graph.sampler(steps: 1)) }
                     let id = try await first.firstRun()
                     try await bridge.untilRunning(id)
                     await first.stop()
-                    try await withSimulator({ $0.directory = folder; $0.port = port }) { second, _ in
+                    try await withSimulator({
+                        $0.directory = folder; $0.port = port
+                    }) { second, _ in
                         let job = try await caller.value
                         #expect(job.status == 200)
                         #expect(try job.json["id"]?.string == id)

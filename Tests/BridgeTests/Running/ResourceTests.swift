@@ -180,13 +180,15 @@ import Testing
         }
     }
 
-    @Test("What is not there is said in the envelope", arguments: [
-        ("GET", "/api/v2/jobs/nope", 404, "not_found"), ("GET", "/api/v2/jobs/00000000-0000-4000-8000-000000000000", 404, "not_found"),
-        ("GET", "/api/v2/jobs/00000000-0000-4000-8000-000000000000/events", 404, "not_found"), ("POST", "/api/v2/jobs/x/cancel", 404, "not_found"),
-        ("GET", "/api/v2/assets/x/content", 404, "not_found"), ("GET", "/nothing", 404, "not_found"), ("GET", "/api/v2/jobs/x/previews/1", 404, "not_found"),
-        ("GET", "/run", 405, "method_not_allowed"), ("DELETE", "/api/v2/jobs/x", 405, "method_not_allowed"), ("PUT", "/", 405, "method_not_allowed"),
-        ("POST", "/api/v2/jobs", 400, "invalid_json"),
-    ])
+    @Test(
+        "What is not there is said in the envelope",
+        arguments: [
+            ("GET", "/api/v2/jobs/nope", 404, "not_found"), ("GET", "/api/v2/jobs/00000000-0000-4000-8000-000000000000", 404, "not_found"),
+            ("GET", "/api/v2/jobs/00000000-0000-4000-8000-000000000000/events", 404, "not_found"), ("POST", "/api/v2/jobs/x/cancel", 404, "not_found"),
+            ("GET", "/api/v2/assets/x/content", 404, "not_found"), ("GET", "/nothing", 404, "not_found"), ("GET", "/api/v2/jobs/x/previews/1", 404, "not_found"),
+            ("GET", "/run", 405, "method_not_allowed"), ("DELETE", "/api/v2/jobs/x", 405, "method_not_allowed"), ("PUT", "/", 405, "method_not_allowed"),
+            ("POST", "/api/v2/jobs", 400, "invalid_json"),
+        ])
     func absent(_ method: String, _ path: String, _ status: Int, _ code: String) async throws {
         try await withBridge { bridge, _ in
             let answer = try await bridge.send(HTTPMethod(rawValue: method), path)
@@ -196,9 +198,11 @@ import Testing
         }
     }
 
-    @Test("A body that is too large is refused, with what helps", arguments: [
-        ("/run", 3 << 20, "raise --max-body-size"), ("/api/v2/jobs/x/cancel", 70_000, "nothing is read of a body here"),
-    ])
+    @Test(
+        "A body that is too large is refused, with what helps",
+        arguments: [
+            ("/run", 3 << 20, "raise --max-body-size"), ("/api/v2/jobs/x/cancel", 70_000, "nothing is read of a body here"),
+        ])
     func tooLarge(_ path: String, _ size: Int, _ words: String) async throws {
         try await withBridge(["--max-body-size", "1"]) { bridge, _ in
             let answer = try await bridge.send(.POST, path, body: Array(repeating: UInt8(ascii: " "), count: size))
@@ -210,11 +214,13 @@ import Testing
     }
 
     /// As `json.dumps` of what is JSON text already makes it.
-    @Test("What was encoded twice is told so", arguments: [
-        ("/run", "G", "body"), ("/run", #"{"workflow":G}"#, "member 'workflow'"), ("/run", #"{"prompt":G}"#, "member 'prompt'"), ("/api/v2/jobs", "G", "body"),
-        ("/api/v2/jobs", #"{"workflow":G}"#, "member 'workflow'"), ("/api/v2/jobs", #"{"workflow":{},"metadata":G}"#, "member 'metadata'"),
-        ("/api/v2/jobs", #"{"workflow":{},"extra_data":G}"#, "member 'extra_data'"),
-    ])
+    @Test(
+        "What was encoded twice is told so",
+        arguments: [
+            ("/run", "G", "body"), ("/run", #"{"workflow":G}"#, "member 'workflow'"), ("/run", #"{"prompt":G}"#, "member 'prompt'"), ("/api/v2/jobs", "G", "body"),
+            ("/api/v2/jobs", #"{"workflow":G}"#, "member 'workflow'"), ("/api/v2/jobs", #"{"workflow":{},"metadata":G}"#, "member 'metadata'"),
+            ("/api/v2/jobs", #"{"workflow":{},"extra_data":G}"#, "member 'extra_data'"),
+        ])
     func encodedTwice(_ path: String, _ body: String, _ place: String) async throws {
         try await withBridge { bridge, simulator in
             for graph in [Graph.picture().text, "\n [\(Graph.picture().text)]"] {

@@ -40,36 +40,38 @@ import Testing
         var answers: [JSON] = []
         var events: [[RunningBridge.Event]] = []
         var snapshots: [[RunningBridge.Event]] = []
-        try await withRestart(before: { bridge, _ in
-            for (number, graph) in graphs.enumerated() {
-                ids.append(try await bridge.submit(graph, ["metadata": ["n": JSON(number), "seed": .number(JSONNumber(literal: "18446744073709551615"))], "priority": 3]))
-                try await bridge.events(of: ids[number])
-            }
-            for path in paths(ids) { answers.append(try await bridge.get(path).json) }
-            for id in ids {
-                events.append(try await bridge.events(of: id, query: "?last_event_id=0").filter { $0.id != nil })
-                snapshots.append(try await bridge.events(of: id))
-            }
-            #expect(answers[0]["status"] == "succeeded" && answers[2]["error"]?["code"] == "node_execution_error" && answers.last?["jobs"]?.array?.count == 1)
-        }, after: { bridge, simulator, _ in
-            for (path, expected) in zip(paths(ids), answers) {
-                let answer = try await bridge.get(path).json
-                #expect(answer == expected, "\(path)")
-            }
-            for (index, id) in ids.enumerated() {
-                let replay = try await bridge.events(of: id, query: "?last_event_id=0").filter { $0.id != nil }
-                #expect(replay == events[index])
-                let snapshot = try await bridge.events(of: id)
-                #expect(snapshot == snapshots[index])
-                let nothing = try await bridge.get("/api/v2/jobs/\(id)/events", [("Last-Event-ID", "\(events[index].last?.id ?? 0)")])
-                #expect(nothing.status == 204)
-            }
-            // Their outputs are where they were.
-            let output = try #require(answers[0]["outputs"]?[0])
-            let content = try await bridge.get("/api/v2/assets/\(output["id"]?.string ?? "")/content")
-            #expect(content.status == 200 && content.body.count == output["size_bytes"]?.int)
-            #expect(simulator.statistics.promptsAccepted == 4, "nothing ran again")
-        })
+        try await withRestart(
+            before: { bridge, _ in
+                for (number, graph) in graphs.enumerated() {
+                    ids.append(try await bridge.submit(graph, ["metadata": ["n": JSON(number), "seed": .number(JSONNumber(literal: "18446744073709551615"))], "priority": 3]))
+                    try await bridge.events(of: ids[number])
+                }
+                for path in paths(ids) { answers.append(try await bridge.get(path).json) }
+                for id in ids {
+                    events.append(try await bridge.events(of: id, query: "?last_event_id=0").filter { $0.id != nil })
+                    snapshots.append(try await bridge.events(of: id))
+                }
+                #expect(answers[0]["status"] == "succeeded" && answers[2]["error"]?["code"] == "node_execution_error" && answers.last?["jobs"]?.array?.count == 1)
+            },
+            after: { bridge, simulator, _ in
+                for (path, expected) in zip(paths(ids), answers) {
+                    let answer = try await bridge.get(path).json
+                    #expect(answer == expected, "\(path)")
+                }
+                for (index, id) in ids.enumerated() {
+                    let replay = try await bridge.events(of: id, query: "?last_event_id=0").filter { $0.id != nil }
+                    #expect(replay == events[index])
+                    let snapshot = try await bridge.events(of: id)
+                    #expect(snapshot == snapshots[index])
+                    let nothing = try await bridge.get("/api/v2/jobs/\(id)/events", [("Last-Event-ID", "\(events[index].last?.id ?? 0)")])
+                    #expect(nothing.status == 204)
+                }
+                // Their outputs are where they were.
+                let output = try #require(answers[0]["outputs"]?[0])
+                let content = try await bridge.get("/api/v2/assets/\(output["id"]?.string ?? "")/content")
+                #expect(content.status == 200 && content.body.count == output["size_bytes"]?.int)
+                #expect(simulator.statistics.promptsAccepted == 4, "nothing ran again")
+            })
     }
 
     @Test func jobsThatWaitedWaitAgainInTheirOrder() async throws {
@@ -113,65 +115,72 @@ import Testing
     @Test func aJobThatRanEndsAndItsViewerMissesNothing() async throws {
         var id = ""
         var seen: [Int] = []
-        try await withRestart(before: { bridge, _ in
-            id = try await bridge.submit(Graph.delay(milliseconds: 400))
-            let events = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.json["status"] == "running" })
-            seen = events.compactMap(\.id)
-        }, after: { bridge, simulator, _ in
-            let events = try await bridge.events(of: id, [("Last-Event-ID", "\(seen.last ?? 0)")])
-            seen += events.compactMap(\.id)
-            #expect(simulator.statistics.promptsRun == [id: 1])
-            #expect(!events.contains { $0.name == "reset" } && events.last?.json["status"] == "succeeded")
-            #expect(seen == Array(1...seen.count))
-            let job = try await bridge.job(id)
-            #expect(job["outputs"]?.array?.count == 1)
-        })
+        try await withRestart(
+            before: { bridge, _ in
+                id = try await bridge.submit(Graph.delay(milliseconds: 400))
+                let events = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.json["status"] == "running" })
+                seen = events.compactMap(\.id)
+            },
+            after: { bridge, simulator, _ in
+                let events = try await bridge.events(of: id, [("Last-Event-ID", "\(seen.last ?? 0)")])
+                seen += events.compactMap(\.id)
+                #expect(simulator.statistics.promptsRun == [id: 1])
+                #expect(!events.contains { $0.name == "reset" } && events.last?.json["status"] == "succeeded")
+                #expect(seen == Array(1...seen.count))
+                let job = try await bridge.job(id)
+                #expect(job["outputs"]?.array?.count == 1)
+            })
     }
 
     @Test func progressGoesOnWhereItWas() async throws {
         var id = ""
         var before: [RunningBridge.Event] = []
         var known: JSON = .null
-        try await withRestart(simulator: { $0.stepDelay = .milliseconds(150) }, before: { bridge, _ in
-            id = try await bridge.submit(Graph.sampler(steps: 30))
-            before = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.name == "progress" && $0.json["step"] == 6 })
-            // What is older than a tenth of a second is written down.
-            try await bridge.events(of: id, until: { $0.name == "progress" && $0.json["step"]?.int ?? 0 >= 9 })
-            known = try await bridge.job(id)["progress"] ?? .null
-        }, after: { bridge, simulator, _ in
-            let first = try await bridge.job(id)["progress"]
-            // It may have come further meanwhile.
-            #expect(first?["nodes_done"]?.int ?? -1 >= known["nodes_done"]?.int ?? 99 && first?["value"]?.double ?? 0 >= before.last?.json["value"]?.double ?? 1)
-            let last = before.last { $0.id != nil }?.id ?? 0
-            let after = try await bridge.events(of: id, [("Last-Event-ID", "\(last)")])
-            #expect(after.last?.json["status"] == "succeeded")
-            let progress = (before + after).filter { $0.name == "progress" }.map(\.json)
-            for (one, next) in zip(progress, progress.dropFirst()) {
-                #expect(one["value"]?.double ?? 2 <= next["value"]?.double ?? -1 && one["nodes_done"]?.int ?? 99 <= next["nodes_done"]?.int ?? -1, "\(one) \(next)")
-            }
-            let nodes = (before.filter { $0.id != nil } + after).filter { $0.name == "node" }.map { "\($0.json["node_id"]?.string ?? "") \($0.json["state"]?.string ?? "")" }
-            #expect(Set(nodes).count == nodes.count, "\(nodes)")
-            // Numbers of previews are in links.
-            let previews = (before + after).filter { $0.name == "preview" }.compactMap { $0.json["number"]?.int }
-            #expect(previews == previews.sorted() && Set(previews).count == previews.count)
-            #expect(simulator.statistics.promptsRun == [id: 1])
-        })
+        try await withRestart(
+            simulator: { $0.stepDelay = .milliseconds(150) },
+            before: { bridge, _ in
+                id = try await bridge.submit(Graph.sampler(steps: 30))
+                before = try await bridge.events(of: id, query: "?last_event_id=0", until: { $0.name == "progress" && $0.json["step"] == 6 })
+                // What is older than a tenth of a second is written down.
+                try await bridge.events(of: id, until: { $0.name == "progress" && $0.json["step"]?.int ?? 0 >= 9 })
+                known = try await bridge.job(id)["progress"] ?? .null
+            },
+            after: { bridge, simulator, _ in
+                let first = try await bridge.job(id)["progress"]
+                // It may have come further meanwhile.
+                #expect(first?["nodes_done"]?.int ?? -1 >= known["nodes_done"]?.int ?? 99 && first?["value"]?.double ?? 0 >= before.last?.json["value"]?.double ?? 1)
+                let last = before.last { $0.id != nil }?.id ?? 0
+                let after = try await bridge.events(of: id, [("Last-Event-ID", "\(last)")])
+                #expect(after.last?.json["status"] == "succeeded")
+                let progress = (before + after).filter { $0.name == "progress" }.map(\.json)
+                for (one, next) in zip(progress, progress.dropFirst()) {
+                    #expect(one["value"]?.double ?? 2 <= next["value"]?.double ?? -1 && one["nodes_done"]?.int ?? 99 <= next["nodes_done"]?.int ?? -1, "\(one) \(next)")
+                }
+                let nodes = (before.filter { $0.id != nil } + after).filter { $0.name == "node" }.map { "\($0.json["node_id"]?.string ?? "") \($0.json["state"]?.string ?? "")" }
+                #expect(Set(nodes).count == nodes.count, "\(nodes)")
+                // Numbers of previews are in links.
+                let previews = (before + after).filter { $0.name == "preview" }.compactMap { $0.json["number"]?.int }
+                #expect(previews == previews.sorted() && Set(previews).count == previews.count)
+                #expect(simulator.statistics.promptsRun == [id: 1])
+            })
     }
 
     @Test func aStopWhileOutputsAreLookedUpLeavesThemToTheNextBridge() async throws {
         var id = ""
-        try await withRestart(before: { bridge, simulator in
-            simulator.faults.arm(.delayAnswer(milliseconds: 60_000), only: "/view", times: 1)
-            id = try await bridge.submit(Graph.picture())
-            try await simulator.until("a fault has struck") { !$0.faultsFired.isEmpty }
-        }, after: { bridge, simulator, _ in
-            let status = try await bridge.events(of: id).last?.json["status"]
-            #expect(status == "succeeded")
-            let outputs = try await bridge.job(id)["outputs"]?.array
-            #expect(outputs?.count == 1)
-            #expect(outputs?.first?["content_type"] == "image/png" && outputs?.first?["size_bytes"]?.int ?? 0 > 0)
-            #expect(simulator.statistics.promptsRun == [id: 1])
-        })
+        try await withRestart(
+            before: { bridge, simulator in
+                simulator.faults.arm(.delayAnswer(milliseconds: 60_000), only: "/view", times: 1)
+                id = try await bridge.submit(Graph.picture())
+                try await simulator.until("a fault has struck") { !$0.faultsFired.isEmpty }
+            },
+            after: { bridge, simulator, _ in
+                let status = try await bridge.events(of: id).last?.json["status"]
+                #expect(status == "succeeded")
+                let outputs = try await bridge.job(id)["outputs"]?.array
+                #expect(outputs?.count == 1)
+                #expect(outputs?.first?["content_type"] == "image/png" && outputs?.first?["size_bytes"]?.int ?? 0 > 0)
+                #expect(simulator.statistics.promptsRun == [id: 1])
+            })
     }
 
     @Test func whatARunHadMadeBeforeIsNotMadeTwice() async throws {
@@ -184,23 +193,25 @@ import Testing
         ]
         var id = ""
         var early: [RunningBridge.Event] = []
-        try await withRestart(before: { bridge, _ in
-            id = try await bridge.submit(graph)
-            var outputs = 0
-            early = try await bridge.events(of: id, query: "?last_event_id=0") { event in
-                if event.name == "output" { outputs += 1 }
-                return outputs == 2
-            }.filter { $0.id != nil }
-        }, after: { bridge, simulator, _ in
-            let late = try await bridge.events(of: id, [("Last-Event-ID", "\(early.last?.id ?? 0)")]).filter { $0.id != nil }
-            let events = early + late
-            #expect(events.compactMap(\.id) == Array(1...events.count) && events.last?.json["status"] == "succeeded")
-            let told = events.filter { $0.name == "output" }.compactMap { $0.json["id"]?.string }
-            let job = try await bridge.job(id)
-            // They are told as they come, and listed in the order of the graph.
-            #expect(told.count == 3 && job["outputs"]?.array?.compactMap { $0["id"]?.string }.sorted() == told.sorted())
-            #expect(simulator.statistics.promptsRun == [id: 1])
-        })
+        try await withRestart(
+            before: { bridge, _ in
+                id = try await bridge.submit(graph)
+                var outputs = 0
+                early = try await bridge.events(of: id, query: "?last_event_id=0") { event in
+                    if event.name == "output" { outputs += 1 }
+                    return outputs == 2
+                }.filter { $0.id != nil }
+            },
+            after: { bridge, simulator, _ in
+                let late = try await bridge.events(of: id, [("Last-Event-ID", "\(early.last?.id ?? 0)")]).filter { $0.id != nil }
+                let events = early + late
+                #expect(events.compactMap(\.id) == Array(1...events.count) && events.last?.json["status"] == "succeeded")
+                let told = events.filter { $0.name == "output" }.compactMap { $0.json["id"]?.string }
+                let job = try await bridge.job(id)
+                // They are told as they come, and listed in the order of the graph.
+                #expect(told.count == 3 && job["outputs"]?.array?.compactMap { $0["id"]?.string }.sorted() == told.sorted())
+                #expect(simulator.statistics.promptsRun == [id: 1])
+            })
     }
 
     @Test func aViewerOfAJobThatWaitsMissesNothing() async throws {
@@ -225,20 +236,22 @@ import Testing
     @Test func bytesThatAreNowhereElseSurvive() async throws {
         var output: JSON = .null
         var bytes: [UInt8] = []
-        try await withRestart(before: { bridge, _ in
-            let graph: JSON = [
-                "1": ["class_type": "EmptyImage", "inputs": ["width": 24, "height": 24, "batch_size": 1, "color": 255]],
-                "2": ["class_type": "SaveImageWebsocket", "inputs": ["images": ["1", 0]]],
-            ]
-            output = try #require(try await bridge.run(graph).json["outputs"]?[0])
-            bytes = try await bridge.get("/api/v2/assets/\(output["id"]?.string ?? "")/content").body
-            #expect(bytes.count == output["size_bytes"]?.int && bytes.count > 0)
-        }, after: { bridge, _, _ in
-            let content = try await bridge.get("/api/v2/assets/\(output["id"]?.string ?? "")/content")
-            #expect(content.body == bytes)
-            let known = try await bridge.send(.HEAD, "/api/v2/assets/by-hash/\(output["hash"]?.string ?? "")")
-            #expect(known.status == 200)
-        })
+        try await withRestart(
+            before: { bridge, _ in
+                let graph: JSON = [
+                    "1": ["class_type": "EmptyImage", "inputs": ["width": 24, "height": 24, "batch_size": 1, "color": 255]],
+                    "2": ["class_type": "SaveImageWebsocket", "inputs": ["images": ["1", 0]]],
+                ]
+                output = try #require(try await bridge.run(graph).json["outputs"]?[0])
+                bytes = try await bridge.get("/api/v2/assets/\(output["id"]?.string ?? "")/content").body
+                #expect(bytes.count == output["size_bytes"]?.int && bytes.count > 0)
+            },
+            after: { bridge, _, _ in
+                let content = try await bridge.get("/api/v2/assets/\(output["id"]?.string ?? "")/content")
+                #expect(content.body == bytes)
+                let known = try await bridge.send(.HEAD, "/api/v2/assets/by-hash/\(output["hash"]?.string ?? "")")
+                #expect(known.status == 200)
+            })
     }
 
     @Test func uploadsAreFoundByIDNameAndHash() async throws {
@@ -250,49 +263,53 @@ import Testing
                 "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": .string(prefix)]],
             ]
         }
-        try await withRestart(before: { bridge, _ in
-            picture = try await bridge.run(Graph.picture(seed: 77), [("Accept", "image/png")]).body
-            asset = try await bridge.upload(picture, ["file_path": "kept/photo.png", "content_type": "image/png", "tags": "input", "expires_in": "3600"]).json
-        }, after: { bridge, _, _ in
-            let id = asset["id"]?.string ?? ""
-            let again = try await bridge.get("/api/v2/assets/\(id)").json
-            var expected = asset.object
-            expected?["created_new"] = nil
-            #expect(again.object == expected)
-            for image: JSON in ["kept/photo.png", ["__type": "core/ASSET", "info": ["id": .string(id)]]] {
-                let answer = try await bridge.run(load(image, prefix: "r"))
-                #expect(answer.status == 200, "\(String(decoding: answer.body, as: UTF8.self))")
-            }
-            let minted = try await bridge.send(.POST, "/api/v2/assets/from-hash", body: (["hash": asset["hash"] ?? .null, "file_path": "b.png"] as JSON).encoded())
-            #expect(minted.status == 201)
-            let second = try await bridge.upload(picture, ["file_path": "c.png"])
-            #expect(second.status == 200, "the bytes were known")
-            let deleted = try await bridge.send(.DELETE, "/api/v2/assets/\(id)")
-            #expect(deleted.status == 204)
-            let content = try await bridge.get("/api/v2/assets/\(try second.json["id"]?.string ?? "")/content")
-            #expect(content.body == picture)
-        })
+        try await withRestart(
+            before: { bridge, _ in
+                picture = try await bridge.run(Graph.picture(seed: 77), [("Accept", "image/png")]).body
+                asset = try await bridge.upload(picture, ["file_path": "kept/photo.png", "content_type": "image/png", "tags": "input", "expires_in": "3600"]).json
+            },
+            after: { bridge, _, _ in
+                let id = asset["id"]?.string ?? ""
+                let again = try await bridge.get("/api/v2/assets/\(id)").json
+                var expected = asset.object
+                expected?["created_new"] = nil
+                #expect(again.object == expected)
+                for image: JSON in ["kept/photo.png", ["__type": "core/ASSET", "info": ["id": .string(id)]]] {
+                    let answer = try await bridge.run(load(image, prefix: "r"))
+                    #expect(answer.status == 200, "\(String(decoding: answer.body, as: UTF8.self))")
+                }
+                let minted = try await bridge.send(.POST, "/api/v2/assets/from-hash", body: (["hash": asset["hash"] ?? .null, "file_path": "b.png"] as JSON).encoded())
+                #expect(minted.status == 201)
+                let second = try await bridge.upload(picture, ["file_path": "c.png"])
+                #expect(second.status == 200, "the bytes were known")
+                let deleted = try await bridge.send(.DELETE, "/api/v2/assets/\(id)")
+                #expect(deleted.status == 204)
+                let content = try await bridge.get("/api/v2/assets/\(try second.json["id"]?.string ?? "")/content")
+                #expect(content.body == picture)
+            })
     }
 
     @Test func usedKeysStayUsed() async throws {
         var id = ""
         let key = [("Idempotency-Key", "once")]
-        try await withRestart(before: { bridge, _ in
-            id = try await bridge.run(Graph.picture(), key).json["id"]?.string ?? ""
-            let upload = try await bridge.upload([1], ["file_path": "a"], key)
-            #expect(upload.status == 201)
-        }, after: { bridge, simulator, _ in
-            let same = try await bridge.run(Graph.picture(), key)
-            #expect(same.status == 200)
-            #expect(try same.json["id"]?.string == id)
-            let other = try await bridge.run(Graph.picture(seed: 2), key)
-            #expect(other.status == 422 && other.errorCode == "idempotency_key_reuse")
-            let submitted = try await bridge.send(.POST, "/api/v2/jobs", key, body: (["workflow": Graph.picture()] as JSON).encoded())
-            #expect(submitted.status == 422)
-            let upload = try await bridge.upload([1], ["file_path": "a"], key)
-            #expect(upload.status == 422)
-            #expect(simulator.statistics.promptsAccepted == 1)
-        })
+        try await withRestart(
+            before: { bridge, _ in
+                id = try await bridge.run(Graph.picture(), key).json["id"]?.string ?? ""
+                let upload = try await bridge.upload([1], ["file_path": "a"], key)
+                #expect(upload.status == 201)
+            },
+            after: { bridge, simulator, _ in
+                let same = try await bridge.run(Graph.picture(), key)
+                #expect(same.status == 200)
+                #expect(try same.json["id"]?.string == id)
+                let other = try await bridge.run(Graph.picture(seed: 2), key)
+                #expect(other.status == 422 && other.errorCode == "idempotency_key_reuse")
+                let submitted = try await bridge.send(.POST, "/api/v2/jobs", key, body: (["workflow": Graph.picture()] as JSON).encoded())
+                #expect(submitted.status == 422)
+                let upload = try await bridge.upload([1], ["file_path": "a"], key)
+                #expect(upload.status == 422)
+                #expect(simulator.statistics.promptsAccepted == 1)
+            })
     }
 
     @Test func credentialsAreNeverStoredAndTheirJobSaysSo() async throws {

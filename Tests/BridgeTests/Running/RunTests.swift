@@ -332,23 +332,25 @@ import Testing
         }
     }
 
-    @Test("Bad input gets a 4xx with the reason, and ComfyUI never sees it", arguments: [
-        ("", [], "", 400, "invalid_json"), ("", [], "{\"1\": ", 400, "invalid_json"), ("", [], "\u{0}", 400, "invalid_json"),
-        ("", [], "5", 422, "invalid_workflow"), ("", [], "[]", 422, "invalid_workflow"), ("", [], "{}", 422, "invalid_workflow"),
-        ("", [], #"{"nodes": [], "links": []}"#, 422, "workflow_format_ui"), ("", [], #"{"workflow": {"nodes": [], "links": []}}"#, 422, "workflow_format_ui"),
-        ("", [], #"{"1": {"class_type": "Nope", "inputs": {}}}"#, 422, "invalid_workflow"),
-        ("", [], #"{"1": {"class_type": "EmptyImage"}}"#, 422, "invalid_workflow"), ("", [], #"{"1": {"inputs": {}}}"#, 422, "invalid_workflow"),
-        ("", [], #"{"1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}}"#, 422, "invalid_workflow"),
-        ("", [], #"{"1": {"class_type": "SaveImage", "inputs": {}}}"#, 422, "invalid_workflow"),
-        ("", [], #"{"1": {"class_type": "LoadImage", "inputs": {"image": "../x.png"}}, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}"#, 422, "invalid_workflow"),
-        ("", [], #"{"workflow": {}, "extra_data": 5}"#, 422, "invalid_request"), ("", [], #"{"workflow": {}, "extra_data": {"preview_method": "x"}}"#, 422, "invalid_request"),
-        ("", [], #"{"workflow": {}, "extra_data": {"extra_pnginfo": null}}"#, 422, "invalid_request"), ("", [], #"{"workflow": {}, "metadata": []}"#, 422, "invalid_request"),
-        ("", [], #"{"workflow": {}, "webhook_url": "x"}"#, 422, "invalid_request"), ("", [], #"{"prompt": {"1": {}}}"#, 422, "invalid_request"),
-        ("?timeout=x", [], "{}", 400, "invalid_parameter"), ("?outputs=zip", [], "{}", 400, "invalid_parameter"), ("?partial=maybe", [], "{}", 400, "invalid_parameter"),
-        ("?on_disconnect=x", [], "{}", 400, "invalid_parameter"), ("?previews=x", [], "{}", 400, "invalid_parameter"), ("?native=x", [], "{}", 400, "invalid_parameter"),
-        ("", [("Prefer", "wait=soon")], "{}", 400, "invalid_parameter"), ("", [("Accept", "text/html")], "{}", 406, "not_acceptable"),
-        ("", [("Content-Encoding", "gzip")], "{}", 400, "invalid_parameter"),
-    ] as [(String, [(String, String)], String, Int, String)])
+    @Test(
+        "Bad input gets a 4xx with the reason, and ComfyUI never sees it",
+        arguments: [
+            ("", [], "", 400, "invalid_json"), ("", [], "{\"1\": ", 400, "invalid_json"), ("", [], "\u{0}", 400, "invalid_json"),
+            ("", [], "5", 422, "invalid_workflow"), ("", [], "[]", 422, "invalid_workflow"), ("", [], "{}", 422, "invalid_workflow"),
+            ("", [], #"{"nodes": [], "links": []}"#, 422, "workflow_format_ui"), ("", [], #"{"workflow": {"nodes": [], "links": []}}"#, 422, "workflow_format_ui"),
+            ("", [], #"{"1": {"class_type": "Nope", "inputs": {}}}"#, 422, "invalid_workflow"),
+            ("", [], #"{"1": {"class_type": "EmptyImage"}}"#, 422, "invalid_workflow"), ("", [], #"{"1": {"inputs": {}}}"#, 422, "invalid_workflow"),
+            ("", [], #"{"1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}}"#, 422, "invalid_workflow"),
+            ("", [], #"{"1": {"class_type": "SaveImage", "inputs": {}}}"#, 422, "invalid_workflow"),
+            ("", [], #"{"1": {"class_type": "LoadImage", "inputs": {"image": "../x.png"}}, "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}"#, 422, "invalid_workflow"),
+            ("", [], #"{"workflow": {}, "extra_data": 5}"#, 422, "invalid_request"), ("", [], #"{"workflow": {}, "extra_data": {"preview_method": "x"}}"#, 422, "invalid_request"),
+            ("", [], #"{"workflow": {}, "extra_data": {"extra_pnginfo": null}}"#, 422, "invalid_request"), ("", [], #"{"workflow": {}, "metadata": []}"#, 422, "invalid_request"),
+            ("", [], #"{"workflow": {}, "webhook_url": "x"}"#, 422, "invalid_request"), ("", [], #"{"prompt": {"1": {}}}"#, 422, "invalid_request"),
+            ("?timeout=x", [], "{}", 400, "invalid_parameter"), ("?outputs=zip", [], "{}", 400, "invalid_parameter"), ("?partial=maybe", [], "{}", 400, "invalid_parameter"),
+            ("?on_disconnect=x", [], "{}", 400, "invalid_parameter"), ("?previews=x", [], "{}", 400, "invalid_parameter"), ("?native=x", [], "{}", 400, "invalid_parameter"),
+            ("", [("Prefer", "wait=soon")], "{}", 400, "invalid_parameter"), ("", [("Accept", "text/html")], "{}", 406, "not_acceptable"),
+            ("", [("Content-Encoding", "gzip")], "{}", 400, "invalid_parameter"),
+        ] as [(String, [(String, String)], String, Int, String)])
     func badInput(_ query: String, _ headers: [(String, String)], _ body: String, _ status: Int, _ code: String) async throws {
         try await withBridge { bridge, simulator in
             let answer = try await bridge.send(.POST, "/run\(query)", headers, body: Array(body.utf8))

@@ -100,7 +100,10 @@ final class FakeSocketServer: Sendable {
                     maxFrameSize: 1 << 20, shouldUpgrade: { channel, _ in channel.eventLoop.makeSucceededFuture([:]) }
                 ) { channel, head in
                     channel.eventLoop.makeCompletedFuture {
-                        let connection = Connection(number: count.withLock { $0 += 1; return $0 }, head: head, channel: channel)
+                        let connection = Connection(
+                            number: count.withLock {
+                                $0 += 1; return $0
+                            }, head: head, channel: channel)
                         try channel.pipeline.syncOperations.addHandler(
                             Handler(connection, box.withLock { $0! }, options))
                     }
@@ -139,7 +142,9 @@ final class FakeSocketServer: Sendable {
         }
 
         func handlerAdded(context: ChannelHandlerContext) {
-            let open = server.openConnections.withLock { $0 += 1; return $0 }
+            let open = server.openConnections.withLock {
+                $0 += 1; return $0
+            }
             server.mostConnections.withLock { $0 = max($0, open) }
             server.events.put(.opened(connection))
             for text in options.greeting { send(.text, ByteBuffer(string: text), context) }

@@ -99,9 +99,11 @@ import Testing
         #expect(removed.map { $0 != nil } == [true, false])
     }
 
-    @Test("Who would see a status at once", arguments: [
-        ("", .queued, false), ("", .succeeded, true), ("v", .queued, true), ("w", .queued, false), ("w", .running, true),
-    ] as [(String, JobStatus, Bool)])
+    @Test(
+        "Who would see a status at once",
+        arguments: [
+            ("", .queued, false), ("", .succeeded, true), ("v", .queued, true), ("w", .queued, false), ("w", .running, true),
+        ] as [(String, JobStatus, Bool)])
     func awaits(_ there: String, _ status: JobStatus, _ isAwaited: Bool) {
         let house = House()
         if there == "v" { _ = house.addViewer("v") }

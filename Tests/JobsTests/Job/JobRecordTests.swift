@@ -30,11 +30,13 @@ import Testing
     private func events(_ record: JobRecord) -> [String] { record.log.events(after: 0, limit: 100).map { text($0.event) } }
 
     /// `s`: a run starts. `q`: cancel. `f`: the end. Each with the statuses that viewers are told of, and whether the worker was asked to cancel.
-    @Test("Transitions of the status", arguments: [
-        ("", ["queued"], 0), ("s", ["queued", "running"], 0), ("ss", ["queued", "running"], 0), ("q", ["queued", "canceling"], 0),
-        ("tq", ["queued", "canceling"], 1), ("tqq", ["queued", "canceling"], 1), ("tsq", ["queued", "running", "canceling"], 1), ("qs", ["queued", "canceling"], 0),
-        ("tscq", ["queued", "running", "canceling"], 0), ("tsf", ["queued", "running", "succeeded"], 0), ("tsqf", ["queued", "running", "canceling", "succeeded"], 1),
-    ] as [(String, [String], Int)])
+    @Test(
+        "Transitions of the status",
+        arguments: [
+            ("", ["queued"], 0), ("s", ["queued", "running"], 0), ("ss", ["queued", "running"], 0), ("q", ["queued", "canceling"], 0),
+            ("tq", ["queued", "canceling"], 1), ("tqq", ["queued", "canceling"], 1), ("tsq", ["queued", "running", "canceling"], 1), ("qs", ["queued", "canceling"], 0),
+            ("tscq", ["queued", "running", "canceling"], 0), ("tsf", ["queued", "running", "succeeded"], 0), ("tsqf", ["queued", "running", "canceling", "succeeded"], 1),
+        ] as [(String, [String], Int)])
     func statuses(_ steps: String, _ expected: [String], _ asked: Int) throws {
         var record = try record()
         let requests = Counter()
@@ -64,9 +66,11 @@ import Testing
     }
 
     /// Places are told outside the queue's lock, so they may overtake each other.
-    @Test("Of two places the newer one counts", arguments: [
-        ([(3, 1), (2, 2)], ["place 2"], 2), ([(2, 2), (3, 1)], ["place 2"], 2), ([(2, 2), (2, 5), (3, 4)], ["place 2"], 2), ([(0, 1)], ["place 0"], 0),
-    ] as [([(Int, UInt64)], [String], Int)])
+    @Test(
+        "Of two places the newer one counts",
+        arguments: [
+            ([(3, 1), (2, 2)], ["place 2"], 2), ([(2, 2), (3, 1)], ["place 2"], 2), ([(2, 2), (2, 5), (3, 4)], ["place 2"], 2), ([(0, 1)], ["place 0"], 0),
+        ] as [([(Int, UInt64)], [String], Int)])
     func places(_ places: [(Int, UInt64)], _ expected: [String], _ position: Int) throws {
         var record = try record()
         for place in places { record.moved(to: QueuePlace(position: place.0, version: place.1)) }

@@ -82,11 +82,13 @@ import Testing
     }
 
     /// `+`: something happens that nobody waits for. `!`: something happens that somebody waits for. `?`: somebody comes to see. `w`: it is written.
-    @Test("The journal is asked once, and again when it hurries", arguments: [
-        ("+", [.none]), ("w+", [.write(isAwaited: false)]), ("w++", [.write(isAwaited: false), .none]), ("w!!", [.write(isAwaited: true), .none]),
-        ("w+!", [.write(isAwaited: false), .hurry]), ("w+?", [.write(isAwaited: false), .hurry]), ("w+?!", [.write(isAwaited: false), .hurry, .none]),
-        ("w?", [.none]), ("w+w?", [.write(isAwaited: false), .none]), ("w!w!", [.write(isAwaited: true), .write(isAwaited: true)]),
-    ] as [(String, [Visibility.Request])])
+    @Test(
+        "The journal is asked once, and again when it hurries",
+        arguments: [
+            ("+", [.none]), ("w+", [.write(isAwaited: false)]), ("w++", [.write(isAwaited: false), .none]), ("w!!", [.write(isAwaited: true), .none]),
+            ("w+!", [.write(isAwaited: false), .hurry]), ("w+?", [.write(isAwaited: false), .hurry]), ("w+?!", [.write(isAwaited: false), .hurry, .none]),
+            ("w?", [.none]), ("w+w?", [.write(isAwaited: false), .none]), ("w!w!", [.write(isAwaited: true), .write(isAwaited: true)]),
+        ] as [(String, [Visibility.Request])])
     func requests(_ steps: String, _ expected: [Visibility.Request]) throws {
         let job = try Case()
         var requests: [Visibility.Request] = []

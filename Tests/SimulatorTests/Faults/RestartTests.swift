@@ -123,6 +123,8 @@ struct RestartTests {
     @Test func stoppingWhileItIsAwayIsFine() async throws {
         try await withRestartingSimulator {
             $0.restartDelay = .seconds(3600)
-        } _: { server in try await server.simulator.perform(.exit) }
+        } _: { server in
+            try await server.simulator.perform(.exit)
+        }
     }
 }

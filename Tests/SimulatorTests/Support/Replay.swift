@@ -119,7 +119,8 @@ struct Replay {
                 fileHeaders: names.map { recorded.names.fileName(recordedAnswer["headers"]?[$0]?.string ?? "-") },
                 body: recorded.text(recordedBody)))
         simulated.exchanges.append(
-            Exchange(request: label, status: answer.status, contentType: answer.header("content-type"),
+            Exchange(
+                request: label, status: answer.status, contentType: answer.header("content-type"),
                 fileHeaders: names.map { simulated.names.fileName(answer.header($0) ?? "-") }, body: simulated.text(answer.body)))
     }
 

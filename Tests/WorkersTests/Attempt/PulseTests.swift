@@ -15,33 +15,35 @@ import Testing
 
     private static let start = ContinuousClock.now
 
-    @Test("What the books show, and when it is doubted", arguments: [
-        ([(0, .behind), (1000, .behind)], nil),
-        ([(0, .nobody), (5, .nobody)], nil),
-        ([(0, .nobody), (6, .nobody)], .nothingRuns),
-        // Between two prompts nothing runs for a moment.
-        ([(0, .nobody), (3, .behind), (6, .nobody), (9, .nobody)], nil),
-        ([(0, .nobody), (3, .touchLost), (6, .nobody)], nil),
-        ([(0, .running(silence: 0, begun: false)), (5, .running(silence: 5, begun: false))], nil),
-        ([(0, .running(silence: 0, begun: false)), (6, .running(silence: 6, begun: false))], .neverBegan),
-        // A node that says nothing is normal.
-        ([(0, .running(silence: 0, begun: true)), (99, .running(silence: 99, begun: true))], nil),
-        ([(0, .running(silence: 0, begun: true)), (100, .running(silence: 100, begun: true))], .silent(.seconds(100))),
-        ([(0, .running(silence: 0, begun: true)), (100, .running(silence: 3, begun: true))], nil),
-        // It waited long in silence before it ran.
-        ([(0, .behind), (200, .running(silence: 200, begun: true))], nil),
-        ([(0, .behind), (200, .running(silence: 200, begun: false)), (207, .running(silence: 207, begun: false))], .neverBegan),
-        // Away from ComfyUI nothing can be heard.
-        ([(0, .running(silence: 0, begun: true)), (50, .touchLost), (120, .running(silence: 120, begun: true))], nil),
-        // Of a prompt of somebody else nothing is ever heard: it counts how long it stays there.
-        ([(0, .stranger("a")), (99, .stranger("a"))], nil), ([(0, .stranger("a")), (100, .stranger("a"))], .behind(promptID: "a", since: PulseTests.start)),
-        ([(0, .stranger("a")), (60, .stranger("b")), (159, .stranger("b"))], nil),
-        ([(0, .stranger("a")), (60, .stranger("b")), (160, .stranger("b"))], .behind(promptID: "b", since: PulseTests.start + .seconds(60))),
-        ([(0, .stranger("a")), (60, .behind), (120, .stranger("a"))], nil), ([(0, .stranger("a")), (60, .nobody), (120, .stranger("a"))], nil),
-        // The same prompt seen twice has not moved in between, whatever became of the socket.
-        ([(0, .stranger("a")), (50, .touchLost), (100, .stranger("a"))], .behind(promptID: "a", since: PulseTests.start)),
-        ([(0, .stranger("a")), (90, .running(silence: 90, begun: false)), (95, .running(silence: 95, begun: true))], nil),
-    ] as [([(Int, Seen)], Pulse.Doubt?)])
+    @Test(
+        "What the books show, and when it is doubted",
+        arguments: [
+            ([(0, .behind), (1000, .behind)], nil),
+            ([(0, .nobody), (5, .nobody)], nil),
+            ([(0, .nobody), (6, .nobody)], .nothingRuns),
+            // Between two prompts nothing runs for a moment.
+            ([(0, .nobody), (3, .behind), (6, .nobody), (9, .nobody)], nil),
+            ([(0, .nobody), (3, .touchLost), (6, .nobody)], nil),
+            ([(0, .running(silence: 0, begun: false)), (5, .running(silence: 5, begun: false))], nil),
+            ([(0, .running(silence: 0, begun: false)), (6, .running(silence: 6, begun: false))], .neverBegan),
+            // A node that says nothing is normal.
+            ([(0, .running(silence: 0, begun: true)), (99, .running(silence: 99, begun: true))], nil),
+            ([(0, .running(silence: 0, begun: true)), (100, .running(silence: 100, begun: true))], .silent(.seconds(100))),
+            ([(0, .running(silence: 0, begun: true)), (100, .running(silence: 3, begun: true))], nil),
+            // It waited long in silence before it ran.
+            ([(0, .behind), (200, .running(silence: 200, begun: true))], nil),
+            ([(0, .behind), (200, .running(silence: 200, begun: false)), (207, .running(silence: 207, begun: false))], .neverBegan),
+            // Away from ComfyUI nothing can be heard.
+            ([(0, .running(silence: 0, begun: true)), (50, .touchLost), (120, .running(silence: 120, begun: true))], nil),
+            // Of a prompt of somebody else nothing is ever heard: it counts how long it stays there.
+            ([(0, .stranger("a")), (99, .stranger("a"))], nil), ([(0, .stranger("a")), (100, .stranger("a"))], .behind(promptID: "a", since: PulseTests.start)),
+            ([(0, .stranger("a")), (60, .stranger("b")), (159, .stranger("b"))], nil),
+            ([(0, .stranger("a")), (60, .stranger("b")), (160, .stranger("b"))], .behind(promptID: "b", since: PulseTests.start + .seconds(60))),
+            ([(0, .stranger("a")), (60, .behind), (120, .stranger("a"))], nil), ([(0, .stranger("a")), (60, .nobody), (120, .stranger("a"))], nil),
+            // The same prompt seen twice has not moved in between, whatever became of the socket.
+            ([(0, .stranger("a")), (50, .touchLost), (100, .stranger("a"))], .behind(promptID: "a", since: PulseTests.start)),
+            ([(0, .stranger("a")), (90, .running(silence: 90, begun: false)), (95, .running(silence: 95, begun: true))], nil),
+        ] as [([(Int, Seen)], Pulse.Doubt?)])
     func table(_ looks: [(second: Int, seen: Seen)], _ expected: Pulse.Doubt?) {
         var pulse = Pulse(limits: .init(start: .seconds(6), work: .seconds(100)))
         let start = Self.start

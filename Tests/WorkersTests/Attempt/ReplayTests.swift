@@ -70,11 +70,13 @@ import Wording
         }
     }
 
-    @Test("Counts what only the socket carries", arguments: [
-        ("success_previews_metadata", 0, 4, 0, 0, 0), ("success_previews_legacy", 0, 4, 0, 0, 0), ("txt2img_ksampler", 1, 6, 0, 0, 0),
-        ("save_image_websocket", 0, 1, 3, 0, 0), ("save_image_websocket", 1, 0, 3, 0, 0), ("save_image_websocket_legacy", 0, 2, 2, 0, 0),
-        ("async_nodes", 0, 7, 0, 0, 0), ("execution_blocker", 0, 0, 0, 1, 0), ("progress_text_and_custom", 0, 0, 0, 2, 1),
-    ])
+    @Test(
+        "Counts what only the socket carries",
+        arguments: [
+            ("success_previews_metadata", 0, 4, 0, 0, 0), ("success_previews_legacy", 0, 4, 0, 0, 0), ("txt2img_ksampler", 1, 6, 0, 0, 0),
+            ("save_image_websocket", 0, 1, 3, 0, 0), ("save_image_websocket", 1, 0, 3, 0, 0), ("save_image_websocket_legacy", 0, 2, 2, 0, 0),
+            ("async_nodes", 0, 7, 0, 0, 0), ("execution_blocker", 0, 0, 0, 1, 0), ("progress_text_and_custom", 0, 0, 0, 2, 1),
+        ])
     func counts(_ name: String, _ index: Int, _ previews: Int, _ captures: Int, _ logs: Int, _ natives: Int) throws {
         for version in ["", "v0.25/", "v0.33/"] {
             let traffic = try RecordedTraffic(version + name)
@@ -86,10 +88,12 @@ import Wording
         }
     }
 
-    @Test("Keeps every kind of output", arguments: [
-        ("several_outputs_batch", 9, 1), ("text_output", 1, 4), ("audio_output", 1, 0), ("animated_webp", 2, 0), ("subgraph_expansion", 2, 0),
-        ("preview_image_temp", 1, 0),
-    ])
+    @Test(
+        "Keeps every kind of output",
+        arguments: [
+            ("several_outputs_batch", 9, 1), ("text_output", 1, 4), ("audio_output", 1, 0), ("animated_webp", 2, 0), ("subgraph_expansion", 2, 0),
+            ("preview_image_temp", 1, 0),
+        ])
     func outputs(_ name: String, _ files: Int, _ texts: Int) throws {
         for version in ["", "v0.25/", "v0.33/"] {
             let traffic = try RecordedTraffic(version + name)
@@ -99,11 +103,13 @@ import Wording
         }
     }
 
-    @Test("Knows what comes from ComfyUI's cache, from the socket as from history", arguments: [
-        ("cached_full", [[], ["3"]]), ("cached_partial", [[], []]), ("v0.25/cached_full", [[], ["3"]]), ("v0.33/cached_full", [[], ["3"]]), ("v0.25/cached_partial", [[], []]),
-        ("v0.25/cache_ram_pressure", [[], [], []]), ("v0.25/intermediate_output", [[], ["2", "4"], ["2"]]), ("subgraph_expansion", [[], ["6"], []]),
-        ("v0.25/subgraph_expansion", [[], ["6"], []]), ("save_image_websocket", [[], []]),
-    ] as [(String, [[String]])])
+    @Test(
+        "Knows what comes from ComfyUI's cache, from the socket as from history",
+        arguments: [
+            ("cached_full", [[], ["3"]]), ("cached_partial", [[], []]), ("v0.25/cached_full", [[], ["3"]]), ("v0.33/cached_full", [[], ["3"]]), ("v0.25/cached_partial", [[], []]),
+            ("v0.25/cache_ram_pressure", [[], [], []]), ("v0.25/intermediate_output", [[], ["2", "4"], ["2"]]), ("subgraph_expansion", [[], ["6"], []]),
+            ("v0.25/subgraph_expansion", [[], ["6"], []]), ("save_image_websocket", [[], []]),
+        ] as [(String, [[String]])])
     func reused(_ name: String, _ expected: [[String]]) throws {
         let traffic = try RecordedTraffic(name)
         #expect(try traffic.prompts.map { try traffic.replay($0).reusedNodes.sorted() } == expected)
@@ -127,15 +133,17 @@ import Wording
     }
 
     /// What the worker hears of a run whose socket breaks, is back, and then tells the rest.
-    @Test("Results of the socket are lacking when the gap may have swallowed them", arguments: [
-        // The run began and made everything while the socket was away.
-        ([], [.executionSuccess(promptID: "p", timestamp: nil)], true),
-        ([], [.executing(promptID: "p", node: "2", displayNode: nil), .executionSuccess(promptID: "p", timestamp: nil)], true),
-        ([.executionStart(promptID: "p", timestamp: nil)], [.executionSuccess(promptID: "p", timestamp: nil)], true),
-        // The gap was before the run, or behind it.
-        ([], [.executionStart(promptID: "p", timestamp: nil), .executionSuccess(promptID: "p", timestamp: nil)], false),
-        ([.executionStart(promptID: "p", timestamp: nil), .executionSuccess(promptID: "p", timestamp: nil)], [], false),
-    ] as [([ComfyMessage], [ComfyMessage], Bool)])
+    @Test(
+        "Results of the socket are lacking when the gap may have swallowed them",
+        arguments: [
+            // The run began and made everything while the socket was away.
+            ([], [.executionSuccess(promptID: "p", timestamp: nil)], true),
+            ([], [.executing(promptID: "p", node: "2", displayNode: nil), .executionSuccess(promptID: "p", timestamp: nil)], true),
+            ([.executionStart(promptID: "p", timestamp: nil)], [.executionSuccess(promptID: "p", timestamp: nil)], true),
+            // The gap was before the run, or behind it.
+            ([], [.executionStart(promptID: "p", timestamp: nil), .executionSuccess(promptID: "p", timestamp: nil)], false),
+            ([.executionStart(promptID: "p", timestamp: nil), .executionSuccess(promptID: "p", timestamp: nil)], [], false),
+        ] as [([ComfyMessage], [ComfyMessage], Bool)])
     func lacking(_ before: [ComfyMessage], _ after: [ComfyMessage], _ lacksResults: Bool) throws {
         let graph: JSON = ["2": ["class_type": "SaveImageWebsocket", "inputs": [:]]]
         var replay = Replay(execution: Execution(workflow: try Workflow(checking: graph), outputNodes: ["2"]))
@@ -157,12 +165,14 @@ import Wording
         #expect(replay.wantsHistory)
     }
 
-    @Test("Servers' paths do not reach callers", arguments: [
-        ("[Errno 2] No such file: '/home/me/ComfyUI/models/a.safetensors'", "[Errno 2] No such file: 'a.safetensors'"),
-        (#"File "C:\comfy\nodes.py", line 3"#, #"File "nodes.py", line 3"#), ("ratio 3/4 of 1/2", "ratio 3/4 of 1/2"),
-        ("see https://example.com/a/b", "see https://example.com/a/b"), ("out of memory", "out of memory"),
-        ("/srv/a.py:3: (/srv/b.py, D:/x/y/ ) //srv/c.py /srv", "a.py:3: (b.py, y/ ) //srv/c.py /srv"), ("at=/a/b/c`/d/e`", "at=c`e`"),
-    ])
+    @Test(
+        "Servers' paths do not reach callers",
+        arguments: [
+            ("[Errno 2] No such file: '/home/me/ComfyUI/models/a.safetensors'", "[Errno 2] No such file: 'a.safetensors'"),
+            (#"File "C:\comfy\nodes.py", line 3"#, #"File "nodes.py", line 3"#), ("ratio 3/4 of 1/2", "ratio 3/4 of 1/2"),
+            ("see https://example.com/a/b", "see https://example.com/a/b"), ("out of memory", "out of memory"),
+            ("/srv/a.py:3: (/srv/b.py, D:/x/y/ ) //srv/c.py /srv", "a.py:3: (b.py, y/ ) //srv/c.py /srv"), ("at=/a/b/c`/d/e`", "at=c`e`"),
+        ])
     func paths(_ text: String, _ expected: String) {
         #expect(withoutPaths(text) == expected)
     }

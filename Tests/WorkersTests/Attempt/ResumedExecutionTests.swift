@@ -20,9 +20,11 @@ import Testing
         }
     }
 
-    @Test("Wherever a bridge ends in a run, the next one tells nothing twice, and no number falls", arguments: [
-        "txt2img_ksampler", "success_previews_metadata", "cached_partial", "subgraph_expansion", "several_outputs_batch", "node_exception", "async_nodes",
-    ])
+    @Test(
+        "Wherever a bridge ends in a run, the next one tells nothing twice, and no number falls",
+        arguments: [
+            "txt2img_ksampler", "success_previews_metadata", "cached_partial", "subgraph_expansion", "several_outputs_batch", "node_exception", "async_nodes",
+        ])
     func everyCut(_ name: String) throws {
         let traffic = try RecordedTraffic(name)
         for prompt in traffic.prompts where prompt.clientID != nil {
