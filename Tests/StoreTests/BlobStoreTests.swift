@@ -93,7 +93,8 @@ struct BlobStoreTests {
         func open() { gate.signal() }
     }
 
-    @Test("A file that is slow to be moved or removed holds up nobody but those who want it", .timeLimit(.minutes(5)), arguments: ["move", "remove"])
+    /// One at a time: each holds one of the threads that wait for the disk, of which two cores have two.
+    @Test("A file that is slow to be moved or removed holds up nobody but those who want it", .serialized, .timeLimit(.minutes(5)), arguments: ["move", "remove"])
     func slowFiles(_ operation: String) async throws {
         let slow = SlowFile()
         var files = BlobFiles()

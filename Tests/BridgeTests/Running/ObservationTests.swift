@@ -99,7 +99,7 @@ import Wording
                 #expect((samples[#"sent_bytes_total{kind="events"}"#] ?? 0) > 100)
                 #expect(samples[#"http_requests_total{route="/run",method="POST",status="200"}"#] == 4)
                 #expect(samples[#"http_requests_total{route="/run",method="POST",status="500"}"#] == 1)
-                #expect(samples[#"http_requests_total{route="/api/v2/jobs/{id}/events",method="GET",status="200"}"#] == 2)
+                #expect(samples[#"http_requests_total{route="/api/v2/jobs/{id}/events",method="GET",status="200"}"#] == 3)
                 #expect(samples[#"http_requests_total{route="other",method="GET",status="404"}"#] == 1)
                 #expect((samples["http_connections"] ?? 0) >= 1)
                 #expect((samples["process_resident_memory_bytes"] ?? 0) > 1e6)
