@@ -12,7 +12,7 @@ import Workflow
 /// exists nowhere else, and publishes each as soon as it is known. One per run; used from one task.
 struct OutputCollector: Sendable {
     enum Item: Sendable {
-        case node(Run.NodeOutput)
+        case node(Execution.NodeOutput)
         case captured(node: String, contentType: String, image: ByteBuffer)
     }
 
@@ -67,7 +67,7 @@ struct OutputCollector: Sendable {
         }
     }
 
-    private mutating func collect(_ node: Run.NodeOutput) async {
+    private mutating func collect(_ node: Execution.NodeOutput) async {
         let result = NodeResult(node.output)
         let isNew = result.items.map { item -> Bool in
             switch item.content {
@@ -88,7 +88,7 @@ struct OutputCollector: Sendable {
     private static let lookUps = 8
 
     /// Publishes them in their order, each as soon as it is known and those before it are published.
-    private mutating func publish(_ items: [(index: Int, item: NodeResult.Item)], of node: Run.NodeOutput) async {
+    private mutating func publish(_ items: [(index: Int, item: NodeResult.Item)], of node: Execution.NodeOutput) async {
         await withTaskGroup(of: (Int, Result<Found?, any Error>).self) { [client, logger] group in
             var asked = 0
             func ask() {

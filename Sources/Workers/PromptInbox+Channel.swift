@@ -3,23 +3,23 @@ import Synchronization
 
 extension PromptInbox {
     /// What is read of one open prompt, and the way for timers and requests to add to it. As an `AsyncStream`, which takes three times as long for
-    /// each of a run's many messages.
+    /// each of its many messages.
     package final class Channel: Sendable {
         private struct State {
-            package var waiting: Deque<Input> = []
+            var waiting: Deque<Attempt.Input> = []
             var isFinished = false
-            package var reader: UnsafeContinuation<Void, Never>?
+            var reader: UnsafeContinuation<Void, Never>?
         }
 
         private let state = Mutex(State())
 
-        package func send(_ input: Input) { wake { $0.waiting.append(input) } }
+        func send(_ input: Attempt.Input) { wake { $0.waiting.append(input) } }
 
         /// The reader gets what waits, then nothing more.
         package func finish() { wake { $0.isFinished = true } }
 
         /// The next input; nil at the end, or when the task is cancelled. For one reader.
-        package func next() async -> Input? {
+        func next() async -> Attempt.Input? {
             if let input = state.withLock({ $0.waiting.popFirst() }) { return input }
             await withTaskCancellationHandler {
                 await withUnsafeContinuation { reader in

@@ -1,54 +1,15 @@
-package import ComfyUI
+import ComfyUI
 package import Jobs
 import NIOCore
 import OrderedJSON
 import Synchronization
 import Wording
-package import Workflow
 
 /// Sorts what comes over one ComfyUI's socket into the prompts it belongs to, and knows whether the socket is there.
 ///
-/// `receive` runs on the socket's event loop and never waits: the socket is always drained. Each open prompt has an
-/// unbounded stream; its reader does nothing but sort messages, everything slow happens in other tasks.
+/// `receive` runs on the socket's event loop and never waits: the socket is always drained. It takes the lock once for each event. Each open
+/// prompt has an unbounded stream; its reader does nothing but sort messages, everything slow happens in other tasks.
 package final class PromptInbox: Sendable {
-    /// What happens to a prompt, in one order.
-    package enum Input: Sendable {
-        case message(ComfyMessage)
-        case binary(ComfyBinaryMessage)
-        /// The socket broke; messages may be missing from here on.
-        case lostTouch
-        /// The socket is back.
-        case reconnected
-        case submitted(SubmitResult)
-        case verdict(Reconciliation)
-        /// ComfyUI could not be asked.
-        case noVerdict
-        case silent
-        /// ComfyUI has begun another prompt, and it runs one after the other: if this one ran, it is over.
-        case overtaken
-        /// ComfyUI is stuck in another prompt.
-        case stuck(Rotation.Fault)
-        /// ComfyUI has been away for longer than blocked callers wait; told again and again.
-        case away
-        /// ComfyUI said some time ago how the prompt went.
-        case endDue(after: Duration)
-        case deadline
-        case cancel
-    }
-
-    package enum SubmitResult: Sendable {
-        case accepted(partialFaults: WorkflowFaults)
-        case refused(JobError)
-        /// It is certain that ComfyUI does not have the prompt.
-        case notDelivered(reason: String)
-        /// It could not even be connected to.
-        case notReached
-        /// ComfyUI has it already, from before.
-        case found
-        /// ComfyUI may or may not have it.
-        case unknown
-    }
-
     package enum Connection: Sendable {
         case connected
         case disconnected(since: ContinuousClock.Instant, reason: String)
@@ -65,7 +26,7 @@ package final class PromptInbox: Sendable {
         var prompts: [String: Prompt] = [:]
         /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
         var current: String?
-        package var connection = Connection.disconnected(since: .now, reason: "not connected yet")
+        var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         /// An attempt to connect has ended, one way or the other.
         var hasTried = false
         var registration = RegistrationProof()
@@ -104,8 +65,10 @@ package final class PromptInbox: Sendable {
     package func isOpen(_ promptID: String) -> Bool { state.withLock { $0.prompts[promptID] != nil } }
 
     /// The same in words for viewers; nil also when the bridge ended the connection itself.
-    var loss: String? {
-        absence.flatMap { [EventSocket.replacement, EventSocket.stop].contains($0.reason) ? nil : withoutPaths($0.reason) }
+    var loss: String? { absence.flatMap { Self.loss($0.reason) } }
+
+    private static func loss(_ reason: String) -> String? {
+        [EventSocket.replacement, EventSocket.stop].contains(reason) ? nil : withoutPaths(reason)
     }
 
     /// Opens a prompt: from here on its messages are kept. Before the submit, so that none is missed.
@@ -120,8 +83,8 @@ package final class PromptInbox: Sendable {
         state.withLock { $0.prompts[job.description]?.isOver = true }
     }
 
-    /// Closes a prompt, unless it was opened again since: a job that was put back may be taken by the same worker before its last run is done with it.
-    package func close(_ job: JobID, _ channel: Channel) {
+    /// Closes a prompt, unless it was opened again since: a job that was put back may be taken by the same worker before its last attempt is done with it.
+    func close(_ job: JobID, _ channel: Channel) {
         state.withLock { state in
             if state.prompts[job.description]?.channel === channel { state.prompts[job.description] = nil }
         }
@@ -134,7 +97,7 @@ package final class PromptInbox: Sendable {
     }
 
     /// All open prompts, or all but one, are told.
-    func announce(_ input: Input, except job: JobID? = nil) {
+    func announce(_ input: Attempt.Input, except job: JobID? = nil) {
         let receivers = state.withLock { $0.prompts.filter { $0.key != job?.description } }
         for receiver in receivers.values { receiver.channel.send(input) }
     }
@@ -145,86 +108,141 @@ package final class PromptInbox: Sendable {
     }
 
     func receive(_ event: EventSocketEvent) {
-        switch event {
-        case .message(.status(_, sid: .some), _): break  // the first of a connection, which comes from elsewhere than all others
-        case .message(.featureFlags, _): withRegistration { $0.received(isFlags: true) }
-        case .message, .binary, .undecodable: withRegistration { $0.received(isFlags: false) }
-        case .connected: withRegistration { $0.connected(at: .now) }
-        case .disconnected: withRegistration { $0.disconnected() }
+        let receipt = state.withLock { $0.receive(event, at: .now) }
+        if let kind = receipt.unknown {
+            metrics.unknownMessages[kind].add()
+            if receipt.isDropped { metrics.unknownMessagesDropped.add() }
         }
+        for channel in receipt.overtaken { channel.send(.overtaken) }
         switch event {
-        case .message(.unknown(let type, let raw, let promptID), _):
-            deliverUnknown(.message(.unknown(type: type, raw: raw, promptID: promptID)), .text, promptID: promptID)
-        case .message(.progress(nil, let node, let value, let maximum), _):
-            deliver(.message(.progress(promptID: nil, node: node, value: value, maximum: maximum)), promptID: state.withLock { $0.current })
+        case .message(let message, _): receipt.receivers.send(.message(message))
+        case .binary(let message): receipt.receivers.send(.binary(message))
+        case .undecodable: break  // logged by the socket
+        case .connected: receipt.receivers.send(.reconnected)
+        case .disconnected(let reason): receipt.receivers.send(.lostTouch(reason: Self.loss(reason)))
+        }
+        if let connection = receipt.connection { onConnectionChange(connection) }
+    }
+
+    /// What one event means, for after the lock.
+    fileprivate struct Receipt {
+        enum Receivers {
+            case none
+            case one(Channel)
+            case all([Channel])
+
+            func send(_ input: Attempt.Input) {
+                switch self {
+                case .none: break
+                case .one(let channel): channel.send(input)
+                case .all(let channels): for channel in channels { channel.send(input) }
+                }
+            }
+        }
+
+        var receivers = Receivers.none
+        /// The others, when a prompt begins.
+        var overtaken: [Channel] = []
+        /// The event is a message that the bridge does not know, or cannot read.
+        var unknown: Metrics.UnknownMessage?
+        /// Nobody gets it.
+        var isDropped = false
+        var connection: Connection?
+    }
+}
+
+extension PromptInbox.State {
+    /// Everything that an event changes, in one step.
+    fileprivate mutating func receive(_ event: EventSocketEvent, at now: ContinuousClock.Instant) -> PromptInbox.Receipt {
+        switch event {
         case .message(let message, _):
-            noteRunning(message)
-            deliver(.message(message), promptID: message.promptID)
-        case .binary(.preview(let frame)):
-            // One without a mark belongs to what runs now, and to nothing else that is open: a prompt without client id tells by its progress that it
-            // runs (protocol section 8.4). Whether ComfyUI marks previews says nothing: it decides that before it has our flags, and sends it after.
-            guard let promptID = frame.metadata?.promptID ?? state.withLock({ $0.current }) else { break }
-            deliver(.binary(.preview(frame)), promptID: promptID)
-        case .binary(.progressText(let node, let text, let promptID)):
-            deliver(.binary(.progressText(nodeID: node, text: text, promptID: promptID)), promptID: promptID ?? state.withLock { $0.current })
-        case .binary(.unknown(let type, let length, let head)):
-            deliverUnknown(.binary(.unknown(type: type, length: length, head: head)), .binary, promptID: nil)
-        case .undecodable: metrics.unknownMessages[.unreadable].add()  // logged by the socket
+            proveRegistration(by: message)
+            return receive(message, at: now)
+        case .binary(let message):
+            registration.received(isFlags: false)
+            return receive(message, at: now)
+        case .undecodable:
+            registration.received(isFlags: false)
+            return PromptInbox.Receipt(unknown: .unreadable)
         case .connected:
-            state.withLock { $0.current = nil }
-            changeConnection(.connected, input: .reconnected)
+            registration.connected(at: now)
+            current = nil
+            return change(.connected)
         case .disconnected(let reason):
-            changeConnection(.disconnected(since: .now, reason: reason), input: .lostTouch)
+            registration.disconnected()
+            return change(.disconnected(since: now, reason: reason))
         }
     }
 
-    /// Keeps which prompt runs, and tells the others when one begins.
-    private func noteRunning(_ message: ComfyMessage) {
-        guard let promptID = message.promptID else { return }
-        let isEnd = if case .executionEnded = message { true } else { false }
-        let overtaken = state.withLock { state -> [Prompt] in
-            state.current = isEnd ? nil : promptID
-            guard case .executionStart = message else { return [] }
-            return state.prompts.filter { $0.key != promptID }.map(\.value)
+    private mutating func proveRegistration(by message: ComfyMessage) {
+        switch message {
+        case .status(_, sid: .some): break  // the first of a connection, which comes from elsewhere than all others
+        case .featureFlags: registration.received(isFlags: true)
+        default: registration.received(isFlags: false)
         }
-        for prompt in overtaken { prompt.channel.send(.overtaken) }
+    }
+
+    private mutating func receive(_ message: ComfyMessage, at now: ContinuousClock.Instant) -> PromptInbox.Receipt {
+        switch message {
+        case .unknown(_, _, let promptID): return receiveUnknown(.text, promptID: promptID, at: now)
+        // Old versions do not say of which prompt.
+        case .progress(nil, _, _, _): return PromptInbox.Receipt(receivers: receivers(of: current, at: now))
+        default:
+            let overtaken = noteRunning(message)
+            return PromptInbox.Receipt(receivers: receivers(of: message.promptID, at: now), overtaken: overtaken)
+        }
+    }
+
+    private mutating func receive(_ message: ComfyBinaryMessage, at now: ContinuousClock.Instant) -> PromptInbox.Receipt {
+        switch message {
+        case .preview(let frame):
+            // One without a mark belongs to what runs now, and to nothing else that is open: a prompt without client id tells by its progress that it
+            // runs (protocol section 8.4). Whether ComfyUI marks previews says nothing: it decides that before it has our flags, and sends it after.
+            guard let promptID = frame.metadata?.promptID ?? current else { return PromptInbox.Receipt() }
+            return PromptInbox.Receipt(receivers: receivers(of: promptID, at: now))
+        case .progressText(_, _, let promptID): return PromptInbox.Receipt(receivers: receivers(of: promptID ?? current, at: now))
+        case .unknown: return receiveUnknown(.binary, promptID: nil, at: now)
+        }
+    }
+
+    /// Keeps which prompt runs. Returns the others when one begins.
+    private mutating func noteRunning(_ message: ComfyMessage) -> [PromptInbox.Channel] {
+        guard let promptID = message.promptID else { return [] }
+        current = if case .executionEnded = message { nil } else { promptID }
+        guard case .executionStart = message else { return [] }
+        return prompts.filter { $0.key != promptID }.map(\.value.channel)
     }
 
     /// A message that names no prompt goes to all open ones: they judge it themselves.
-    private func deliver(_ input: Input, promptID: String?) {
-        let receivers = state.withLock { state -> [Prompt] in
-            guard let promptID else { return Array(state.prompts.values) }
-            state.prompts[promptID]?.lastHeard = .now
-            return [state.prompts[promptID]].compactMap(\.self)
-        }
-        for receiver in receivers { receiver.channel.send(input) }
+    private mutating func receivers(of promptID: String?, at now: ContinuousClock.Instant) -> PromptInbox.Receipt.Receivers {
+        guard let promptID else { return .all(prompts.values.map(\.channel)) }
+        prompts[promptID]?.lastHeard = now
+        return prompts[promptID].map { .one($0.channel) } ?? .none
     }
 
     /// A message of an unknown type goes to the prompt that it names, else to the one that runs. It is no sign of life: a node pack may send it at any time.
-    private func deliverUnknown(_ input: Input, _ kind: Metrics.UnknownMessage, promptID: String?) {
-        metrics.unknownMessages[kind].add()
-        let receivers = state.withLock { state -> [Prompt] in
-            guard state.unknownAllowance.take(at: .now) else { return [] }
-            guard let promptID = promptID ?? state.current else { return Array(state.prompts.values) }
-            return [state.prompts[promptID]].compactMap(\.self)
+    private mutating func receiveUnknown(_ kind: Metrics.UnknownMessage, promptID: String?, at now: ContinuousClock.Instant) -> PromptInbox.Receipt {
+        var receipt = PromptInbox.Receipt(unknown: kind)
+        if unknownAllowance.take(at: now) {
+            receipt.receivers = (promptID ?? current).map { prompts[$0].map { .one($0.channel) } ?? .none } ?? .all(prompts.values.map(\.channel))
         }
-        if receivers.isEmpty { metrics.unknownMessagesDropped.add() }
-        for receiver in receivers { receiver.channel.send(input) }
+        receipt.isDropped =
+            switch receipt.receivers {
+            case .none: true
+            case .one: false
+            case .all(let channels): channels.isEmpty
+            }
+        return receipt
     }
 
-    private func changeConnection(_ connection: Connection, input: Input) {
-        let receivers = state.withLock { state in
-            state.hasTried = true
-            switch (state.connection, connection) {
-            case (.disconnected(let since, _), .disconnected(_, let reason)):
-                state.connection = .disconnected(since: since, reason: reason)  // still; keep the beginning
-            default:
-                state.connection = connection
-            }
-            return Array(state.prompts.values)
+    private mutating func change(_ new: PromptInbox.Connection) -> PromptInbox.Receipt {
+        hasTried = true
+        if case .disconnected(let since, _) = connection, case .disconnected(_, let reason) = new {
+            connection = .disconnected(since: since, reason: reason)  // still; keep the beginning
+        } else {
+            connection = new
         }
-        for receiver in receivers { receiver.channel.send(input) }
-        onConnectionChange(connection)
+        return PromptInbox.Receipt(receivers: .all(prompts.values.map(\.channel)), connection: new)
     }
 }
 

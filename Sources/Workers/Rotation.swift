@@ -118,7 +118,7 @@ package struct Rotation: Sendable {
     }
 
     /// ComfyUI's queue while nothing is given to it: once what it hung in has gone, it was started anew or has come to itself.
-    mutating func looked(at queue: (running: Set<String>, hasPending: Bool), at now: ContinuousClock.Instant) {
+    mutating func saw(_ queue: (running: Set<String>, hasPending: Bool), at now: ContinuousClock.Instant) {
         guard case .resting(nil) = phase else { return }
         switch fault {
         case .stuck(_, let promptID):
@@ -131,8 +131,8 @@ package struct Rotation: Sendable {
         }
     }
 
-    /// When to look again whether a job may be given; nil when that is only a matter of jobs.
-    func nextLook(at now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+    /// When to check again whether a job may be given; nil when that is only a matter of jobs.
+    func nextCheck(at now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         if let deliversFrom, now < deliversFrom { return deliversFrom }
         return switch phase {
         case .serving, .probing: nil

@@ -12,7 +12,7 @@ extension Worker {
     package func accepted(_ ticket: RegistrationProof.Ticket) {
         noteDelivery(.made)
         inbox.withRegistration { $0.accepted(ticket, at: .now) }
-        look()
+        wake()
     }
 
     /// ComfyUI may not have noticed yet that an earlier connection is dead. Systems give up such connections within half an hour.
@@ -73,7 +73,7 @@ extension Worker {
     func watchAbsence() async {
         let pause = min(max(configuration.grace, .milliseconds(50)), .milliseconds(500))
         while let (since, _) = inbox.absence {
-            if .now - since > configuration.grace { inbox.announce(.away) }
+            if .now - since > configuration.grace { inbox.announce(.away(nil)) }
             tellQueueOfAbsence()
             do { try await socket.eventLoop.sleep(for: pause) } catch { return }
         }
@@ -102,12 +102,12 @@ extension Worker {
     func noteFault(_ fault: Rotation.Fault) {
         state.withLock { $0.rotation.failed(fault, at: .now) }
         logger.error("ComfyUI is given no more jobs until one succeeds on it", metadata: ["reason": "\(fault.words(at: .now))"])
-        look()
+        wake()
     }
 
     func startsRotationWatch() -> Bool {
         state.withLock { state in
-            guard !state.isRotationWatched, state.rotation.nextLook(at: .now) != nil else { return false }
+            guard !state.isRotationWatched, state.rotation.nextCheck(at: .now) != nil else { return false }
             state.isRotationWatched = true
             return true
         }
@@ -117,26 +117,26 @@ extension Worker {
     func watchRotation() async {
         while true {
             let next = state.withLock { state -> ContinuousClock.Instant? in
-                let next = state.rotation.nextLook(at: .now)
+                let next = state.rotation.nextCheck(at: .now)
                 if next == nil { state.isRotationWatched = false }
                 return next
             }
-            guard let next else { return look() }
+            guard let next else { return wake() }
             do { try await Task.sleep(until: next) } catch { return }
-            await lookAtQueueIfStuck()
+            await readQueueIfStuck()
         }
     }
 
-    func lookAtQueueIfStuck() async {
+    func readQueueIfStuck() async {
         guard isStuck else { return }
         do {
             let queue = try await client.queue()
             let isHealed = state.withLock { state in
-                state.rotation.looked(at: (Set(queue.running.map(\.promptID)), !queue.pending.isEmpty), at: .now)
+                state.rotation.saw((Set(queue.running.map(\.promptID)), !queue.pending.isEmpty), at: .now)
                 return state.rotation.fault == nil
             }
             if isHealed { logger.notice("ComfyUI works again") }
-            look()
+            wake()
         } catch {
             logger.debug("ComfyUI's queue could not be read", metadata: ["error": "\(NetworkWords.of(error))"])
         }

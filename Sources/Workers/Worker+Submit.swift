@@ -6,7 +6,7 @@ import OrderedJSON
 import Wording
 import Workflow
 
-/// What a run asks of ComfyUI over HTTP: to take its prompt, how it stands with it, to give it back.
+/// What an attempt asks of ComfyUI over HTTP: to take its prompt, how it stands with it, to give it back.
 extension Worker {
     /// A job that was accepted while no node list was known is checked now, as at the submission. Nil: ComfyUI may have it; also when its list
     /// cannot be read, since it checks itself, all but where files are: then no text of the workflow may lead out of a folder.
@@ -29,9 +29,9 @@ extension Worker {
         return nil
     }
 
-    package func submit(_ job: Job) async -> PromptInbox.SubmitResult {
+    func submit(_ job: Job) async -> Attempt.Answer {
         let submission = job.submission
-        if job.attempts != Attempts(), let found = await lookBeforeSubmitting(job) { return found }
+        if job.attempts != Attempts(), let found = await askBeforeSubmitting(job) { return found }
         guard !submission.lacksCredentials else { return .refused(.credentialsLost) }
         var extraData = submission.extraData
         extraData["preview_method"] = .string(configuration.previewMethod)
@@ -68,13 +68,13 @@ extension Worker {
         }
     }
 
-    /// A job that was inside a ComfyUI before may still be in this one: it must not run there twice. What it has of a run after which the job is
-    /// to run again is forgotten, so that it is not taken for the next one's. Nil: ComfyUI does not have it.
-    private func lookBeforeSubmitting(_ job: Job) async -> PromptInbox.SubmitResult? {
+    /// A job that was inside a ComfyUI before may still be in this one: it must not run there twice. A result after which the job is to run again
+    /// is forgotten, so that it is not taken for the next one's. Nil: ComfyUI does not have it.
+    private func askBeforeSubmitting(_ job: Job) async -> Attempt.Answer? {
         do {
-            switch try await look(for: job) {
-            case .waiting, .running, .finished(_, .succeeded): return .found
-            case .finished(_, .failed(let error)) where error.code == .nodeExecutionError: return .found
+            switch try await books(about: job) {
+            case .waiting, .running, .finished(_, .succeeded): return found(job)
+            case .finished(_, .failed(let error)) where error.code == .nodeExecutionError: return found(job)
             case .finished, .unreadable: try await client.deleteHistory([job.id.description])
             case .absent: break
             }
@@ -85,38 +85,42 @@ extension Worker {
         }
     }
 
+    /// What the job was given up for goes on.
+    private func found(_ job: Job) -> Attempt.Answer {
+        job.resumed()
+        return .found(job.told)
+    }
+
     /// After a submit without a clear answer: it may be queued all the same (protocol section 13).
-    private func whereabouts(of job: Job, ifAbsent: PromptInbox.SubmitResult) async -> PromptInbox.SubmitResult {
-        // The first look may go over a connection that broke together with the submit.
+    private func whereabouts(of job: Job, ifAbsent: Attempt.Answer) async -> Attempt.Answer {
+        // The first question may go over a connection that broke together with the submit.
         for pause in [Duration.zero, .milliseconds(100), .seconds(1)] {
             do { try await Task.sleep(for: pause) } catch { break }
-            switch await reconcile(job, .submit, secondLookAfter: min(.milliseconds(200), configuration.silence)) {
-            case .verdict(.absent): return ifAbsent
-            case .verdict: return .accepted(partialFaults: [])
-            default: continue
-            }
+            guard let verdict = await askBooks(about: job, .submit, again: min(.milliseconds(200), configuration.silence)) else { continue }
+            if case .absent = verdict { return ifAbsent }
+            return .accepted(partialFaults: [])
         }
         return .unknown
     }
 
-    /// Asks ComfyUI's books.
+    /// Asks ComfyUI's books. Nil: they could not be read.
     ///
-    /// - Parameter pause: that they do not have the prompt is believed at the second look: what was sent may still be on its way. Nil: at the first.
-    func reconcile(_ job: Job, _ reason: Metrics.ReconciliationReason, secondLookAfter pause: Duration?) async -> PromptInbox.Input {
+    /// - Parameter pause: that they do not have the prompt is believed the second time, since what was sent may still be on its way. Nil: the first.
+    func askBooks(about job: Job, _ reason: Metrics.ReconciliationReason, again pause: Duration?) async -> Reconciliation? {
         metrics.reconciliations[reason].add()
         do {
-            let verdict = try await look(for: job)
-            guard case .absent = verdict, let pause else { return .verdict(verdict) }
+            let verdict = try await books(about: job)
+            guard case .absent = verdict, let pause else { return verdict }
             try await Task.sleep(for: pause)
-            return .verdict(try await look(for: job))
+            return try await books(about: job)
         } catch {
             logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(NetworkWords.of(error))"]))
-            return .noVerdict
+            return nil
         }
     }
 
     /// The queue first: the other way round a prompt that ends in between looks lost.
-    private func look(for job: Job) async throws(ComfyUIError) -> Reconciliation {
+    private func books(about job: Job) async throws(ComfyUIError) -> Reconciliation {
         let queue = try await client.queue()
         do {
             return Reconciliation(of: job.id.description, queue: queue, history: try await client.history(job.id.description))
@@ -127,22 +131,22 @@ extension Worker {
         }
     }
 
-    /// Takes the prompt out of ComfyUI: out of its queue, out of execution, then looks; again until it is gone, since an
+    /// Takes the prompt out of ComfyUI: out of its queue, out of execution, then asks; again until it is gone, since an
     /// interrupt can be lost when the prompt is just starting (protocol section 11).
     func takeBack(_ job: Job, _ channel: PromptInbox.Channel) async {
         repeat {
             await removeFromComfyUI(job)
-            channel.send(await reconcile(job, .cancel, secondLookAfter: nil))
+            channel.send(input(await askBooks(about: job, .cancel, again: nil), of: job))
             await wait(min(.seconds(2), configuration.silence), then: nil, channel)
         } while !Task.isCancelled
     }
 
-    /// Takes a prompt that waits out of ComfyUI's queue, and nothing else, then looks.
+    /// Takes a prompt that waits out of ComfyUI's queue, and nothing else, then asks.
     func withdraw(_ job: Job, _ channel: PromptInbox.Channel) async {
         do { try await client.deleteQueued([job.id.description]) } catch {
             logger.debug("a job could not be taken out of ComfyUI's queue", metadata: .of(job.id, ["error": "\(NetworkWords.of(error))"]))
         }
-        channel.send(await reconcile(job, .cancel, secondLookAfter: nil))
+        channel.send(input(await askBooks(about: job, .cancel, again: nil), of: job))
     }
 
     /// False when ComfyUI could not be asked to.
@@ -170,8 +174,8 @@ extension Worker {
         }
     }
 
-    /// Sleeps, then sends the input; sends nothing when the run is over before.
-    package func wait(_ duration: Duration, then input: PromptInbox.Input?, _ channel: PromptInbox.Channel) async {
+    /// Sleeps, then sends the input; sends nothing when the attempt is over before.
+    func wait(_ duration: Duration, then input: Attempt.Input?, _ channel: PromptInbox.Channel) async {
         do { try await socket.eventLoop.sleep(for: duration) } catch { return }
         if let input { channel.send(input) }
     }

@@ -212,16 +212,16 @@ package final class Worker: Service {
     package func adopt(_ job: Job) {
         let channel = inbox.open(job.id)
         state.withLock { $0.adopted.append((job, channel)) }
-        look()
+        wake()
     }
 
     /// Something may let a job be taken.
-    func look() { signals.send() }
+    func wake() { signals.send() }
 
     /// A job waits in the queue.
     private func noteJob() {
         if !inbox.isConnected { socket.connectNow() }
-        look()
+        wake()
     }
 
     private func attend(in group: inout DiscardingTaskGroup) {
@@ -235,7 +235,7 @@ package final class Worker: Service {
             for job in service.queue.jobs where canRun(job) { job.noteReturn() }
             group.addTask { await self.readNodeList() }
             state.withLock { $0.rotation.connected(at: .now) }
-            group.addTask { await self.lookAtQueueIfStuck() }
+            group.addTask { await self.readQueueIfStuck() }
             for job in reclaimed() { group.addTask { await self.removeForGood(job) } }
         }
         if inbox.withRegistration({ $0.startsWatch() }) { group.addTask { await self.watchRegistration() } }
@@ -250,8 +250,8 @@ package final class Worker: Service {
 
     private func start(_ job: Job, _ channel: PromptInbox.Channel, _ entry: Entry, in group: inout DiscardingTaskGroup) {
         group.addTask(executorPreference: executor) {
-            await self.run(job, channel, entry)
-            self.look()
+            await self.attempt(job, channel, entry)
+            self.wake()
         }
     }
 
@@ -275,7 +275,7 @@ package final class Worker: Service {
     /// The job is inside ComfyUI, or others need not wait for it.
     func hasSubmitted(_ job: Job) {
         state.withLock { if $0.submitting == job.id { $0.submitting = nil } }
-        look()
+        wake()
     }
 
     // MARK: Node classes
@@ -290,7 +290,7 @@ package final class Worker: Service {
     }
 
     func hasReadNodeList(isFirst: Bool = true) async -> Bool {
-        defer { look() }
+        defer { wake() }
         do throws(ComfyUIError) {
             let version = try await client.systemStats()["system"]?["comfyui_version"]?.string
             let replaced = Set(try await client.nodeReplacements().names)

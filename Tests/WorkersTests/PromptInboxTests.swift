@@ -107,7 +107,7 @@ import Testing
 }
 
 @Suite(.timeLimit(.minutes(5))) struct PromptChannelTests {
-    private func number(_ input: PromptInbox.Input?) -> String? {
+    private func number(_ input: Attempt.Input?) -> String? {
         if case .stuck(.device(let reason))? = input { reason } else { nil }
     }
 

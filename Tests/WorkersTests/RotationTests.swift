@@ -52,7 +52,7 @@ import Testing
             case .ended: rotation.ended(at: now)
             case .gave: rotation.gave()
             case .connected: rotation.connected(at: now)
-            case .looked(let running, let pending): rotation.looked(at: (running, pending), at: now)
+            case .looked(let running, let pending): rotation.saw((running, pending), at: now)
             case .wait(let seconds): now = now + .seconds(seconds)
             }
         }
@@ -66,13 +66,13 @@ import Testing
     @Test func saysWhenToLookAgain() {
         var rotation = Rotation(pause: .seconds(10))
         let now = ContinuousClock.now
-        #expect(rotation.nextLook(at: now) == nil)
+        #expect(rotation.nextCheck(at: now) == nil)
         rotation.failed(.device("x"), at: now)
-        #expect(rotation.nextLook(at: now) == now + .seconds(10))
-        #expect(rotation.nextLook(at: now + .seconds(10)) == nil)
+        #expect(rotation.nextCheck(at: now) == now + .seconds(10))
+        #expect(rotation.nextCheck(at: now + .seconds(10)) == nil)
         rotation.succeeded()
         rotation.failed(.stuck("x", promptID: "a"), at: now)
-        #expect(rotation.nextLook(at: now + .seconds(100)) == now + .seconds(110))
+        #expect(rotation.nextCheck(at: now + .seconds(100)) == now + .seconds(110))
     }
 
     @Test func whatCannotBeHandedOverIsTriedAtOnceAndThenEverMoreRarely() {
@@ -81,7 +81,7 @@ import Testing
         var pauses: [Duration] = []
         for _ in 0..<7 {
             rotation.note(.failed, at: now)
-            let next = rotation.nextLook(at: now) ?? now
+            let next = rotation.nextCheck(at: now) ?? now
             #expect(rotation.allows(at: now, open: 0) == (next == now))
             #expect(rotation.allows(at: next, open: 1))
             pauses.append(next - now)
@@ -103,10 +103,10 @@ import Testing
         var now = ContinuousClock.now
         for _ in 0..<20 {
             rotation.failed(.device("x"), at: now)
-            now = rotation.nextLook(at: now) ?? now
+            now = rotation.nextCheck(at: now) ?? now
             rotation.gave()
         }
         rotation.failed(.device("x"), at: now)
-        #expect(rotation.nextLook(at: now) == now + .seconds(30))
+        #expect(rotation.nextCheck(at: now) == now + .seconds(30))
     }
 }

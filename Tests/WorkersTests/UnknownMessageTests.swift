@@ -81,11 +81,11 @@ import Testing
     @Test("Without a name they are a running job's; large ones are told by type and size")
     func shown() throws {
         let graph: JSON = ["1": ["class_type": "SaveImage", "inputs": [:]]]
-        var run = Run(workflow: try Workflow(checking: graph), outputNodes: ["1"])
-        func natives(_ actions: [Run.Action]) -> [JSON] {
-            actions.compactMap { if case .publish(.comfyui(let raw)) = $0 { try? JSON(parsing: raw) } else { nil } }
+        var run = Execution(workflow: try Workflow(checking: graph), outputNodes: ["1"])
+        func natives(_ effects: [Execution.Effect]) -> [JSON] {
+            effects.compactMap { if case .publish(.comfyui(let raw)) = $0 { try? JSON(parsing: raw) } else { nil } }
         }
-        func expect(_ actions: [Run.Action], _ expected: [JSON]) { #expect(natives(actions) == expected) }
+        func expect(_ effects: [Execution.Effect], _ expected: [JSON]) { #expect(natives(effects) == expected) }
         let named = ComfyMessage.unknown(type: "x", raw: #"{"type":"x"}"#, promptID: "p"), unnamed = ComfyMessage.unknown(type: "x", raw: #"{"type":"x"}"#)
         expect(run.received(named), [["type": "x"]])
         expect(run.received(unnamed), [])

@@ -1,7 +1,7 @@
 import Wording
 
 /// Whether ComfyUI works on a prompt at all. When its worker thread is dead (protocol section 13), HTTP and socket look
-/// healthy, and only time tells: the books stand still. A value; one for each run.
+/// healthy, and only time tells: the books stand still. A value; one for each attempt.
 struct Pulse: Sendable {
     enum Doubt: Sendable, Equatable {
         /// Prompts wait, and none runs.
@@ -24,7 +24,7 @@ struct Pulse: Sendable {
     private let limits: Limits
     private var nothingRunsSince: ContinuousClock.Instant?
     private var runningSince: ContinuousClock.Instant?
-    /// What runs before the prompt, and since when it was seen there. It is known by its id, so that what happens between two looks does not matter.
+    /// What runs before the prompt, and since when it was seen there. It is known by its id, so that what happens between two verdicts does not matter.
     private(set) var head: (promptID: String, since: ContinuousClock.Instant)?
 
     init(limits: Limits) { self.limits = limits }
@@ -38,15 +38,15 @@ struct Pulse: Sendable {
     /// - Parameters:
     ///   - silence: how long no message about the prompt has come.
     ///   - mayHaveBegun: a node has begun, or may have.
-    ///   - isOwn: whether a prompt is one of the bridge's, which is judged by its own run.
+    ///   - isBehindOwn: the prompt waits behind one of the bridge's, which is judged by its own attempt.
     mutating func judge(
-        _ verdict: Reconciliation, silence: Duration, mayHaveBegun: Bool, isOwn: (String) -> Bool, at now: ContinuousClock.Instant
+        _ verdict: Reconciliation, silence: Duration, mayHaveBegun: Bool, isBehindOwn: Bool, at now: ContinuousClock.Instant
     ) -> Doubt? {
         guard case .waiting(behind: nil) = verdict else {
             nothingRunsSince = nil
             guard case .running = verdict else {
                 runningSince = nil
-                return judge(verdict, isOwn: isOwn, at: now)
+                return judge(verdict, isBehindOwn: isBehindOwn, at: now)
             }
             head = nil
             let since = runningSince ?? now
@@ -63,8 +63,8 @@ struct Pulse: Sendable {
     }
 
     /// Behind another prompt.
-    private mutating func judge(_ verdict: Reconciliation, isOwn: (String) -> Bool, at now: ContinuousClock.Instant) -> Doubt? {
-        guard case .waiting(behind: let promptID?) = verdict, !isOwn(promptID) else {
+    private mutating func judge(_ verdict: Reconciliation, isBehindOwn: Bool, at now: ContinuousClock.Instant) -> Doubt? {
+        guard case .waiting(behind: let promptID?) = verdict, !isBehindOwn else {
             head = nil
             return nil
         }

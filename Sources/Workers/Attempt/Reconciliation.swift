@@ -4,11 +4,11 @@ import OrderedCollections
 import OrderedJSON
 
 /// What ComfyUI's books say about a prompt, whatever its events said or failed to say (protocol section 10).
-package enum Reconciliation: Sendable {
+enum Reconciliation: Sendable {
     /// `behind`: the prompt that runs; nil when none does.
     case waiting(behind: String?)
     case running
-    case finished(outputs: [Run.NodeOutput], Run.Ending)
+    case finished(outputs: [Execution.NodeOutput], Execution.Ending)
     /// In neither: deleted by somebody, or lost with a restart.
     case absent
     /// Not in the queue, and in the history is something that cannot be read.
@@ -22,9 +22,9 @@ package enum Reconciliation: Sendable {
     init(of promptID: String, queue: QueueSnapshot, history: HistoryEntry?) {
         if let history {
             let cached = history.cachedNodes
-            let outputs = history.outputs.compactMap { node, output -> Run.NodeOutput? in
+            let outputs = history.outputs.compactMap { node, output -> Execution.NodeOutput? in
                 guard let output = output.object, !output.isEmpty else { return nil }
-                return Run.NodeOutput(node: history.displayNodes[node] ?? node, part: node, output: output, isReused: cached.contains(node))
+                return Execution.NodeOutput(node: history.displayNodes[node] ?? node, part: node, output: output, isReused: cached.contains(node))
             }
             switch history.outcome {
             case .succeeded: self = .finished(outputs: outputs, .succeeded)

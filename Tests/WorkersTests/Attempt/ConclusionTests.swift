@@ -11,9 +11,9 @@ import Testing
         case failed(JobError.Code)
     }
 
-    private static let memory = RunEnd.ended(.failed(JobError(code: .outOfMemory, message: "m")))
-    private static let device = RunEnd.ended(.failed(JobError(code: .deviceError, message: "d")))
-    private static let node = RunEnd.ended(.failed(JobError(code: .nodeExecutionError, message: "n")))
+    private static let memory = AttemptEnd.ended(.failed(JobError(code: .outOfMemory, message: "m")))
+    private static let device = AttemptEnd.ended(.failed(JobError(code: .deviceError, message: "d")))
+    private static let node = AttemptEnd.ended(.failed(JobError(code: .nodeExecutionError, message: "n")))
 
     /// Ends of consecutive runs of one job, the last of which is judged.
     @Test("Ends, retries, another ComfyUI", arguments: [
@@ -47,8 +47,8 @@ import Testing
         ([memory, .ended(.succeeded)], 0, false, .succeeded),
         // The device: on another one.
         ([device], 1, true, .again), ([device], 1, false, .failed(.deviceError)), ([device], 0, true, .failed(.deviceError)),
-    ] as [([RunEnd], Int, Bool, Outcome)])
-    func table(_ ends: [RunEnd], _ retries: Int, _ hasOther: Bool, _ expected: Outcome) throws {
+    ] as [([AttemptEnd], Int, Bool, Outcome)])
+    func table(_ ends: [AttemptEnd], _ retries: Int, _ hasOther: Bool, _ expected: Outcome) throws {
         var attempts = Attempts()
         for end in ends { attempts.count(end, on: "http://a") }
         let end = try #require(ends.last)

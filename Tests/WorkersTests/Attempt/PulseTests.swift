@@ -4,7 +4,7 @@ import Testing
 
 /// When a ComfyUI counts as stuck: limits of 6 s for a start and 100 s for a node at work, looks at the given seconds.
 @Suite struct PulseTests {
-    enum Seen: Sendable {
+    enum Seen: Sendable, Equatable {
         /// Waiting, behind another prompt or behind none.
         case behind, nobody
         case running(silence: Int, begun: Bool)
@@ -49,7 +49,7 @@ import Testing
         for (second, seen) in looks {
             let now = start + .seconds(second)
             func judge(_ verdict: Reconciliation, _ silence: Int? = nil, _ begun: Bool = false) {
-                doubts.append(pulse.judge(verdict, silence: .seconds(silence ?? second), mayHaveBegun: begun, isOwn: { $0 == "own" }, at: now))
+                doubts.append(pulse.judge(verdict, silence: .seconds(silence ?? second), mayHaveBegun: begun, isBehindOwn: seen == .behind, at: now))
             }
             switch seen {
             case .behind: judge(.waiting(behind: "own"))
@@ -67,7 +67,7 @@ import Testing
         var pulse = Pulse(limits: .init(start: .seconds(6), work: nil))
         let start = ContinuousClock.now
         for verdict in [Reconciliation.running, .waiting(behind: "a")] {
-            let doubts = [0, 100_000, 200_000].map { pulse.judge(verdict, silence: .seconds($0), mayHaveBegun: true, isOwn: { _ in false }, at: start + .seconds($0)) }
+            let doubts = [0, 100_000, 200_000].map { pulse.judge(verdict, silence: .seconds($0), mayHaveBegun: true, isBehindOwn: false, at: start + .seconds($0)) }
             #expect(doubts == [nil, nil, nil])
         }
         #expect(pulse.head?.promptID == "a")

@@ -84,7 +84,7 @@ struct RecordedTraffic {
         return nil
     }
 
-    /// What the prompt's run did with everything that its client's sockets received, as the worker would hand it in.
+    /// What the prompt's execution did with everything that its client's sockets received, as the worker would hand it in.
     func replay(_ prompt: Prompt) throws -> Replay {
         let workflow = try Workflow(checking: prompt.graph)
         let outputNodes = Set(workflow.nodes.filter { $0.value.classType.hasPrefix("Save") || $0.value.classType.hasPrefix("Preview") }.keys)
@@ -94,43 +94,43 @@ struct RecordedTraffic {
             if line.event["ev"] == "ws_open", line.event["query"]?["clientId"]?.string == prompt.clientID { sockets.insert(line.event["conn"]?.string ?? "") }
         }
         isOpen = !sockets.isEmpty
-        var replay = Replay(run: Run(workflow: workflow, outputNodes: outputNodes))
+        var replay = Replay(execution: Execution(workflow: workflow, outputNodes: outputNodes))
         let history = history(of: prompt)
         for line in lines where line.milliseconds >= prompt.postedAt {
             let connection = line.event["conn"]?.string ?? ""
             switch line.event["ev"]?.string {
             case "ws_open" where line.event["query"]?["clientId"]?.string == prompt.clientID:
-                if sockets.insert(connection).inserted, !isOpen || sockets.count > 1 { replay.run.lostTouch() }
+                if sockets.insert(connection).inserted, !isOpen || sockets.count > 1 { replay.execution.lostTouch() }
                 isOpen = true
             case "ws_close" where sockets.contains(connection):
-                replay.run.lostTouch()
+                replay.execution.lostTouch()
             case "ws_recv" where sockets.contains(connection):
                 if let text = line.event["text"]?.string {
                     let message = try ComfyMessage(parsing: text)
                     guard message.promptID == nil || message.promptID == prompt.id else { continue }
-                    replay.perform(replay.run.received(message))
+                    replay.perform(replay.execution.received(message))
                 } else if let message = try line.binary {
                     if case .preview(let frame) = message, let id = frame.metadata?.promptID, id != prompt.id { continue }
-                    replay.perform(replay.run.received(message))
+                    replay.perform(replay.execution.received(message))
                 }
             default: continue
             }
             if replay.wantsHistory, replay.ending == nil, let history {
-                replay.perform(replay.run.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: history)))
+                replay.perform(replay.execution.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: history)))
             }
         }
         // The socket never told the end: the watchdog asks.
         if replay.ending == nil, let history {
-            replay.perform(replay.run.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: history)))
+            replay.perform(replay.execution.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: history)))
         }
         return replay
     }
 }
 
-/// The traces of one replayed run.
+/// The traces of one replayed execution.
 struct Replay {
-    var run: Run
-    var ending: Run.Ending?
+    var execution: Execution
+    var ending: Execution.Ending?
     var starts = 0
     var wantsHistory = false
     var progress: [JobProgress] = []
@@ -144,12 +144,12 @@ struct Replay {
     var texts: [String] = []
     /// Nodes with results that an earlier run made.
     var reusedNodes: OrderedSet<String> = []
-    var actionsAfterEnd = 0
+    var effectsAfterEnd = 0
 
-    mutating func perform(_ actions: [Run.Action]) {
-        for action in actions {
-            if ending != nil { actionsAfterEnd += 1 }
-            switch action {
+    mutating func perform(_ effects: [Execution.Effect]) {
+        for effect in effects {
+            if ending != nil { effectsAfterEnd += 1 }
+            switch effect {
             case .started: starts += 1
             case .publish(.progress(let snapshot)): progress.append(snapshot)
             case .publish(.node(let node)): nodes.append(node)
@@ -159,14 +159,14 @@ struct Replay {
             case .preview: previews += 1
             case .capture: captures += 1
             case .collect(let output): collect(output)
-            case .reconcile: wantsHistory = true
+            case .inquire: wantsHistory = true
             case .awaitEnd: break
             case .end(let ending): self.ending = ending
             }
         }
     }
 
-    private mutating func collect(_ output: Run.NodeOutput) {
+    private mutating func collect(_ output: Execution.NodeOutput) {
         if output.isReused { reusedNodes.append(output.node) }
         for (key, value) in output.output {
             for item in value.array ?? [] {

@@ -49,7 +49,7 @@ import Wording
             let replay = try traffic.replay(prompt)
             let expected = Self.expected[scenario]?[index] ?? .succeeded
             #expect(Expected(replay.ending) == expected, "\(name) \(index)")
-            #expect(replay.actionsAfterEnd == 0, "\(name) \(index)")
+            #expect(replay.effectsAfterEnd == 0, "\(name) \(index)")
             #expect(replay.starts == (replay.ending == nil ? min(replay.starts, 1) : 1), "\(name) \(index)")
             #expect(zip(replay.progress, replay.progress.dropFirst()).allSatisfy { $0.value <= $1.value && $0.nodesDone <= $1.nodesDone }, "\(name) \(index)")
             #expect(replay.progress.allSatisfy { (0...1).contains($0.value) && $0.nodesDone <= $0.nodesTotal }, "\(name) \(index)")
@@ -108,9 +108,9 @@ import Wording
         let traffic = try RecordedTraffic(name)
         #expect(try traffic.prompts.map { try traffic.replay($0).reusedNodes.sorted() } == expected)
         let fromHistory = try traffic.prompts.map { prompt -> [String] in
-            var replay = Replay(run: Run(workflow: try Workflow(checking: prompt.graph), outputNodes: []))
-            replay.run.lostTouch()
-            replay.perform(replay.run.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: traffic.history(of: prompt))))
+            var replay = Replay(execution: Execution(workflow: try Workflow(checking: prompt.graph), outputNodes: []))
+            replay.execution.lostTouch()
+            replay.perform(replay.execution.reconciled(Reconciliation(of: prompt.id, queue: .empty, history: traffic.history(of: prompt))))
             return replay.reusedNodes.sorted()
         }
         #expect(fromHistory == expected)
@@ -119,10 +119,10 @@ import Wording
     @Test("A node that was not seen to run is known to be reused only if nothing was missed", arguments: [(false, ["3"]), (true, [])])
     func unseen(_ hasGap: Bool, _ expected: [String]) throws {
         let graph: JSON = ["3": ["class_type": "SaveImage", "inputs": [:]]]
-        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["3"]))
-        replay.perform(replay.run.received(.executionStart(promptID: "p", timestamp: nil)))
-        if hasGap { replay.run.lostTouch() }
-        replay.perform(replay.run.received(.executed(promptID: "p", node: "3", displayNode: "3", output: ["images": [["filename": "a.png"]]])))
+        var replay = Replay(execution: Execution(workflow: try Workflow(checking: graph), outputNodes: ["3"]))
+        replay.perform(replay.execution.received(.executionStart(promptID: "p", timestamp: nil)))
+        if hasGap { replay.execution.lostTouch() }
+        replay.perform(replay.execution.received(.executed(promptID: "p", node: "3", displayNode: "3", output: ["images": [["filename": "a.png"]]])))
         #expect(replay.reusedNodes.elements == expected)
     }
 
@@ -138,16 +138,16 @@ import Wording
     ] as [([ComfyMessage], [ComfyMessage], Bool)])
     func lacking(_ before: [ComfyMessage], _ after: [ComfyMessage], _ lacksResults: Bool) throws {
         let graph: JSON = ["2": ["class_type": "SaveImageWebsocket", "inputs": [:]]]
-        var replay = Replay(run: Run(workflow: try Workflow(checking: graph), outputNodes: ["2"]))
-        for message in before { replay.perform(replay.run.received(message)) }
-        replay.run.lostTouch()
-        for message in after { replay.perform(replay.run.received(message)) }
-        replay.perform(replay.run.received(.executionEnded(promptID: "p")))
+        var replay = Replay(execution: Execution(workflow: try Workflow(checking: graph), outputNodes: ["2"]))
+        for message in before { replay.perform(replay.execution.received(message)) }
+        replay.execution.lostTouch()
+        for message in after { replay.perform(replay.execution.received(message)) }
+        replay.perform(replay.execution.received(.executionEnded(promptID: "p")))
         #expect(replay.wantsHistory)
-        replay.perform(replay.run.reconciled(.finished(outputs: [], .succeeded)))
+        replay.perform(replay.execution.reconciled(.finished(outputs: [], .succeeded)))
         #expect(replay.ending == .succeeded)
         #expect(replay.starts == 1)
-        #expect(replay.run.lacksResults == lacksResults)
+        #expect(replay.execution.lacksResults == lacksResults)
     }
 
     @Test("After a reconnect only history is believed", arguments: ["reconnect_mid_run", "reconnect_overlap", "v0.25/reconnect_mid_run", "v0.33/reconnect_mid_run"])
@@ -175,7 +175,7 @@ import Wording
 }
 
 extension ReplayTests.Expected {
-    init(_ ending: Run.Ending?) {
+    init(_ ending: Execution.Ending?) {
         switch ending {
         case nil: self = .open
         case .succeeded: self = .succeeded

@@ -7,15 +7,15 @@ import Testing
 @testable import Workflow
 
 /// What a run knows when ComfyUI does not have its prompt any more, or has it and messages are missing.
-@Suite struct LostRunTests {
+@Suite struct LostExecutionTests {
     enum Step: Sendable {
         case start, node, success, failure, ended
         case touchLost, waiting, running, finished
     }
 
-    private func run(_ steps: [Step], _ classType: String = "SaveImage") throws -> Run {
+    private func run(_ steps: [Step], _ classType: String = "SaveImage") throws -> Execution {
         let graph: JSON = ["1": ["class_type": .string(classType), "inputs": [:]]]
-        var run = Run(workflow: try Workflow(checking: graph), outputNodes: ["1"])
+        var run = Execution(workflow: try Workflow(checking: graph), outputNodes: ["1"])
         for step in steps {
             switch step {
             case .start: _ = run.received(.executionStart(promptID: "p", timestamp: nil))
@@ -38,8 +38,8 @@ import Testing
         // It was still there after the break: what takes it away later is something else.
         ([.start, .touchLost, .running], .running), ([.touchLost, .running], .running), ([.start, .touchLost, .running, .touchLost], .killed),
         ([.start, .success, .touchLost], .killed),
-    ] as [([Step], RunEnd.Loss)])
-    func losses(_ steps: [Step], _ expected: RunEnd.Loss) throws {
+    ] as [([Step], AttemptEnd.Loss)])
+    func losses(_ steps: [Step], _ expected: AttemptEnd.Loss) throws {
         #expect(try run(steps).lossWhenAbsent == expected)
     }
 
@@ -50,6 +50,8 @@ import Testing
         ([.finished], true), ([.start, .finished], true), ([.start, .node, .success, .finished], false),
         // An end without a beginning: of this run, or late of the one before.
         ([.success, .ended, .finished], true), ([.success, .start, .node, .success, .finished], false),
+        // The books knew first that it runs.
+        ([.running, .start, .node, .success, .finished], false), ([.running, .node, .success, .finished], true), ([.running, .success, .finished], true),
     ] as [([Step], Bool)])
     func results(_ steps: [Step], _ expected: Bool) throws {
         #expect(try run(steps, "SaveImageWebsocket").lacksResults == expected)
@@ -58,12 +60,12 @@ import Testing
 
     @Test("A prompt that is gone after ComfyUI said how it went needs no other witness, unless messages are missing", arguments: [
         ([.start, .success], true), ([.start, .failure], true), ([.start], false), ([], false), ([.success], false), ([.failure], false),
-        ([.start, .touchLost, .success], false), ([.start, .success, .touchLost], false),
+        ([.start, .touchLost, .success], false), ([.start, .success, .touchLost], false), ([.running, .success], false), ([.running, .start, .success], true),
     ] as [([Step], Bool)])
     func absent(_ steps: [Step], _ isEnd: Bool) throws {
         var run = try run(steps)
-        let actions = run.reconciled(.absent)
-        #expect(actions.contains { if case .end = $0 { true } else { false } } == isEnd)
+        let effects = run.reconciled(.absent)
+        #expect(effects.contains { if case .end = $0 { true } else { false } } == isEnd)
         // After the end nothing follows.
         if isEnd { #expect(run.received(.executionSuccess(promptID: "p", timestamp: nil)).isEmpty) }
     }

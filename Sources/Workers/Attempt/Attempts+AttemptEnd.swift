@@ -1,8 +1,8 @@
 import Jobs
 
 extension Attempts {
-    /// - Parameter endpoint: of the ComfyUI that the run was in.
-    package mutating func count(_ end: RunEnd, on endpoint: String) {
+    /// - Parameter endpoint: of the ComfyUI that the job was in.
+    mutating func count(_ end: AttemptEnd, on endpoint: String) {
         switch end {
         case .notDelivered, .lost(.waiting), .stuck(_, wasRunning: false), .behind: undelivered += 1
         case .lost(.killed), .stuck(_, wasRunning: true):

@@ -1,19 +1,19 @@
-package import ComfyUI
+import ComfyUI
 import FoundationEssentials
-package import Jobs
-package import NIOCore
+import Jobs
+import NIOCore
 import OrderedCollections
-package import OrderedJSON
+import OrderedJSON
 import Wording
-package import Workflow
+import Workflow
 
-/// One run of a workflow inside a ComfyUI as a value: messages in, actions out, no IO.
+/// The execution of a workflow inside a ComfyUI as a value: messages in, effects out, no IO.
 ///
-/// It knows what ComfyUI says and when a run is over; the worker performs the actions. Messages of other prompts must
+/// It knows what ComfyUI says and when the execution is over; its attempt decides what follows. Messages of other prompts must
 /// not be passed in (except those without a prompt id, which it judges itself).
-package struct Run: Sendable {
+struct Execution: Sendable {
     /// What the owner has to do, in this order.
-    package enum Action: Sendable {
+    enum Effect: Sendable {
         /// ComfyUI took the prompt; deadlines count from here.
         case started
         case publish(JobEvent)
@@ -25,18 +25,18 @@ package struct Run: Sendable {
         /// The run is over as said.
         case end(Ending)
         /// The run is over, or may be, but the messages do not tell how: look into `/queue`, then `/history`.
-        case reconcile
+        case inquire
         /// The last message is due; when it does not come at once, the books know as well.
         case awaitEnd
     }
 
-    package enum Ending: Sendable, Equatable {
+    enum Ending: Sendable, Equatable {
         case succeeded
         case failed(JobError)
         case interrupted
     }
 
-    package struct NodeOutput: Sendable {
+    struct NodeOutput: Sendable {
         /// The node of the submitted graph.
         let node: String
         /// The node that made it, which an expansion may have generated.
@@ -47,7 +47,9 @@ package struct Run: Sendable {
     }
 
     private enum Phase {
-        case waiting, running
+        case waiting
+        /// Its first message was heard. Otherwise the books or a later message told that it runs, and what is missing may still come.
+        case running(isWitnessed: Bool)
         /// ComfyUI said how it went, and has yet to say that the prompt is over (`executing null`).
         case ending(Ending)
         case over
@@ -71,7 +73,7 @@ package struct Run: Sendable {
     /// A prompt has left the queue while this one ran, and nothing has come of this one since.
     private var mayHaveLeft = false
 
-    package init(workflow: Workflow, outputNodes: Set<Name>, told: Job.Told = Job.Told()) {
+    init(workflow: Workflow, outputNodes: Set<Name>, told: Job.Told = Job.Told()) {
         self.workflow = workflow
         self.outputNodes = outputNodes
         tracker = ProgressTracker(workflow: workflow, needed: outputNodes.isEmpty ? Set(workflow.nodes.keys) : workflow.reachable(from: outputNodes))
@@ -79,7 +81,7 @@ package struct Run: Sendable {
     }
 
     /// The run is one of which viewers were told before.
-    package mutating func resume(_ told: Job.Told) {
+    mutating func resume(_ told: Job.Told) {
         for node in told.nodes {
             if node.state == .cached { cached.insert(Name(node.node)) } else { begun.insert(Name(node.node)) }
         }
@@ -106,7 +108,7 @@ package struct Run: Sendable {
     var mayHaveBegun: Bool { hasGap || !begun.isEmpty }
 
     /// What it means when ComfyUI does not have the prompt.
-    var lossWhenAbsent: RunEnd.Loss { isOutOfSight ? .killed : isRunning ? .running : .waiting }
+    var lossWhenAbsent: AttemptEnd.Loss { isOutOfSight ? .killed : isRunning ? .running : .waiting }
 
     /// The run is over, and results may be missing that only the socket carries.
     var lacksResults: Bool { hasMissedPart && workflow.nodes.values.contains { $0.classType == Self.socketOutput } }
@@ -115,7 +117,7 @@ package struct Run: Sendable {
 
     // MARK: Inputs
 
-    package mutating func received(_ message: ComfyMessage) -> [Action] {
+    mutating func received(_ message: ComfyMessage) -> [Effect] {
         if case .over = phase { return [] }
         if case .unknown = message {} else if message.promptID != nil { mayHaveLeft = false }
         switch message {
@@ -163,7 +165,7 @@ package struct Run: Sendable {
         }
     }
 
-    package mutating func received(_ message: ComfyBinaryMessage) -> [Action] {
+    mutating func received(_ message: ComfyBinaryMessage) -> [Effect] {
         guard isRunning else { return [] }
         switch message {
         case .preview(let frame):
@@ -207,7 +209,7 @@ package struct Run: Sendable {
     }
 
     /// What `/queue` and `/history` said about the prompt.
-    mutating func reconciled(_ verdict: Reconciliation) -> [Action] {
+    mutating func reconciled(_ verdict: Reconciliation) -> [Effect] {
         if case .over = phase { return [] }
         switch verdict {
         case .waiting: return []
@@ -219,9 +221,9 @@ package struct Run: Sendable {
             case .waiting, .running: hasMissedPart = true
             case .ending, .over: break
             }
-            let actions = start() + outputs.map(Action.collect)
+            let effects = start() + outputs.map(Effect.collect)
             phase = .over
-            return actions + completion(ending) + [.end(ending)]
+            return effects + completion(ending) + [.end(ending)]
         case .unreadable: return []
         case .absent:
             // Neither waiting, running nor done: a restart, or somebody deleted it, or its entry. The owner decides, unless it is known how it went.
@@ -234,37 +236,42 @@ package struct Run: Sendable {
     // MARK: Transitions
 
     /// - Parameter isWitnessed: by the first message of the run; what else tells that it runs may have come after some that were missed.
-    private mutating func start(isWitnessed: Bool = false) -> [Action] {
+    private mutating func start(isWitnessed: Bool = false) -> [Effect] {
+        if case .running(false) = phase, isWitnessed { phase = .running(isWitnessed: true) }
         guard case .waiting = phase else { return [] }
-        phase = .running
+        phase = .running(isWitnessed: isWitnessed)
         if hasGap, !isWitnessed { hasMissedPart = true }
         return [.started]
     }
 
-    private mutating func decided(_ ending: Ending) -> [Action] {
+    private mutating func decided(_ ending: Ending) -> [Effect] {
+        switch phase {
         // Its start was missed; or it is not this run's end but, late, that of one before, which had the same id.
-        if case .waiting = phase {
+        case .waiting:
             hasGap = true
-            return [.reconcile]
+            return [.inquire]
+        // The same, of a run that was only seen in the books.
+        case .running(isWitnessed: false): (hasGap, hasMissedPart) = (true, true)
+        case .running(isWitnessed: true), .ending, .over: break
         }
         phase = .ending(ending)
         return [.awaitEnd]
     }
 
-    private mutating func ended() -> [Action] {
-        guard case .ending(let ending) = phase, !hasGap else { return [.reconcile] }
+    private mutating func ended() -> [Effect] {
+        guard case .ending(let ending) = phase, !hasGap else { return [.inquire] }
         phase = .over
         return completion(ending) + [.end(ending)]
     }
 
-    private mutating func completion(_ ending: Ending) -> [Action] {
+    private mutating func completion(_ ending: Ending) -> [Effect] {
         ending == .succeeded ? events(of: tracker.completed()) : []
     }
 
-    private mutating func events(of changes: [NodeEvent]) -> [Action] {
-        var actions = changes.map { Action.publish(.node($0)) }
-        if let progress = tracker.takeChangedProgress() { actions.append(.publish(.progress(progress))) }
-        return actions
+    private mutating func events(of changes: [NodeEvent]) -> [Effect] {
+        var effects = changes.map { Effect.publish(.node($0)) }
+        if let progress = tracker.takeChangedProgress() { effects.append(.publish(.progress(progress))) }
+        return effects
     }
 
     /// What was missed proves nothing: then a node that was not seen to run may have.
