@@ -26,6 +26,8 @@ package final class PromptInbox: Sendable {
         var prompts: [String: Prompt] = [:]
         /// The prompt that ComfyUI runs, as far as this connection told: of one after the other.
         var current: String?
+        /// When a part of a message came last that was not complete with it.
+        var lastPart: ContinuousClock.Instant?
         var connection = Connection.disconnected(since: .now, reason: "not connected yet")
         /// An attempt to connect has ended, one way or the other.
         var hasTried = false
@@ -91,10 +93,16 @@ package final class PromptInbox: Sendable {
         channel.finish()
     }
 
-    /// How long nothing was heard of a prompt; zero for one that is not open.
-    package func silence(of job: JobID) -> Duration {
-        state.withLock { $0.prompts[job.description].map { .now - $0.lastHeard } ?? .zero }
+    /// How long nothing was heard of a prompt, nor a part of a message arrived behind which its messages may wait; zero for one that is not open.
+    package func silence(of job: JobID, at now: ContinuousClock.Instant = .now) -> Duration {
+        state.withLock { state in
+            guard let lastHeard = state.prompts[job.description]?.lastHeard else { return .zero }
+            return now - max(lastHeard, state.lastPart ?? lastHeard)
+        }
     }
+
+    /// When a part of a message arrived last, if any did.
+    var lastPart: ContinuousClock.Instant? { state.withLock { $0.lastPart } }
 
     /// All open prompts, or all but one, are told.
     func announce(_ input: Attempt.Input, except job: JobID? = nil) {
@@ -107,8 +115,8 @@ package final class PromptInbox: Sendable {
         state.withLock { body(&$0.registration) }
     }
 
-    func receive(_ event: EventSocketEvent) {
-        let receipt = state.withLock { $0.receive(event, at: .now) }
+    func receive(_ event: EventSocketEvent, at now: ContinuousClock.Instant = .now) {
+        let receipt = state.withLock { $0.receive(event, at: now) }
         if let kind = receipt.unknown {
             metrics.unknownMessages[kind].add()
             if receipt.isDropped { metrics.unknownMessagesDropped.add() }
@@ -117,7 +125,7 @@ package final class PromptInbox: Sendable {
         switch event {
         case .message(let message, _): receipt.receivers.send(.message(message))
         case .binary(let message): receipt.receivers.send(.binary(message))
-        case .undecodable: break  // logged by the socket
+        case .receiving, .undecodable: break  // the second is logged by the socket
         case .connected: receipt.receivers.send(.reconnected)
         case .disconnected(let reason): receipt.receivers.send(.lostTouch(reason: Self.loss(reason)))
         }
@@ -161,6 +169,10 @@ extension PromptInbox.State {
         case .binary(let message):
             registration.received(isFlags: false)
             return receive(message, at: now)
+        case .receiving:
+            registration.receiving(at: now)
+            lastPart = now
+            return PromptInbox.Receipt()
         case .undecodable:
             registration.received(isFlags: false)
             return PromptInbox.Receipt(unknown: .unreadable)

@@ -49,6 +49,11 @@ package struct RegistrationProof: Sendable {
         if isFlags { answersFlags = true }
     }
 
+    /// A part of a message has arrived: what is due may wait behind it.
+    mutating func receiving(at now: ContinuousClock.Instant) {
+        if dueSince != nil { dueSince = now }
+    }
+
     var ticket: Ticket { Ticket(connection: connection, heard: heard) }
 
     /// ComfyUI has taken a prompt. A refused one changes no queue, so nothing is due for it.

@@ -109,13 +109,23 @@ extension Worker {
     func askBooks(about job: Job, _ reason: Metrics.ReconciliationReason, again pause: Duration?) async -> Reconciliation? {
         metrics.reconciliations[reason].add()
         do {
-            let verdict = try await books(about: job)
-            guard case .absent = verdict, let pause else { return verdict }
-            try await Task.sleep(for: pause)
-            return try await books(about: job)
+            var verdict = try await books(about: job)
+            if case .absent = verdict, let pause {
+                try await Task.sleep(for: pause)
+                verdict = try await books(about: job)
+            }
+            try await waitForMessagesUnderWay()
+            return verdict
         } catch {
             logger.debug("ComfyUI could not be asked about a job", metadata: .of(job.id, ["error": "\(NetworkWords.of(error))"]))
             return nil
+        }
+    }
+
+    /// The books know more than was heard so far while messages are still arriving: those go first, else what they carry is lost.
+    private func waitForMessagesUnderWay() async throws {
+        while let last = inbox.lastPart, case let rest = configuration.endLimit - (.now - last), rest > .zero {
+            try await socket.eventLoop.sleep(for: rest)
         }
     }
 

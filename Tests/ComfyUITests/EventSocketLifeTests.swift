@@ -194,6 +194,45 @@ import Testing
         }
     }
 
+    /// A pong can't overtake the frame: each part of it answers the ping before.
+    @Test(arguments: [false, true])
+    func aFrameUnderWayIsASignOfLife(isFragmented: Bool) async throws {
+        var options = FakeSocketServer.Options()
+        options.answersPings = false
+        let parts = Inbox<Void>()
+        try await FakeSocketServer.with(options) { server in
+            try await withEventSocket("http://127.0.0.1:\(server.port)", { configuration in
+                configuration.pingInterval = .milliseconds(30)
+                configuration.pongTimeout = .seconds(30)
+            }, parts: parts) { _, events in
+                let connection = try await server.nextConnection()
+                _ = try await events.nextConnected()
+                _ = try await events.nextMessage()
+                let part = [UInt8](repeating: 7, count: 1000)
+                if isFragmented {
+                    try await connection.send(.binary, ByteBuffer(bytes: [0, 0, 0, 1, 0, 0, 0, 2]), fin: false)
+                } else {
+                    // A final binary frame of 8 + 5 × 1000 bytes.
+                    try await connection.send(raw: ByteBuffer(bytes: [0x82, 126, 0x13, 0x90, 0, 0, 0, 1, 0, 0, 0, 2]))
+                }
+                for number in 1...5 {
+                    try await parts.next()
+                    try await server.nextPing()
+                    if isFragmented {
+                        try await connection.send(.continuation, ByteBuffer(bytes: part), fin: number == 5)
+                    } else {
+                        try await connection.send(raw: ByteBuffer(bytes: part))
+                    }
+                }
+                guard case .binary(.preview(let frame)) = try await events.next() else {
+                    Issue.record("something came before the frame")
+                    return
+                }
+                #expect(frame.image == ByteBuffer(repeating: 7, count: 5000))
+            }
+        }
+    }
+
     @Test func serversWithoutAStatusAreNoComfyUI() async throws {
         var options = FakeSocketServer.Options()
         options.greeting = [#"{"type": "hello"}"#]

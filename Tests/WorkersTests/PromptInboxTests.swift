@@ -62,6 +62,22 @@ import Testing
         #expect(await pictures(in: channel) { inbox.close(job, channel) } == 0)
     }
 
+    @Test func aMessageUnderWayIsNoSilence() {
+        let inbox = PromptInbox { _ in }
+        let job = JobID()
+        let channel = inbox.open(job)
+        let start = ContinuousClock.now
+        inbox.receive(.connected(sid: nil))
+        #expect(inbox.silence(of: job, at: start + .seconds(9)) >= .seconds(8))
+        inbox.receive(.receiving, at: start + .seconds(9))
+        #expect(inbox.silence(of: job, at: start + .seconds(12)) == .seconds(3))
+        // Complete messages of others, and pongs, say nothing of this prompt.
+        inbox.receive(.message(.executionStart(promptID: "another", timestamp: nil), raw: ""), at: start + .seconds(14))
+        #expect(inbox.silence(of: job, at: start + .seconds(15)) == .seconds(6))
+        #expect(inbox.silence(of: JobID(), at: start + .seconds(15)) == .zero)
+        inbox.close(job, channel)
+    }
+
     @Test func theBeginningOfOnePromptIsToldToTheOthers() async {
         let inbox = PromptInbox { _ in }
         let (first, second) = (JobID(), JobID())

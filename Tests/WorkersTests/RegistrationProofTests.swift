@@ -6,6 +6,8 @@ import Testing
 @Suite struct RegistrationProofTests {
     enum Step: Sendable {
         case connect, disconnect, flags, message
+        /// A part of a message that is not complete.
+        case part
         /// A submit begins; ComfyUI has taken it.
         case submit, accepted
         /// Time passes, in tenths of the limit.
@@ -27,6 +29,10 @@ import Testing
         ([.connect, .submit, .message, .accepted, .wait(10)], .nothingDue),
         // What came before the submit proves nothing about now.
         ([.connect, .message, .submit, .accepted, .wait(10)], .replace),
+        // The status may wait behind a large frame, for as long as that takes.
+        ([.connect, .submit, .accepted, .wait(9), .part, .wait(9), .part, .wait(9)], .waits),
+        ([.connect, .submit, .part, .accepted, .wait(9), .part, .wait(10)], .replace),
+        ([.connect, .flags, .part, .wait(10)], .nothingDue),
         // A refused submit changes no queue.
         ([.connect, .submit, .wait(10)], .nothingDue),
         // The first that was not answered counts.
@@ -55,6 +61,7 @@ import Testing
             case .disconnect: proof.disconnected()
             case .flags: proof.received(isFlags: true)
             case .message: proof.received(isFlags: false)
+            case .part: proof.receiving(at: now)
             case .submit: ticket = proof.ticket
             case .accepted: proof.accepted(ticket, at: now)
             case .wait(let tenths): now = now + limit * tenths / 10

@@ -63,7 +63,7 @@ package struct BridgeConfiguration: Sendable {
         Option("asset-retention", "SECONDS", default: "604800", "how long an upload is kept that names no time itself; 0 is for ever"),
         Option("max-upload-size", "MB", default: "4096", "largest file upload"),
         Option("upstream-grace", "SECONDS", default: "10", "how long ComfyUI may be away before callers that block get 503"),
-        Option("upstream-silence", "SECONDS", default: "10", "how long a job may be silent before ComfyUI is asked about it"),
+        Option("upstream-silence", "SECONDS", default: "10", "how long nothing may be heard of a job before ComfyUI is asked about it"),
         Option(
             "upstream-stall", "SECONDS", default: "1800", "how long a running job may be silent, or somebody else's prompt run before it, until ComfyUI counts as stuck; 0 is for ever"),
         Option("sdk-hold", "SECONDS", default: "5", "how long a poll of the official SDK waits for the end of its job; 0 is not at all"),

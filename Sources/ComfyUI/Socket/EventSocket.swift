@@ -11,6 +11,8 @@ package enum EventSocketEvent: Sendable {
     /// A text frame; `raw` is its text.
     case message(ComfyMessage, raw: String)
     case binary(ComfyBinaryMessage)
+    /// Another part of a message has arrived, which is not complete: what the server says after it waits behind it. After each burst of reads.
+    case receiving
     /// A frame that cannot be read, which is logged; the connection stays.
     case undecodable(reason: String)
     /// The connection, or the attempt to make one, has ended and its TCP connection is closed. Once per attempt, also without a `connected`.

@@ -46,6 +46,8 @@ final class FrameHandler: ChannelInboundHandler {
     /// The first reason wins: what comes after it are its consequences.
     private var reason: String?
     private var progressTextHasPromptID = false
+    /// Since the last `bytesArrived`.
+    private var hasReadFrame = false
     private var unreadableFrames = 0
     private var unknownTypes: Set<String> = []
     /// The first `status`, or the end of `leaving`, has to come before this.
@@ -76,6 +78,7 @@ final class FrameHandler: ChannelInboundHandler {
         send(.text, ByteBuffer(bytes: Self.featureFlags.encoded()))
         stageTimer = after(configuration.connectTimeout) { handler in handler.close(because: "the server sent no status within the time limit") }
         schedulePing()
+        readWatch.onReads = { [weak self] in self?.bytesArrived() }
     }
 
     /// Sends a close frame and gives the server `closeTimeout` to close the connection, so that it has let go of our client id.
@@ -90,6 +93,7 @@ final class FrameHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard stage != .closed else { return }
+        hasReadFrame = true
         let frame = Self.unwrapInboundIn(data)
         guard !frame.rsv1, !frame.rsv2, !frame.rsv3 else {
             return leave(.protocolError, "the server sent a frame of an extension that was not agreed on")
@@ -98,7 +102,7 @@ final class FrameHandler: ChannelInboundHandler {
         case .text: receive(text: String(buffer: frame.unmaskedData))
         case .binary: receive(binary: frame.unmaskedData)
         case .ping: if context.channel.isWritable { send(.pong, frame.unmaskedData) }  // else the server does not read: no heap of pongs for it
-        case .pong: break  // `readWatch` has seen it
+        case .pong: break  // `bytesArrived` follows
         case .connectionClose: receive(close: frame.unmaskedData)
         default: leave(.protocolError, "the server sent a frame with the unknown opcode \(frame.opcode)")
         }
@@ -214,7 +218,7 @@ final class FrameHandler: ChannelInboundHandler {
     private func finish() {
         stage = .closed
         for timer in [stageTimer, pingTimer, pongTimer] { timer?.cancel() }
-        readWatch.onNextRead = nil
+        readWatch.onReads = nil
         ended.succeed(AttemptEnding(wasConnected: wasConnected, hasServed: hasServed, isKnownToServer: isClosedByServer, reason: reason ?? "the connection broke without a close frame"))
     }
 
@@ -233,10 +237,14 @@ final class FrameHandler: ChannelInboundHandler {
         pongTimer = after(configuration.pongTimeout) { handler in
             handler.close(because: "the server did not answer a ping within the time limit")
         }
-        readWatch.onNextRead = { [weak self] in
-            self?.pongTimer?.cancel()
-            self?.pongTimer = nil
-        }
+    }
+
+    /// Any byte answers a ping: the pong may wait behind a large frame. Bytes that complete nothing are a part of one.
+    private func bytesArrived() {
+        pongTimer?.cancel()
+        pongTimer = nil
+        if stage == .open, !hasReadFrame { onEvent(.receiving) }
+        hasReadFrame = false
     }
 
     private func after(_ delay: Duration, _ work: @escaping @Sendable (FrameHandler) -> Void) -> Scheduled<Void>? {

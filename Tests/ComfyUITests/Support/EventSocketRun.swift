@@ -4,8 +4,10 @@ import NIOCore
 import NIOPosix
 
 /// An `EventSocket` that runs while `body` does; returns when its `run()` has.
+///
+/// - Parameter parts: gets what tells of parts of messages, which the network decides about; else nobody does.
 func withEventSocket(
-    _ url: String, clientID: String = "me", _ adjust: (inout EventSocket.Configuration) -> Void = { _ in },
+    _ url: String, clientID: String = "me", _ adjust: (inout EventSocket.Configuration) -> Void = { _ in }, parts: Inbox<Void>? = nil,
     _ body: @escaping @Sendable (EventSocket, Inbox<EventSocketEvent>) async throws -> Void
 ) async throws {
     var configuration = EventSocket.Configuration(endpoint: try ComfyEndpoint(url), clientID: clientID)
@@ -13,7 +15,8 @@ func withEventSocket(
     adjust(&configuration)
     let events = Inbox<EventSocketEvent>()
     let socket = EventSocket(
-        configuration: configuration, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: .silent, onEvent: events.put)
+        configuration: configuration, eventLoopGroup: MultiThreadedEventLoopGroup.singleton, logger: .silent,
+        onEvent: { event in if case .receiving = event { parts?.put(()) } else { events.put(event) } })
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await socket.run() }
         defer { group.cancelAll() }
