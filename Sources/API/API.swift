@@ -190,28 +190,17 @@ package struct API: Sendable {
         }
     }
 
-    /// The bytes of the first output that the caller can use; one that stays before one that ComfyUI will delete.
+    /// The bytes of the first output that the caller can use; one that stays before one that ComfyUI will delete. Nil when none fits.
     ///
-    /// - Parameters:
-    ///   - request: for conditions and ranges; nil sends the whole.
-    ///   - json: the answer where no output fits, and JSON would do as well.
-    package func content(
-        of job: Job, _ accept: Accept, _ request: Request?, _ representation: Representation, _ headers: HTTPHeaders, _ timing: inout ServerTiming,
-        json: (inout ServerTiming) async throws -> Response
-    ) async throws -> Response {
+    /// - Parameter request: for conditions and ranges; nil sends the whole.
+    package func content(of job: Job, _ accept: Accept, _ request: Request?, _ headers: HTTPHeaders, _ timing: inout ServerTiming) async throws -> Response? {
         let all = job.snapshot.outputs.inGraphOrder
         let outputs = all.filter { !$0.isTemporary } + all.filter(\.isTemporary)
         for range in accept.ranges {
             guard let output = outputs.first(where: { range.matches($0.contentType) }) else { continue }
             return try await timing.fetching { try await content.response(for: output.asset, request: request, headers: headers) }
         }
-        if accept.allowsJSON { return try await json(&timing) }
-        var error = APIError.notAcceptable(
-            "The job succeeded, but has no output of the type asked for. It has: "
-                + (all.isEmpty ? "none" : Set(all.map(\.contentType)).sorted().joined(separator: ", ")) + ".",
-            details: .object(representation.job(job)))
-        error.headers = headers
-        throw error
+        return nil
     }
 
     func stream(_ job: Job, from start: Job.Start, _ representation: Representation, _ options: EventStream.Options, headers: HTTPHeaders = [:]) -> Response {

@@ -72,6 +72,15 @@ extension APIError {
         APIError(status: 406, code: "not_acceptable", message: message, details: details)
     }
 
+    /// The caller accepts nothing that the job has made.
+    static func noSuchOutput(of job: Job, _ representation: Representation, _ headers: HTTPHeaders) -> APIError {
+        let types = Set(job.snapshot.outputs.inGraphOrder.map(\.contentType)).sorted().joined(separator: ", ")
+        var error = notAcceptable(
+            "The job succeeded, but has no output of the type asked for. It has: \(types.isEmpty ? "none" : types).", details: .object(representation.job(job)))
+        error.headers = headers
+        return error
+    }
+
     static func rangeNotSatisfiable(size: Int) -> APIError {
         APIError(
             status: 416, code: "range_not_satisfiable", message: "The range lies beyond the end; the content has \(size) bytes.",
@@ -205,6 +214,14 @@ extension APIError {
             status: 413, code: "payload_too_large",
             message: "The body has more than \(limit) bytes, the most that is taken here. Send large inputs as files instead of inside the workflow, or raise "
                 + "--max-body-size (of uploads, --max-upload-size).")
+    }
+
+    /// Of a route that reads no body.
+    static func bodyNotRead(limit: Int) -> APIError {
+        APIError(
+            status: 413, code: "payload_too_large",
+            message: "The body has more than \(limit) bytes, and nothing is read of a body here. Leave it out, or send it to the route that it is meant for; "
+                + "/openapi.yaml lists them.")
     }
 
     static func tooManyValues(limit: Int) -> APIError {

@@ -17,7 +17,7 @@ struct AssetEndpoints: Sendable {
                 let upload = try await AssetUpload(reading: form, into: api.assets.blobs, received: api.metrics.received[.upload])
                 return try await api.assets.mint(upload.writer, upload.description)
             } catch let error as StorageError {
-                if case .damaged = error {} else { api.content.logger.error("an upload could not be kept", metadata: ["error": "\(ErrorWords.of(error))"]) }
+                if !error.isDamage { api.content.logger.error("an upload could not be kept", metadata: ["error": "\(ErrorWords.of(error))"]) }
                 throw APIError(error)
             }
         }

@@ -27,7 +27,9 @@ struct JobEndpoints: Sendable {
             let end = ContinuousClock.now + api.sdkHold
             if await holdInSilence(job, until: end) { return held(job, request, until: end) }
         }
-        return answer(job, request, headers: prefer.applied.map { ["Preference-Applied": $0] } ?? [:])
+        var headers: HTTPHeaders = ["Vary": "Accept"]
+        headers["Preference-Applied"] = prefer.applied
+        return answer(job, request, headers: headers)
     }
 
     /// The answer of `POST /run` to the same `Accept`, once the job is over. Without `Prefer` that is not waited for, as with the job itself.
@@ -45,9 +47,8 @@ struct JobEndpoints: Sendable {
             throw APIError(snapshot.error ?? .lost, job: job, links: representation.links)
         }
         var timing = ServerTiming()
-        return try await api.content(of: job, accept, request, representation, headers, &timing) { _ in
-            answer(job, request, headers: headers)
-        }
+        if let content = try await api.content(of: job, accept, request, headers, &timing) { return content }
+        throw APIError.noSuchOutput(of: job, representation, headers)
     }
 
     /// Holds an answer back; not when the bridge shuts down, which it would only delay.
@@ -77,7 +78,7 @@ struct JobEndpoints: Sendable {
                 body.fail()  // nobody reads it any more
             }
         }
-        let headers: HTTPHeaders = ["Content-Type": "application/json", "Cache-Control": "no-store", "Comfy-Job-Id": job.id.description]
+        let headers: HTTPHeaders = ["Content-Type": "application/json", "Cache-Control": "no-store", "Comfy-Job-Id": job.id.description, "Vary": "Accept"]
         return Response(status: 200, headers: headers, body: .stream(body, length: nil))
     }
 

@@ -13,7 +13,10 @@ package struct Representation: Sendable {
     /// With links that are signed now.
     func renewed() -> Representation { Representation(links: links.renewed(), retention: retention) }
 
-    package func job(_ job: Job) -> JSONObject { self.job(job, job.snapshot) }
+    package func job(_ job: Job) -> JSONObject {
+        let snapshot = job.snapshot
+        return self.job(job, snapshot, outputs: snapshot.outputs.inGraphOrder.map { .object(output($0)) })
+    }
 
     /// Outputs of an item of the list, and bytes of each of its parts that may be large.
     private static let listedOutputs = 16
@@ -25,7 +28,7 @@ package struct Representation: Sendable {
         var snapshot = job.snapshot
         var isAbridged = false
         func fits(_ value: JSON) -> Bool {
-            if value.encoded().count <= Self.listedBytes { return true }
+            guard value.isLonger(than: Self.listedBytes) else { return true }
             isAbridged = true
             return false
         }
@@ -37,10 +40,9 @@ package struct Representation: Sendable {
         if let error = snapshot.error, !fits(self.error(error)) {
             snapshot.error = JobError(code: error.code, message: error.message.excerpt(Self.listedBytes / 2), node: error.node, classType: error.classType)
         }
-        var members = self.job(job, snapshot)
-        if let metadata = members["metadata"], !fits(metadata) { members["metadata"] = .null }
         let outputs = snapshot.outputs.inGraphOrder.map { listed($0, &isAbridged) }
-        members["outputs"] = .array(outputs)
+        var members = self.job(job, snapshot, outputs: outputs)
+        if let metadata = members["metadata"], !fits(metadata) { members["metadata"] = .null }
         if isAbridged { members["abridged"] = true }
         members["create_time"] = date(job.createdAt)
         members["update_time"] = date(snapshot.statusChangedAt)
@@ -56,7 +58,7 @@ package struct Representation: Sendable {
         return .object(members)
     }
 
-    private func job(_ job: Job, _ snapshot: Job.Snapshot) -> JSONObject {
+    private func job(_ job: Job, _ snapshot: Job.Snapshot, outputs: [JSON]) -> JSONObject {
         let expires = (snapshot.completedAt ?? Date()).addingTimeInterval(retention.seconds)
         return [
             "id": .string(job.id.description),
@@ -68,7 +70,7 @@ package struct Representation: Sendable {
             "expires_at": date(expires),
             "queue_position": .optional(snapshot.queuePosition),
             "progress": snapshot.progress.map(progress) ?? .null,
-            "outputs": .array(snapshot.outputs.inGraphOrder.map { .object(output($0)) }),
+            "outputs": .array(outputs),
             "outputs_reused": .bool(snapshot.hasReusedOutputs),
             "other_outputs": .object(snapshot.otherOutputs),
             "error": snapshot.error.map(error) ?? .null,

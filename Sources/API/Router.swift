@@ -181,7 +181,7 @@ package struct Router: Sendable {
             return .internalError
         }
         // A damaged file is logged where it is found.
-        if case .damaged = error {} else { logger.error("the disk failed a request", metadata: metadata) }
+        if !error.isDamage { logger.error("the disk failed a request", metadata: metadata) }
         return APIError(error)
     }
 
@@ -209,7 +209,9 @@ package struct Router: Sendable {
 
     /// The answer to what the server refused by itself, also one that a page of an allowed origin may read.
     package func response(to failure: HTTPServerFailure, headers: HTTPHeaders?) -> Response {
-        var response = APIError(failure).response
+        // Only routes that read no body have this limit.
+        let error = failure == .bodyTooLarge(limit: Self.ignoredLimit) ? APIError.bodyNotRead(limit: Self.ignoredLimit) : APIError(failure)
+        var response = error.response
         requests.count(method: "", route: nil, status: response.status)
         complete(&response.headers, for: headers.flatMap { try? access.admit($0) })
         return response

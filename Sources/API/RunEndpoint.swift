@@ -89,9 +89,9 @@ struct RunEndpoint: Sendable {
         }
         do {
             guard accept.answer == .content else { return try await json(job, wishes.form, representation, handle, &timing) }
-            return try await api.content(of: job, accept, nil, representation, handle, &timing) { timing in
-                try await json(job, .url, representation, handle, &timing)
-            }
+            if let content = try await api.content(of: job, accept, nil, handle, &timing) { return content }
+            guard accept.allowsJSON else { throw APIError.noSuchOutput(of: job, representation, handle) }
+            return try await json(job, .url, representation, handle, &timing)
         } catch var error as APIError {
             // The job is done, only its bytes could not be had: whoever knows its id can get them later.
             if error.details == .null { error.details = ["job_id": .string(job.id.description)] }

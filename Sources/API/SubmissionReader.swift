@@ -108,7 +108,7 @@ struct SubmissionReader: Sendable {
 
     private func metadata(in members: JSONObject) throws -> JSONObject? {
         let metadata = try object("metadata", in: members)
-        if let metadata, JSON.object(metadata).encoded().count > Submission.metadataLimit {
+        if let metadata, JSON.object(metadata).isLonger(than: Submission.metadataLimit) {
             throw APIError.invalidRequest(
                 "metadata", "'metadata' has more than \(Submission.metadataLimit) bytes; it is kept and listed with the job. Keep large data elsewhere, and its name here.")
         }

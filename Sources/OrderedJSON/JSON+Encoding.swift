@@ -13,14 +13,50 @@ extension JSON {
     /// `encoded()` as a string.
     package var text: String { String(decoding: encoded(), as: UTF8.self) }
 
+    /// Whether the compact text has more than `limit` bytes. Costs no more than that, however long the text is.
+    package func isLonger(than limit: Int) -> Bool {
+        var rest = limit
+        return !fits(into: &rest)
+    }
+
+    /// Takes the length of the text off `rest`; false as soon as that is not enough.
+    private func fits(into rest: inout Int) -> Bool {
+        func take(_ count: Int) -> Bool {
+            rest -= count
+            return rest >= 0
+        }
+        switch self {
+        case .null: return take(4)
+        case .bool(let value): return take(value ? 4 : 5)
+        case .number(let number): return take(number.isJSON ? number.literal.utf8.count : 4)
+        case .string(let text): return JSON.fits(text, into: &rest)
+        case .array(let elements):
+            guard take(2 + max(0, elements.count - 1)) else { return false }
+            return elements.allSatisfy { $0.fits(into: &rest) }
+        case .object(let members):
+            guard take(2 + members.count + max(0, members.count - 1)) else { return false }
+            return members.allSatisfy { name, value in JSON.fits(name, into: &rest) && value.fits(into: &rest) }
+        }
+    }
+
+    private static func fits(_ text: String, into rest: inout Int) -> Bool {
+        rest -= text.utf8.count + 2
+        guard rest >= 0 else { return false }
+        for byte in text.utf8 where needsEscape(byte) {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"), 0x0A, 0x0D, 0x09: rest -= 1
+            default: rest -= 5  // as \u0000
+            }
+        }
+        return rest >= 0
+    }
+
     package func append(to output: inout [UInt8]) {
         switch self {
         case .null: output.append(contentsOf: "null".utf8)
         case .bool(let value): output.append(contentsOf: (value ? "true" : "false").utf8)
         case .number(let number):
-            let last = number.literal.utf8.last ?? 0
-            let isJSON = (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(last)  // else NaN, Infinity, nan, inf
-            output.append(contentsOf: isJSON ? number.literal.utf8 : "null".utf8)
+            output.append(contentsOf: number.isJSON ? number.literal.utf8 : "null".utf8)
         case .string(let text): JSON.append(text, to: &output)
         case .array(let elements):
             output.append(UInt8(ascii: "["))
@@ -77,4 +113,9 @@ extension JSON {
             output.append(contentsOf: digits.utf8)
         }
     }
+}
+
+extension JSONNumber {
+    /// False for NaN, Infinity, nan, inf.
+    fileprivate var isJSON: Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(literal.utf8.last ?? 0) }
 }

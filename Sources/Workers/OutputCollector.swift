@@ -171,10 +171,14 @@ struct OutputCollector: Sendable {
         return nil
     }
 
-    /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy, or be restarted.
+    /// The file's size and type, asked again after a failure: right after a run ComfyUI may be busy, or be restarted. Not after a refusal: it refuses
+    /// names with two dots in a row, as in `%date:..%`, every time.
     private static func lookUp(_ file: FileReference, _ client: ComfyUIClient, _ logger: Logger) async throws -> FileInfo? {
         for pause in [Duration.zero, .milliseconds(100), .milliseconds(400), .seconds(1), .seconds(3)] {
-            do { return try await client.info(of: file) } catch { logger.debug("asking again for a file", metadata: ["error": "\(NetworkWords.of(error))"]) }
+            do { return try await client.info(of: file) } catch {
+                if case .badAnswer(status: 400, _) = error { throw error }
+                logger.debug("asking again for a file", metadata: ["error": "\(NetworkWords.of(error))"])
+            }
             try await Task.sleep(for: pause)
         }
         return try await client.info(of: file)

@@ -60,6 +60,17 @@ import Testing
         #expect(value.text == "{\"number\":null,\"x\":[null,null],\"s\":\"\u{FFFD}\"}")
     }
 
+    @Test("The length of the text is known without the text", arguments: [
+        "null", "true", "false", "0", "18446744073709551615", #""""#, #""é\"\\\n\r\t\u0007\u001f\u007f😀""#, "[]", "[1]", "[1,[],{}]", "{}", #"{"a":1}"#,
+        #"{"a\"\n":[null,true,{"b":"c"}],"d":-1.50e+3,"\u0000":"\u0000"}"#, #"[NaN,{"x":-Infinity}]"#,
+    ])
+    func length(_ text: String) throws {
+        let value = try JSON(parsing: text, lenient: true)
+        let length = value.encoded().count
+        #expect(!value.isLonger(than: length) && !value.isLonger(than: .max))
+        for limit in 0..<length { #expect(value.isLonger(than: limit), "\(limit)") }
+    }
+
     @Test func lastOfEqualNamesWins() throws {
         #expect(try JSON(parsing: #"{"a":1,"b":2,"a":3}"#).text == #"{"a":3,"b":2}"#)
     }

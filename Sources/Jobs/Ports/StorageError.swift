@@ -10,6 +10,9 @@ package enum StorageError: Error, Equatable, CustomStringConvertible {
     /// In words of the operating system.
     case failed(String)
 
+    /// It is told once, where it is found.
+    package var isDamage: Bool { if case .damaged = self { true } else { false } }
+
     package var description: String {
         switch self {
         case .full: "the disk is full"

@@ -181,7 +181,7 @@ final class SQLiteDatabase: Sendable {
 
     private func note(_ error: (any Error)?) {
         guard !isClosed.load(ordering: .relaxed) else { return }
-        if let error, case .damaged? = StorageError(error) { return }
+        if let error, StorageError(error)?.isDamage == true { return }
         let text = error.map { ErrorWords.of($0) }
         let previous = lastFailure.withLock { failure in
             defer { failure = text }

@@ -120,7 +120,7 @@ final class SQLiteJobStore: JobStore {
             return try Row.fetchAll(db, sql: "SELECT \(JobRows.columns) FROM jobs WHERE status IN (\(open)) AND place > 0 ORDER BY place").compactMap { row in
                 let place = UInt64(clamping: row["place"] as Int64)
                 do { return (place, try rows.openJob(row, db)) } catch {
-                    if case .damaged? = StorageError(error) { throw error }
+                    if StorageError(error)?.isDamage == true { throw error }
                     logger.error("a job cannot be taken up again", metadata: ["job.place": .stringConvertible(place), "error": "\(ErrorWords.of(error))"])
                     return try rows.readable(row, db, logger).map { (place, $0) }
                 }

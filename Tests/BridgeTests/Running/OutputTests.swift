@@ -60,6 +60,21 @@ import Testing
         }
     }
 
+    /// ComfyUI hands out no file in whose name two dots follow on each other, which an API-format `filename_prefix` can bring about.
+    @Test func aNameThatComfyUIRefusesIsAskedForOnce() async throws {
+        try await withBridge { bridge, simulator in
+            simulator.faults.arm(.delayAnswer(milliseconds: 0), only: "HEAD /view")
+            let graph: JSON = [
+                "1": ["class_type": "EmptyImage", "inputs": ["width": 16, "height": 16, "batch_size": 1, "color": 3]],
+                "2": ["class_type": "SaveImage", "inputs": ["images": ["1", 0], "filename_prefix": "%date:..%"]],
+            ]
+            let job = try await bridge.run(graph).json
+            #expect(job["status"] == "succeeded")
+            #expect(Self.names(job["outputs"]) == ["%date:..%_00001_.png"])
+            #expect(simulator.statistics.faultsFired == [.delayAnswer: 1])
+        }
+    }
+
     @Test func placesSortAndOldOutputsStayAsTheyCame() {
         func output(_ name: String, _ place: Output.Place?) -> Output {
             Output(job: JobID(), node: "1", place: place, name: name, kind: .text, contentType: "text/plain", blob: Blob(text: name))

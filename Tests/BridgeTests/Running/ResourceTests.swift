@@ -196,11 +196,38 @@ import Testing
         }
     }
 
-    @Test func aBodyThatIsTooLargeIsRefused() async throws {
+    @Test("A body that is too large is refused, with what helps", arguments: [
+        ("/run", 3 << 20, "raise --max-body-size"), ("/api/v2/jobs/x/cancel", 70_000, "nothing is read of a body here"),
+    ])
+    func tooLarge(_ path: String, _ size: Int, _ words: String) async throws {
         try await withBridge(["--max-body-size", "1"]) { bridge, _ in
-            let answer = try await bridge.send(.POST, "/run", body: Array(repeating: UInt8(ascii: " "), count: 3 << 20))
+            let answer = try await bridge.send(.POST, path, body: Array(repeating: UInt8(ascii: " "), count: size))
             #expect(answer.status == 413)
             #expect(answer.errorCode == "payload_too_large")
+            let message = try answer.json["error"]?["message"]?.string ?? ""
+            #expect(message.contains(words) && message.contains("--max-body-size") == (path == "/run"), "\(message)")
+        }
+    }
+
+    /// As `json.dumps` of what is JSON text already makes it.
+    @Test("What was encoded twice is told so", arguments: [
+        ("/run", "G", "body"), ("/run", #"{"workflow":G}"#, "member 'workflow'"), ("/run", #"{"prompt":G}"#, "member 'prompt'"), ("/api/v2/jobs", "G", "body"),
+        ("/api/v2/jobs", #"{"workflow":G}"#, "member 'workflow'"), ("/api/v2/jobs", #"{"workflow":{},"metadata":G}"#, "member 'metadata'"),
+        ("/api/v2/jobs", #"{"workflow":{},"extra_data":G}"#, "member 'extra_data'"),
+    ])
+    func encodedTwice(_ path: String, _ body: String, _ place: String) async throws {
+        try await withBridge { bridge, simulator in
+            for graph in [Graph.picture().text, "\n [\(Graph.picture().text)]"] {
+                let answer = try await bridge.send(.POST, path, body: Array(body.replacing("G", with: JSON.string(graph).text).utf8))
+                #expect(answer.status == 422 && answer.errorCode == "invalid_request")
+                let message = try answer.json["error"]?["message"]?.string ?? ""
+                #expect(message.hasPrefix("The \(place) is a string that holds JSON, not the object itself: it was encoded twice."), "\(message)")
+            }
+            // Another string is only a string.
+            let other = try await bridge.send(.POST, path, body: Array(body.replacing("G", with: #""a picture""#).utf8))
+            #expect(other.status == 422)
+            #expect(try other.json["error"]?["message"]?.string?.contains("encoded twice") == false)
+            #expect(simulator.statistics.promptsAccepted == 0)
         }
     }
 }

@@ -125,6 +125,7 @@ import Testing
                 let job = try await bridge.get(location, [("Accept", accept)])
                 let found = try job.json["id"]?.string
                 #expect(job.status == 200 && found == id, "\(accept)")
+                #expect(job.headers["Vary"].contains("Accept"), "a cache keeps it apart from the bytes")
             }
             let failed = try await bridge.get("/api/v2/jobs/\(running)", [png])
             #expect(failed.status == 409 && failed.errorCode == "canceled")
