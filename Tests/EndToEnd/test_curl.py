@@ -580,3 +580,12 @@ def test_comfyui_is_down(lonely_bridge, contract):
     assert (reply.status, reply.json()["queue_position"]) == (202, 1)
     why = curl(f"{lonely_bridge}/api/v2/jobs/{job.json()['id']}/why").json()
     assert why["reason"] == "comfyui_unreachable" and "runs when it is back" in why["message"]
+
+
+@pytest.mark.parametrize("name, size, count, words", [("a", 0, 40_000, "means nothing here"), ("a", 8000, 2000, "means nothing here"), ("tags", 0, 40_000, "more than 100 parts")])
+def test_forms_of_too_many_parts(bridge, contract, name, size, count, words):
+    """The answer comes at the first part that is one too many; curl stops sending then."""
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), b"x" * size)
+    reply = curl("-H", "Content-Type: multipart/form-data; boundary=b", f"{bridge}/api/v2/assets", data=part * count + b"--b--\r\n")
+    contract.check_error(contract.check("POST", "/api/v2/assets", reply), 422, "invalid_request")
+    assert words in reply.json()["error"]["message"]

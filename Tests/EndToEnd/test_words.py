@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import workflows
 from http_client import curl
 from processes import Process
 
@@ -97,6 +98,22 @@ def test_kubernetes_may_call_its_service_comfy_bridge(binary):
             process.stop()
     done = call(binary, "serve", COMFY_BRIDGE_PORT="8189x")
     assert done.returncode == 2 and done.stderr.startswith("comfy-bridge: COMFY_BRIDGE_PORT is '8189x'; it must be")
+
+
+def test_headers_for_comfyui_are_in_no_log(binary, simulator, tmp_path):
+    """Not even with everything in it that the libraries have to say."""
+    file = tmp_path / "headers"
+    file.write_text("X-File: file-marker\n")
+    bridge = Process(
+        binary, "serve", "--port", 0, "--comfyui", simulator.url, "--comfyui-header", "X-Api-Key: key-marker", "--comfyui-header-file", file,
+        "--log-level", "trace")
+    try:
+        assert curl(f"{bridge.url}/run", data=workflows.plain()).status == 200
+        log = bridge.text_of_log()
+        assert " trace " in log or " debug " in log, log
+        assert "-marker" not in log
+    finally:
+        bridge.stop()
 
 
 def test_callers_forge_no_lines_of_the_log_and_are_not_the_store(binary, simulator):

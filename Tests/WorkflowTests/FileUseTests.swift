@@ -113,6 +113,21 @@ import Testing
         #expect(try reasons("OperatorsList", ["file": "/mnt/pool/b.png"]) == ["file unsafe_path"])
     }
 
+    /// Names that ComfyUI offers are compared with what callers send, by their bytes.
+    @Test(.timeLimit(.minutes(5))) func marksCostTheirBytes() throws {
+        let (offered, other) = ("/mnt/\(endlessLetter).png", "/mnt/\(endlessLetter).pnh")
+        let definition: JSON = [[.string(offered), .string("b.png"), .string("/mnt/\u{E9}.png")]]
+        let use = try #require(FileUse(of: "file", in: "OperatorsList", isOutput: false, definition))
+        #expect(use == .choice(offered: [Name(offered), "/mnt/\u{E9}.png"]))
+        func isRefused(_ name: String, by rules: FileRules = FileRules()) -> Bool { rules.breach(of: use, by: .string(name), "file", of: "OperatorsList") != nil }
+        #expect(!isRefused(offered) && isRefused(other) && !isRefused(endlessLetter))
+        // The same text for Swift, another file.
+        #expect(!isRefused("/mnt/\u{E9}.png") && isRefused("/mnt/e\u{301}.png"))
+        let strict = FileRules(folders: ["/mnt/\(endlessLetter)"], isolatesOutputs: true)
+        #expect(!isRefused(offered, by: strict) && isRefused(other, by: strict) && !isRefused("/mnt/\(endlessLetter)/x.png", by: strict))
+        #expect(isRefused("\(endlessLetter) [output]", by: strict))
+    }
+
     // MARK: Ways around
 
     @Test("A loader is found behind every form of link", arguments: [

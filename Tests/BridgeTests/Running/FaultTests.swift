@@ -1,3 +1,5 @@
+import InMemoryLogging
+import Logging
 import NIOHTTP1
 import OrderedCollections
 import OrderedJSON
@@ -444,6 +446,21 @@ import Testing
             while simulator.statistics.promptsRun.isEmpty { await Task.yield() }
             _ = try await bridge.send(.POST, "/api/v2/jobs/\(job)/cancel")
             #expect(try await bridge.events(of: job).last?.json["status"] == "canceled")
+        }
+    }
+
+    @Test func outOfMemoryIsLoggedInWords() async throws {
+        let log = InMemoryLogHandler()
+        try await withBridge(Self.quick, logger: Logger(label: "test") { _ in log }) { bridge, simulator in
+            simulator.faults.arm(.outOfMemory(.step(2)), times: 1)
+            #expect(try await bridge.run(graph()).status == 200)
+            let ends = log.entries.compactMap { entry in entry.metadata["end"].map { (entry.level, "\($0)") } }
+            #expect(ends.count == 1)
+            let (level, words) = try #require(ends.first)
+            #expect(level == .warning)
+            #expect(words.hasPrefix("out_of_memory: KSampler (node '3') failed: torch.OutOfMemoryError: "), "\(words)")
+            // As Swift shows a value: JobError(code: Bridge.JobError.Code.outOfMemory, …
+            for dump in ["JobError", "RunEnd", "Bridge.", "code:", "Optional("] { #expect(!words.contains(dump), "\(words)") }
         }
     }
 

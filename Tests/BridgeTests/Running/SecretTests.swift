@@ -1,3 +1,4 @@
+import Foundation
 import InMemoryLogging
 import Logging
 import NIOHTTP1
@@ -9,7 +10,7 @@ import Testing
 @testable import API
 @testable import TestSupport
 
-/// `extra_data.api_key_comfy_org` reaches ComfyUI and nobody else.
+/// `extra_data.api_key_comfy_org` and the headers for ComfyUI reach ComfyUI and nobody else.
 @Suite(.timeLimit(.minutes(5))) struct SecretTests {
     private static let key = "sk-marker-1f9a"
 
@@ -52,6 +53,39 @@ import Testing
                 for id in ids { #expect(text.contains(id)) }
                 #expect(log.entries.contains { $0.level <= .debug })
                 #expect(!text.contains(Self.key))
+            }
+        }
+    }
+
+    @Test func headersForComfyUIAreInNoLogAndNoAnswer() async throws {
+        let log = InMemoryLogHandler()
+        var logger = Logger(label: "test") { _ in log }
+        logger.logLevel = .trace
+        try await withTemporaryFolder { folder in
+            let file = "\(folder)/headers"
+            try "X-File: file-marker-3c\n".write(toFile: file, atomically: true, encoding: .utf8)
+            try await withSimulator { simulator, port in
+                // The second is not there.
+                let ports = [port, try await freePort()]
+                let flags = [
+                    "--comfyui-header", "X-Api-Key: key-marker-1a", "--comfyui-header", "http://127.0.0.1:\(port) Authorization: Bearer bearer-marker-2b",
+                    "--comfyui-header-file", file, "--upstream-silence", "0.1",
+                ]
+                try await withBridge(ports, flags, logger: logger) { bridge in
+                    var answers: [RunningBridge.Answer] = []
+                    simulator.faults.arm(.error(401), only: "GET /queue", times: 1)
+                    simulator.faults.arm(.cut(.node), times: 1)
+                    simulator.faults.arm(.error(500), only: "HEAD /view", times: 1)
+                    for graph in [Graph.picture(), Graph.delay(milliseconds: 300, failure: "no"), Graph.sampler(steps: 2)] {
+                        answers.append(try await bridge.run(graph, query: "?outputs=base64"))
+                    }
+                    for path in ["/readyz", "/metrics", "/api/v2/jobs", "/api/v2/health"] { answers.append(try await bridge.get(path)) }
+                    #expect(answers.map(\.status) == [200, 500, 200, 200, 200, 200, 200])
+                    for answer in answers { #expect(!String(decoding: answer.body, as: UTF8.self).contains("-marker-")) }
+                    let text = log.entries.map { "\($0)" }.joined(separator: "\n")
+                    #expect(log.entries.contains { $0.level <= .debug } && text.contains("127.0.0.1:\(port)"))
+                    #expect(!text.contains("-marker-"))
+                }
             }
         }
     }

@@ -113,6 +113,16 @@ import Testing
         #expect(error.node == "3")
         #expect(error.classType == "KSampler")
     }
+
+    /// A message may quote what a caller sent.
+    @Test(.timeLimit(.minutes(5)), arguments: [("", JobError.Code.nodeExecutionError), ("CUDA error: Out of Memory", .outOfMemory), (tip, .outOfMemory)])
+    func marksCostTheirBytes(_ end: String, _ expected: JobError.Code) {
+        let message = "cannot read " + endlessLetter + end
+        let error = JobError(ExecutionError(promptID: "p", nodeID: "3", nodeType: "KSampler", message: message, exceptionType: "RuntimeError"))
+        #expect(error.code == expected)
+        let quoted = error.message.utf8.firstRange(of: "RuntimeError: cannot read a\u{315}\u{300}".utf8)
+        #expect(error.message.utf8.count < 5000 && quoted != nil)
+    }
 }
 
 extension ConclusionTests.Outcome {
