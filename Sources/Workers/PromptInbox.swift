@@ -33,6 +33,10 @@ package final class PromptInbox: Sendable {
         var hasTried = false
         var registration = RegistrationProof()
         var unknownAllowance = Allowance(perSecond: 100, atOnce: 200)
+
+        func silence(of prompt: Prompt, at now: ContinuousClock.Instant) -> Duration {
+            now - max(prompt.lastHeard, lastPart ?? prompt.lastHeard)
+        }
     }
 
     private let state = Mutex(State())
@@ -57,7 +61,7 @@ package final class PromptInbox: Sendable {
     var report: (connection: Connection, open: [Worker.OpenPrompt]) {
         state.withLock { state in
             let now = ContinuousClock.now
-            return (state.connection, state.prompts.compactMap { id, prompt in JobID(id).map { Worker.OpenPrompt(job: $0, silence: now - prompt.lastHeard) } })
+            return (state.connection, state.prompts.compactMap { id, prompt in JobID(id).map { Worker.OpenPrompt(job: $0, silence: state.silence(of: prompt, at: now)) } })
         }
     }
     var openCount: Int { state.withLock { $0.prompts.count } }
@@ -96,8 +100,7 @@ package final class PromptInbox: Sendable {
     /// How long nothing was heard of a prompt, nor a part of a message arrived behind which its messages may wait; zero for one that is not open.
     package func silence(of job: JobID, at now: ContinuousClock.Instant = .now) -> Duration {
         state.withLock { state in
-            guard let lastHeard = state.prompts[job.description]?.lastHeard else { return .zero }
-            return now - max(lastHeard, state.lastPart ?? lastHeard)
+            state.prompts[job.description].map { state.silence(of: $0, at: now) } ?? .zero
         }
     }
 

@@ -11,9 +11,6 @@ import Testing
 @testable import Workflow
 
 
-/// The same with a million, where a head's limit does not apply: as a `String` it takes longer than a test may.
-let endlessLetter = "a" + String(repeating: "\u{315}\u{300}", count: 500_000)
-
 /// What comes with a head, each part as long as no head may be: all of it costs its bytes.
 @Suite(.timeLimit(.minutes(5))) struct HostileTextTests {
     @Test("Paths and query parameters", arguments: ["/%", "/%/%", "/api/v2/jobs/%", "/api/v2/jobs/%/events", "/api/v2/assets/by-hash/%", "/run%", "%"])

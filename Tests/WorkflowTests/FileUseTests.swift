@@ -5,6 +5,9 @@ import Testing
 @testable import Workflow
 
 @Suite struct FileUseTests {
+    /// One letter with a million marks: to compare it as a `String` takes longer than a test may.
+    private let endlessLetter = "a" + String(repeating: "\u{315}\u{300}", count: 500_000)
+
     /// As ComfyUI 0.33.0 describes them, cut to what matters here, and classes as node packs have them.
     private static let objectInfo: JSON = [
         "LoadImage": ["input": ["required": ["image": [["a.png"], ["image_upload": true]]]], "output": ["IMAGE", "MASK"]],

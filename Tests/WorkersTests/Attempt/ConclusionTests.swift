@@ -2,6 +2,7 @@ import ComfyUI
 import Testing
 
 @testable import Jobs
+@testable import TestSupport
 @testable import Workers
 
 /// What becomes of a job at the end of a run.
