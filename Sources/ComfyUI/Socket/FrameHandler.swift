@@ -46,8 +46,6 @@ final class FrameHandler: ChannelInboundHandler {
     /// The first reason wins: what comes after it are its consequences.
     private var reason: String?
     private var progressTextHasPromptID = false
-    /// Since the last `bytesArrived`.
-    private var hasReadFrame = false
     private var unreadableFrames = 0
     private var unknownTypes: Set<String> = []
     /// The first `status`, or the end of `leaving`, has to come before this.
@@ -78,7 +76,7 @@ final class FrameHandler: ChannelInboundHandler {
         send(.text, ByteBuffer(bytes: Self.featureFlags.encoded()))
         stageTimer = after(configuration.connectTimeout) { handler in handler.close(because: "the server sent no status within the time limit") }
         schedulePing()
-        readWatch.onReads = { [weak self] in self?.bytesArrived() }
+        readWatch.onReads = { [weak self] hasFrame in self?.bytesArrived(completingFrame: hasFrame) }
     }
 
     /// Sends a close frame and gives the server `closeTimeout` to close the connection, so that it has let go of our client id.
@@ -93,7 +91,7 @@ final class FrameHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard stage != .closed else { return }
-        hasReadFrame = true
+        readWatch.noteFrame()
         let frame = Self.unwrapInboundIn(data)
         guard !frame.rsv1, !frame.rsv2, !frame.rsv3 else {
             return leave(.protocolError, "the server sent a frame of an extension that was not agreed on")
@@ -240,11 +238,10 @@ final class FrameHandler: ChannelInboundHandler {
     }
 
     /// Any byte answers a ping: the pong may wait behind a large frame. Bytes that complete nothing are a part of one.
-    private func bytesArrived() {
+    private func bytesArrived(completingFrame hasFrame: Bool) {
         pongTimer?.cancel()
         pongTimer = nil
-        if stage == .open, !hasReadFrame { onEvent(.receiving) }
-        hasReadFrame = false
+        if stage == .open, !hasFrame { onEvent(.receiving) }
     }
 
     private func after(_ delay: Duration, _ work: @escaping @Sendable (FrameHandler) -> Void) -> Scheduled<Void>? {

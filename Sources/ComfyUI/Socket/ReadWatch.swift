@@ -6,12 +6,16 @@ final class ReadWatch: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
 
-    /// Called after each burst of reads.
-    var onReads: (() -> Void)?
+    /// Called after each burst of reads; the argument tells whether a frame was complete with it.
+    var onReads: ((Bool) -> Void)?
     private var hasRead = false
+    private var hasFrame = false
+
+    /// A frame is complete. Those that came with the handshake are handed on after its burst, and count for none.
+    func noteFrame() { hasFrame = true }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        hasRead = true
+        if !hasRead { (hasRead, hasFrame) = (true, false) }
         context.fireChannelRead(data)
     }
 
@@ -19,6 +23,6 @@ final class ReadWatch: ChannelInboundHandler {
         context.fireChannelReadComplete()  // TLS hands on what it has read only now
         guard hasRead else { return }
         hasRead = false
-        onReads?()
+        onReads?(hasFrame)
     }
 }
