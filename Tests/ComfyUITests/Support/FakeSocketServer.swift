@@ -45,13 +45,6 @@ final class FakeSocketServer: Sendable {
             try await channel.writeAndFlush(WebSocketFrame(fin: fin, rsv1: rsv1, opcode: opcode, data: data))
         }
 
-        /// Sends bytes as they are: a part of a frame.
-        func send(raw bytes: ByteBuffer) async throws {
-            try await channel.eventLoop.submit { [channel] in
-                try channel.pipeline.syncOperations.context(handlerType: WebSocketFrameEncoder.self).writeAndFlush(NIOAny(bytes))
-            }.get().get()
-        }
-
         /// Ends the TCP connection without a close frame.
         func drop() async throws { try await channel.close() }
     }
