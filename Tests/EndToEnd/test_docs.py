@@ -11,6 +11,9 @@ PROTOCOL = ROOT / "docs/comfyui-protocol.md"
 ARCHITECTURE = ROOT / "docs/architecture.md"
 RECORDINGS = ROOT / "Tests/ComfyUITests/Recordings"
 
+OTHERS = {"AsyncStream", "Mutex", "ServiceGroup", "String"}
+"""Types of Swift and its packages."""
+
 
 def headings(path):
     return re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -43,10 +46,22 @@ def test_every_scenario_that_the_protocol_names_is_recorded():
     assert named - recorded == set()
 
 
-def test_every_folder_that_the_architecture_names_is_there():
-    named = re.findall(r"`((?:Sources|Tests)/[^`]*)`", ARCHITECTURE.read_text(encoding="utf-8"))
-    assert len(named) > 5
-    assert [path for path in named if not (ROOT / path).exists()] == []
+def test_every_type_and_file_that_the_architecture_names_is_there():
+    sources = sorted((ROOT / "Sources").rglob("*.swift")) + sorted((ROOT / "Tests").rglob("*.swift"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    known = set(re.findall(r"\b(?:class|struct|enum|protocol|actor|typealias|extension) (?:\w+\.)*(\w+)", text))
+    known |= {path.name for path in (ROOT / "Sources").iterdir()} | {path.name for path in sources} | {path.stem for path in sources}
+    members = set(re.findall(r"\b(?:func|var|let|case) (\w+)", text))
+    unknown = set()
+    for span in re.findall(r"`([A-Z]\w+(?:[.+]\w+)*)(?:\([\w:]*\))?`", ARCHITECTURE.read_text(encoding="utf-8")):
+        name, _, member = span.partition(".")
+        is_declared = span in known or (name in known | OTHERS and (not member or member in members | known))
+        if not is_declared and not (ROOT / span).exists():
+            unknown.add(span)
+    for span in re.findall(r"`((?:Sources|Tests)/[^`]*)`", ARCHITECTURE.read_text(encoding="utf-8")):
+        if not (ROOT / span).exists():
+            unknown.add(span)
+    assert unknown == set()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
