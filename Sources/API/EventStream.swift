@@ -154,7 +154,8 @@ final class EventStream: BodySource {
     private func readArchive(after cursor: UInt64) {
         job.readArchive(after: cursor, limit: Self.page) { [weak self] events in
             guard let self else { return }
-            state.withLock { $0.archive = events.map { .page($0[...]) } ?? .failed }
+            // Nothing behind a place at which there should be something: they are gone.
+            state.withLock { $0.archive = events.flatMap { $0.isEmpty ? nil : .page($0[...]) } ?? .failed }
             wake()
         }
     }

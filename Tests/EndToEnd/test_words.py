@@ -73,7 +73,8 @@ def test_health_says_what_is_wrong(binary, free, taken, bridge):
     done = call(binary, "health", "--url", "http://no-such-host.invalid/x")
     assert done.returncode == 1 and "the name no-such-host.invalid cannot be resolved" in done.stderr
     done = call(binary, "health", "--url", bridge.replace("http://", "https://"))
-    assert done.returncode == 1 and "does not speak TLS" in done.stderr
+    # Which of the two depends on what comes first: the bridge's 400, or its hanging up.
+    assert done.returncode == 1 and ("does not speak TLS" in done.stderr or "closed the connection during the TLS handshake" in done.stderr)
     done = call(binary, "health", "--url", f"{bridge}/nothing")
     assert (done.returncode, done.stderr) == (1, f"comfy-bridge: {bridge}/nothing answers with status 404.\n")
     for url in ["localhost:8189", "ftp://localhost/", "http://", "/api/v2/health", "x"]:

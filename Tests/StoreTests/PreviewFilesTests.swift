@@ -72,4 +72,27 @@ import Testing
             #expect(!files(in: folder).contains(gone.description))
         }
     }
+
+    /// More come than are written, for as long as it lasts: who removes the files of a job, or waits for the rest, still has a turn.
+    @Test func aLaneThatNeverEmptiesHoldsUpNobody() async throws {
+        try await withTemporaryFolder { folder in
+            let lane = Mutex<PreviewFiles?>(nil)
+            let (job, gone) = (JobID(), JobID())
+            let number = Mutex(1)
+            let previews = try PreviewFiles(directory: folder, logger: .errorsOnly) { _, _ in
+                let next = number.withLock { number in
+                    number += 1
+                    return number
+                }
+                // Each that is written brings another one, until the lane is taken away.
+                lane.withLock { $0 }?.write(Preview(number: next, node: "3", contentType: "image/jpeg", bytes: [7]), job: job)
+            }
+            lane.withLock { $0 = previews }
+            previews.write(preview(1), job: job)
+            await previews.remove(of: gone)
+            await previews.flush()
+            lane.withLock { $0 = nil }
+            await previews.flush()
+        }
+    }
 }

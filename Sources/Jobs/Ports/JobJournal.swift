@@ -30,7 +30,7 @@ package protocol JournaledJob: AnyObject, Sendable {
 
 /// Events that are on disk and not in memory.
 package protocol EventArchive: AnyObject, Sendable {
-    /// Reads the next events of a job after an id, in order, at most `limit`, and gives them to `completion`; nil when they cannot be read (any more). Any
+    /// Reads the next events of a job after an id, in order, at most `limit`, and gives them to `completion`; nil or none when they cannot be read (any more). Any
     /// thread; never waits, and calls back from a thread of its own.
     func read(eventsOf job: JobID, after id: UInt64, limit: Int, _ completion: @escaping @Sendable ([LoggedEvent]?) -> Void)
 }

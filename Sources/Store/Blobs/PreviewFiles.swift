@@ -53,7 +53,9 @@ package final class PreviewFiles: PreviewFileStore {
             bytes = waiting.reduce(0) { $0 + $1.preview.bytes.count }
         }
 
-        mutating func takeDropped() -> Int {
+        /// How many were superseded since it was told last; 0 also while that are fewer than `least`.
+        mutating func takeDropped(atLeast least: Int = 1) -> Int {
+            guard dropped >= least else { return 0 }
             defer { dropped = 0 }
             return dropped
         }
@@ -82,11 +84,18 @@ package final class PreviewFiles: PreviewFileStore {
         if lane.withLock({ $0.add(preview, job: job) }) { writer.async { self.drain() } }
     }
 
+    /// One at a time, so that whoever waits for the writer has its turn also when previews come faster than they are written.
     private func drain() {
-        while let (job, preview) = lane.withLock({ $0.next() }) { write(preview, of: job) }
-        let dropped = lane.withLock { $0.takeDropped() }
+        let next = lane.withLock { $0.next() }
+        let dropped = lane.withLock { $0.takeDropped(atLeast: next == nil ? 1 : Self.droppedAtOnce) }
         if dropped > 0 { logger.warning("the disk of --preview-dir is slower than the previews", metadata: ["dropped": .stringConvertible(dropped)]) }
+        guard let (job, preview) = next else { return }
+        write(preview, of: job)
+        writer.async { self.drain() }
     }
+
+    /// While the disk stays slow, a line of the log for so many.
+    private static let droppedAtOnce = 1000
 
     private func write(_ preview: Preview, of job: JobID) {
         let node = String(preview.node.map { $0.isLetter || $0.isNumber || ".-_".contains($0) ? $0 : "_" })
@@ -110,7 +119,15 @@ package final class PreviewFiles: PreviewFileStore {
     }
 
     /// Returns when what was there to be written is.
-    package func flush() async { await onWriter {} }
+    package func flush() async {
+        let count = lane.withLock { $0.count }
+        await onWriter {
+            for _ in 0..<count {
+                guard let (job, preview) = self.lane.withLock({ $0.next() }) else { return }
+                self.write(preview, of: job)
+            }
+        }
+    }
 
     /// Behind what is being written.
     private func onWriter(_ body: @escaping @Sendable () -> Void) async {

@@ -478,8 +478,8 @@ import Testing
             let (level, words) = try #require(ends.first)
             #expect(level == .warning)
             #expect(words.hasPrefix("out_of_memory: KSampler (node '3') failed: torch.OutOfMemoryError: "), "\(words)")
-            // As Swift shows a value: JobError(code: Bridge.JobError.Code.outOfMemory, …
-            for dump in ["JobError", "RunEnd", "Bridge.", "code:", "Optional("] { #expect(!words.contains(dump), "\(words)") }
+            // As Swift shows a value: JobError(code: Jobs.JobError.Code.outOfMemory, …
+            for dump in ["JobError", "AttemptEnd", "Jobs.", "code:", "Optional("] { #expect(!words.contains(dump), "\(words)") }
         }
     }
 

@@ -151,7 +151,7 @@ import Testing
                 #expect(first?["nodes_done"]?.int ?? -1 >= known["nodes_done"]?.int ?? 99 && first?["value"]?.double ?? 0 >= before.last?.json["value"]?.double ?? 1)
                 let last = before.last { $0.id != nil }?.id ?? 0
                 let after = try await bridge.events(of: id, [("Last-Event-ID", "\(last)")])
-                #expect(after.last?.json["status"] == "succeeded")
+                #expect(after.last?.json["status"] == "succeeded", "\(after.suffix(3))")
                 let progress = (before + after).filter { $0.name == "progress" }.map(\.json)
                 for (one, next) in zip(progress, progress.dropFirst()) {
                     #expect(one["value"]?.double ?? 2 <= next["value"]?.double ?? -1 && one["nodes_done"]?.int ?? 99 <= next["nodes_done"]?.int ?? -1, "\(one) \(next)")
