@@ -36,13 +36,14 @@ final class DisconnectWatch: Sendable {
 
     /// A half-closed connection, see `follow`.
     private struct Followed {
-        let id: UInt64
+        /// When it is looked at next.
         var time: ContinuousClock.Instant
         var pause = Duration.milliseconds(1)
     }
 
     private let epoll: Epoll
-    private let followed = Mutex<[Followed]>([])
+    /// By the ids of the connections.
+    private let followed = Mutex<[UInt64: Followed]>([:])
     private let lingering = Mutex(Lingering())
 
     /// - Parameter connectionLimit: of the server; an eighth of it may linger, since that takes descriptors of its own.
@@ -86,7 +87,7 @@ final class DisconnectWatch: Sendable {
     /// Has the connection looked at until libmicrohttpd has read all that the client sent before it closed its sending side. No event tells of that,
     /// and it takes no longer than the thread of the connection needs to come round: after 1 ms, 2 ms, and so on, up to 64 ms. Any thread.
     func follow(_ id: UInt64) {
-        followed.withLock { $0.append(Followed(id: id, time: .now)) }
+        followed.withLock { $0[id] = Followed(time: .now) }
         epoll.wake()
     }
 
@@ -127,13 +128,14 @@ final class DisconnectWatch: Sendable {
             }
             let now = ContinuousClock.now
             let due = followed.withLock { followed in
-                defer { followed.removeAll { $0.time <= now } }
-                return followed.filter { $0.time <= now }
+                let due = followed.filter { $0.value.time <= now }
+                for id in due.keys { followed[id] = nil }
+                return due
             }
-            for var connection in due where onFollow(connection.id) {
-                connection.time = now + connection.pause
-                connection.pause = min(connection.pause * 2, .milliseconds(64))
-                followed.withLock { $0.append(connection) }
+            for (id, last) in due where onFollow(id) {
+                let next = Followed(time: now + last.pause, pause: min(last.pause * 2, .milliseconds(64)))
+                // Somebody may have begun anew meanwhile.
+                followed.withLock { $0[id] = $0[id] ?? next }
             }
             guard now >= nextLook else { continue }
             onLook(now)
@@ -157,7 +159,7 @@ final class DisconnectWatch: Sendable {
             }
             lingering.queue.removeFirst(expired)
             if lingering.isStopped { return nil }
-            let follow = followed.withLock { $0.map(\.time).min() }
+            let follow = followed.withLock { $0.values.map(\.time).min() }
             let next = [lingering.queue.first?.deadline, follow].compactMap(\.self).reduce(nextLook, min)
             return Int32(max(0, ((next - now).seconds * 1000).rounded(.up)))
         }
