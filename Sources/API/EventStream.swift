@@ -269,6 +269,6 @@ final class EventStream: BodySource {
 private final class WakeSlot: Sendable {
     private let wake = Mutex<(@Sendable () -> Void)?>(nil)
 
-    package func set(_ wake: @escaping @Sendable () -> Void) { self.wake.withLock { $0 = wake } }
+    func set(_ wake: @escaping @Sendable () -> Void) { self.wake.withLock { $0 = wake } }
     func callAsFunction() { wake.withLock { $0 }?() }
 }

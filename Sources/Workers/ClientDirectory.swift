@@ -25,8 +25,9 @@ package struct ClientDirectory: ComfyFileReader {
     /// Throws `notFound` for what is no address.
     func client(at address: String) throws(ComfyUIError) -> ComfyUIClient {
         if let client = configured[address] { return client }
+        // Why it is no address helps nobody: it was written down by a former bridge.
         guard let endpoint = try? ComfyEndpoint(address) else { throw .notFound }
-        return ComfyUIClient(endpoint: endpoint, httpClient: httpClient, logger: logger)
+        return client(of: endpoint)
     }
 
     /// The file, or the part of it that `range` (of a `Range` header) names.

@@ -67,7 +67,8 @@ package struct JobProgress: Sendable, Equatable {
     package var activity: String?
 
     package init(
-        value: Double, nodesDone: Int, nodesTotal: Int, currentNode: String? = nil, currentClass: String? = nil, step: Int? = nil, steps: Int? = nil, message: String? = nil, activity: String? = nil
+        value: Double, nodesDone: Int, nodesTotal: Int, currentNode: String? = nil, currentClass: String? = nil, step: Int? = nil,
+        steps: Int? = nil, message: String? = nil, activity: String? = nil
     ) {
         self.value = value
         self.nodesDone = nodesDone

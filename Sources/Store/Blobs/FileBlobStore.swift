@@ -64,6 +64,7 @@ package final class FileBlobStore: BlobStore {
             let name = [UInt8(number)].hexadecimal
             let folder = directory.appendingPathComponent(name, isDirectory: true)
             try await onFileThread { () throws(StorageError) in
+                // Most of the 256 folders are not there.
                 for file in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [] {
                     guard let hash = ContentHash("blake3:\(file)"), self.contents.withLock({ $0.claimUnknown(hash) }) else { continue }
                     _ = self.files.remove(folder.appendingPathComponent(file).path)
@@ -160,9 +161,9 @@ package final class FileBlobStore: BlobStore {
 /// Bytes on their way to disk, hashed as they come. What is not kept is removed.
 private final class BlobFileWriter: BlobWriter {
     private struct State {
-        package var path: String?
+        var path: String?
         var hasher = BLAKE3()
-        package var size = 0
+        var size = 0
     }
 
     private let store: FileBlobStore
